@@ -1,0 +1,127 @@
+"""Compute targets: where work can run."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+
+from ultramarine.domain.errors import InvalidInput
+from ultramarine.domain.machine import Machine
+from ultramarine.domain.names import ComputeId
+from ultramarine.domain.size import Amount
+from ultramarine.domain.spec import Spec, refused
+
+LOCAL = "local"  #: the compute that is always there: the machine itself
+
+
+class ClusterSpec(Spec):
+    """A training cluster: managed nodes of one size, `min_instances`..`max_instances` of them."""
+
+    not_yet: ClassVar[frozenset[str]] = frozenset(
+        {"identity", "network_settings", "ssh_settings", "ssh_public_access_enabled", "enable_node_public_ip", "location"}
+    )
+    type: Literal["amlcompute"] = "amlcompute"
+    name: str
+    size: str
+    min_instances: int = Field(default=0, ge=0, le=1000)
+    max_instances: int = Field(default=1, ge=1, le=1000)
+    idle_time_before_scale_down: int = Field(default=120, ge=0, description="seconds")
+    tier: Literal["dedicated", "low_priority"] = "dedicated"
+    provider: Literal["local"] = "local"
+    description: str = ""
+    tags: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _min_up_to_max(self) -> "ClusterSpec":
+        if self.min_instances > self.max_instances:
+            raise ValueError(f"min_instances is {self.min_instances}, more than max_instances, {self.max_instances}")
+        return self
+
+
+class LocalSpec(Spec):
+    """The machine itself. It is made with the workspace, not by users."""
+
+    type: Literal["local"] = "local"
+    name: str = LOCAL
+    description: str = ""
+    tags: dict[str, str] = {}
+
+
+ComputeSpec = Annotated[ClusterSpec | LocalSpec, Field(discriminator="type")]
+COMPUTE: TypeAdapter[ClusterSpec | LocalSpec] = TypeAdapter(ComputeSpec)
+NOT_YET = ("computeinstance", "inferencecluster", "virtualmachine", "kubernetes", "slurm", "ray", "synapsespark")
+
+
+def read_spec(body: object) -> ClusterSpec | LocalSpec:
+    """A compute's specification from a file or request, or `InvalidInput`."""
+    kind = body.get("type") if isinstance(body, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    if kind in NOT_YET:
+        raise InvalidInput(f"type: {kind!r} is not supported yet.", hint="Supported now: amlcompute.")
+    try:
+        return COMPUTE.validate_python(body)
+    except ValidationError as error:
+        raise refused(error, what="the compute") from None
+
+
+class ComputeStatus(StrEnum):
+    SUCCEEDED = "Succeeded"
+    DELETING = "Deleting"
+    DELETED = "Deleted"
+
+
+class ComputeEvent(StrEnum):
+    DELETE_ASKED = "delete_asked"
+    EMPTIED = "emptied"
+
+
+COMPUTE_STATES = Machine(
+    noun="compute",
+    initial=ComputeStatus.SUCCEEDED,
+    table={
+        (ComputeStatus.SUCCEEDED, ComputeEvent.DELETE_ASKED): ComputeStatus.DELETING,
+        (ComputeStatus.DELETING, ComputeEvent.EMPTIED): ComputeStatus.DELETED,
+    },
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compute:
+    id: ComputeId
+    workspace: str
+    name: str
+    spec: ClusterSpec | LocalSpec
+    host: str  #: whose room it uses
+    size: Amount  #: of one node
+    size_name: str
+    status: ComputeStatus = COMPUTE_STATES.initial
+    reason: str = ""
+    allocations_made: int = 0  #: numbers its allocations; never goes back
+    version: int = 1
+    created_at: datetime
+    changed_at: datetime
+
+    def after(self, event: ComputeEvent, *, now: datetime, reason: str = "") -> "Compute":
+        return replace(self, status=COMPUTE_STATES.next(self.status, event), reason=reason, version=self.version + 1, changed_at=now)
+
+    @property
+    def is_elastic(self) -> bool:
+        return isinstance(self.spec, LocalSpec)
+
+    @property
+    def min_instances(self) -> int:
+        return self.spec.min_instances if isinstance(self.spec, ClusterSpec) and self.status is ComputeStatus.SUCCEEDED else 0
+
+    @property
+    def max_instances(self) -> int:
+        return self.spec.max_instances if isinstance(self.spec, ClusterSpec) else 1
+
+    @property
+    def idle_s(self) -> float:
+        return self.spec.idle_time_before_scale_down if isinstance(self.spec, ClusterSpec) else 600
+
+    @property
+    def targets(self) -> list[str]:
+        """What it can be used for: `training`, `inferencing` or both."""
+        return ["training", "inferencing"] if self.is_elastic else ["training"]

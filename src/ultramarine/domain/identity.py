@@ -1,0 +1,56 @@
+"""Who asks, and what for: tokens, roles, and the one table of what a role may do."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from ultramarine.domain.errors import NotAllowed
+
+
+class Role(StrEnum):
+    """Roles in a workspace, the weakest first; each may do what those before it may."""
+
+    READER = "reader"
+    DATA_SCIENTIST = "data_scientist"
+    COMPUTE_OPERATOR = "compute_operator"
+    OWNER = "owner"
+
+
+class Right(StrEnum):
+    READ = "read"
+    WORK = "work"  #: create and change jobs, data, models, endpoints
+    OPERATE = "operate"  #: create and change compute
+    OWN = "own"  #: tokens, workspaces
+
+
+NEEDS = {Right.READ: Role.READER, Right.WORK: Role.DATA_SCIENTIST, Right.OPERATE: Role.COMPUTE_OPERATOR, Right.OWN: Role.OWNER}
+EVERY_WORKSPACE = "*"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A token's row. The token itself is shown once and kept nowhere; `run_key` is set on a run's own."""
+
+    id: str
+    subject: str
+    workspace: str  #: or `EVERY_WORKSPACE`
+    role: Role
+    run_key: str | None = None
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+    def is_valid(self, now: datetime) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+def check(token: Token, right: Right, workspace: str) -> None:
+    """Let pass, or raise `NotAllowed` with what would be needed."""
+    order = list(Role)
+    if token.workspace not in (workspace, EVERY_WORKSPACE):
+        raise NotAllowed(f"This token is of workspace {token.workspace!r}, not of {workspace!r}.", hint="Use a token of that workspace: um token create -w …")
+    if order.index(token.role) < order.index(NEEDS[right]):
+        raise NotAllowed(
+            f"This needs the role {NEEDS[right].value}, and the token of {token.subject!r} has {token.role.value}.",
+            hint=f"An owner can make one: um token create --role {NEEDS[right].value}",
+        )

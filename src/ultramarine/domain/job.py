@@ -1,0 +1,130 @@
+"""A command job: what the user asked for. What happened since is in its runs (`domain/run.py`)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from ultramarine.domain.data import SNAPSHOT
+from ultramarine.domain.environment import EnvironmentSpec
+from ultramarine.domain.expression import Expressions
+from ultramarine.domain.names import JobId
+from ultramarine.domain.spec import Spec
+
+Literally = str | int | float | bool
+PRIORITIES: Mapping[str, int] = {"low": -1, "medium": 0, "high": 1}
+
+
+class Input(Spec):
+    """An input that is a file, a folder, or a typed literal (`default` in a component is `value` here)."""
+
+    not_yet: ClassVar[frozenset[str]] = frozenset({"path_on_compute", "datastore", "min", "max", "enum", "description", "default"})
+    type: Literal["uri_file", "uri_folder", "string", "integer", "number", "boolean"] = "uri_folder"
+    path: str | None = None
+    mode: Literal["ro_mount", "download"] = "ro_mount"
+    optional: bool = False
+    value: Literally | None = None
+
+    @property
+    def is_file(self) -> bool:
+        return self.type in ("uri_file", "uri_folder")
+
+
+class Output(Spec):
+    not_yet: ClassVar[frozenset[str]] = frozenset({"path", "name", "version"})
+    type: Literal["uri_file", "uri_folder", "mlflow_model", "custom_model"] = "uri_folder"
+    mode: Literal["upload", "rw_mount"] = "rw_mount"
+    description: str = ""
+
+
+class Resources(Spec):
+    not_yet: ClassVar[frozenset[str]] = frozenset({"shm_size", "docker_args", "instance_type", "locations", "properties", "max_instance_count"})
+    instance_count: int = Field(default=1, ge=1, le=1000)
+
+
+class Distribution(Spec):
+    type: Literal["pytorch"]
+    process_count_per_instance: int = Field(default=1, ge=1, le=256)
+
+
+class Limits(Spec):
+    timeout: int | None = Field(default=None, ge=1, description="seconds")
+
+
+class QueueSettings(Spec):
+    not_yet: ClassVar[frozenset[str]] = frozenset({"job_tier"})
+    priority: Literal["low", "medium", "high"] = "medium"
+
+
+class JobSpec(Spec):
+    """Azure ML's `commandJob` schema; `retries` is ours. It never changes after the job is created."""
+
+    not_yet: ClassVar[frozenset[str]] = frozenset({"identity", "services", "parent_job_name", "component", "trial", "jobs", "settings"})
+    type: Literal["command"] = "command"
+    name: str | None = None
+    command: str = Field(min_length=1)
+    code: str | None = None
+    inputs: dict[str, Input | Literally] = {}
+    outputs: dict[str, Output] = {}
+    environment: str | EnvironmentSpec
+    environment_variables: dict[str, str] = {}
+    compute: str
+    resources: Resources = Resources()
+    distribution: Distribution | None = None
+    limits: Limits = Limits()
+    queue_settings: QueueSettings = QueueSettings()
+    experiment_name: str = "Default"
+    display_name: str = ""
+    description: str = ""
+    tags: dict[str, str] = {}
+    retries: int = Field(default=0, ge=0, le=10)
+
+    @field_validator("environment_variables", "tags", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        """YAML reads `OMP_NUM_THREADS: 1` as a number; what is meant is its text."""
+        if not isinstance(value, Mapping):
+            return value
+        return {k: str(v) if isinstance(v, int | float) and not isinstance(v, bool) else v for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType]
+
+    def file_inputs(self) -> dict[str, Input]:
+        return {n: i for n, i in self.inputs.items() if isinstance(i, Input) and i.is_file and i.path is not None}
+
+    def expressions(self) -> Expressions:
+        literals: dict[str, str] = {}
+        absent: list[str] = []
+        for name, given in self.inputs.items():
+            value = given.value if isinstance(given, Input) else given
+            if isinstance(given, Input) and given.is_file and given.path is not None:
+                continue
+            if value is None:
+                absent.append(name)
+            else:
+                literals[name] = str(value).lower() if isinstance(value, bool) else str(value)
+        return Expressions(literals=literals, files=list(self.file_inputs()), absent=absent, outputs=list(self.outputs))
+
+    def local_paths(self) -> dict[str, str]:
+        """Fields that still name a path of the client's machine, with it: the client uploads them before it sends the job."""
+        found = {"code": self.code} | {f"inputs.{name}.path": given.path for name, given in self.file_inputs().items()}
+        return {field: path for field, path in found.items() if path and not is_uploaded(path)}
+
+
+def is_uploaded(path: str) -> bool:
+    """Whether a `path:` names something that the server has, and not a local file."""
+    return path.startswith((SNAPSHOT, "azureml:", "azureml://"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """The request, and who made it. Its status is that of its newest run, number `attempt`."""
+
+    id: JobId
+    workspace: str
+    name: str
+    spec: JobSpec
+    body_sha256: str  #: of the body it was created with: the same body again is the same job
+    user: str
+    attempt: int = 1
+    created_at: datetime

@@ -1,0 +1,195 @@
+"""A run: what a runner runs. One attempt at a job, one replica of a deployment. Its status is the job's status."""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from ultramarine.domain.machine import Machine
+from ultramarine.domain.names import ComputeId, NodeKey, RunKey
+from ultramarine.domain.size import Amount
+
+
+class RunStatus(StrEnum):
+    """Azure ML's words."""
+
+    QUEUED = "Queued"
+    PREPARING = "Preparing"
+    RUNNING = "Running"
+    FINALIZING = "Finalizing"
+    CANCEL_REQUESTED = "CancelRequested"
+    NOT_RESPONDING = "NotResponding"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    CANCELED = "Canceled"
+
+
+class RunEvent(StrEnum):
+    PLACED = "placed"
+    ALL_READY = "all_ready"
+    STARTED = "started"
+    RANKS_ENDED = "ranks_ended"
+    SUCCEEDED = "succeeded"
+    CRASHED = "crashed"
+    STOPPED = "stopped"
+    NODE_LOST = "node_lost"
+    IMPOSSIBLE = "impossible"
+    CANCEL_ASKED = "cancel_asked"
+    FELL_SILENT = "fell_silent"
+    STILL_PREPARING = "still_preparing"
+
+
+S, E = RunStatus, RunEvent
+ALIVE = (S.PREPARING, S.RUNNING, S.FINALIZING, S.NOT_RESPONDING)
+ON_NODES = frozenset({*ALIVE, S.CANCEL_REQUESTED})  #: it has nodes, and something of it may live there
+RUN = Machine(
+    noun="job",
+    initial=S.QUEUED,
+    table={
+        (S.QUEUED, E.PLACED): S.PREPARING,
+        (S.QUEUED, E.CANCEL_ASKED): S.CANCELED,
+        (S.QUEUED, E.IMPOSSIBLE): S.FAILED,  # its compute was deleted, its environment cannot be made
+        (S.PREPARING, E.ALL_READY): S.PREPARING,  # the barrier of a gang: rank 0's address is known now
+        (S.PREPARING, E.STARTED): S.RUNNING,
+        (S.NOT_RESPONDING, E.STARTED): S.RUNNING,  # it was only cut off
+        (S.NOT_RESPONDING, E.STILL_PREPARING): S.PREPARING,
+        (S.PREPARING, E.RANKS_ENDED): S.FINALIZING,  # one node failed, the others are being ended
+        (S.RUNNING, E.RANKS_ENDED): S.FINALIZING,  # outputs are on their way
+        (S.NOT_RESPONDING, E.RANKS_ENDED): S.FINALIZING,
+        (S.CANCEL_REQUESTED, E.SUCCEEDED): S.COMPLETED,  # it was faster than the cancel
+        (S.CANCEL_REQUESTED, E.CRASHED): S.CANCELED,
+        (S.CANCEL_REQUESTED, E.NODE_LOST): S.CANCELED,
+        (S.CANCEL_REQUESTED, E.STOPPED): S.CANCELED,
+    }
+    | {(s, E.CANCEL_ASKED): S.CANCEL_REQUESTED for s in ALIVE}
+    | {(s, E.SUCCEEDED): S.COMPLETED for s in ALIVE}  # from any: it may end before we first look
+    | {(s, E.CRASHED): S.FAILED for s in ALIVE}
+    | {(s, E.NODE_LOST): S.FAILED for s in ALIVE}
+    | {(s, E.STOPPED): S.CANCELED for s in ALIVE}  # its node was told to stop it and it did
+    | {(s, E.FELL_SILENT): S.NOT_RESPONDING for s in ALIVE if s is not S.NOT_RESPONDING},
+)
+
+
+class Mode(StrEnum):
+    TASK = "task"  #: ends by itself
+    SERVICE = "service"  #: runs until it is stopped
+
+
+class OwnerNoun(StrEnum):
+    """What a run is one of: its noun in events and addresses."""
+
+    JOB = "job"
+    DEPLOYMENT = "deployment"
+
+
+class Cause(StrEnum):
+    """Why a run ended; the runner's words plus those that only the control plane can know."""
+
+    COMPLETED = "completed"
+    EXITED = "exited"
+    STOPPED = "stopped"
+    TIMEOUT = "timeout"
+    OUT_OF_MEMORY = "out_of_memory"
+    DISK_FULL = "disk_full"
+    LOG_LIMIT = "log_limit"
+    ENVIRONMENT = "environment"
+    INPUT = "input"
+    PORT = "port"
+    LEASE = "lease"
+    RUNNER = "runner"
+    NODE_LOST = "node_lost"
+    IMPOSSIBLE = "impossible"
+
+
+#: Not the user's doing: tried again without counting against `retries`, this often at most.
+INFRASTRUCTURE = frozenset({Cause.PORT, Cause.LEASE, Cause.RUNNER, Cause.NODE_LOST})
+INFRASTRUCTURE_RETRIES_MAX = 3
+
+EVENT_OF_CAUSE = {cause: E.CRASHED for cause in Cause} | {
+    Cause.COMPLETED: E.SUCCEEDED,
+    Cause.STOPPED: E.STOPPED,
+    Cause.NODE_LOST: E.NODE_LOST,
+    Cause.LEASE: E.NODE_LOST,
+    Cause.RUNNER: E.NODE_LOST,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a run ended, on the node that decided it."""
+
+    cause: Cause
+    code: int | None = None
+    words: str = ""
+    rank: int | None = None
+    tail: str = ""
+    outputs: dict[str, str] = field(default_factory=dict[str, str])  #: output name -> manifest's sha256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Master:
+    """Where rank 0 listens, known when the barrier opens."""
+
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What the control plane knows of a run. The bulky `spec` is read only where it is needed."""
+
+    key: RunKey
+    workspace: str
+    owner_noun: OwnerNoun
+    owner_id: str
+    owner_name: str
+    ordinal: int  #: attempt of a job, number of a replica
+    mode: Mode
+    compute: ComputeId
+    instance_count: int = 1
+    need: Amount | None = None  #: part of a node that it takes, None: whole nodes
+    priority: int = 0
+    retries_left: int = 0  #: how often it may fail by its own doing and be tried again
+    losses: int = 0  #: how many attempts before this one were lost by the infrastructure
+    status: RunStatus = RUN.initial
+    reason: str = ""  #: why it is in this status, in words for the user
+    ending: Ending | None = None
+    nodes: tuple[NodeKey, ...] = ()
+    master: Master | None = None
+    version: int = 1  #: counts writes; a write from an older copy is refused
+    created_at: datetime
+    changed_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in RUN.final
+
+    @property
+    def is_being_stopped(self) -> bool:
+        """Its ranks shall end: it was canceled, or one of its nodes has failed."""
+        return self.status is S.CANCEL_REQUESTED or (self.status is S.FINALIZING and self.ending is not None)
+
+    def after(self, event: RunEvent, *, now: datetime, reason: str = "") -> "Run":
+        """The run after `event`, or `IllegalTransition`."""
+        status = RUN.next(self.status, event)
+        started = now if status is S.RUNNING and self.started_at is None else self.started_at
+        ended = now if status in RUN.final else None
+        return replace(self, status=status, reason=reason, version=self.version + 1, changed_at=now, started_at=started, ended_at=ended)
+
+
+Phase = Literal["preparing", "ready", "running", "finalizing", "ended"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """One run on one node, as its runner last said."""
+
+    phase: Phase
+    progress: str = ""
+    address: str = ""
+    port: int = 0
+    sockets: dict[str, str] = field(default_factory=dict[str, str])
+    samples: dict[str, Any] = field(default_factory=dict[str, Any])
+    ended: Ending | None = None

@@ -1,0 +1,75 @@
+"""How much of a machine: catalogue sizes, Azure's aliases, and what is left."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ultramarine.domain.errors import InvalidInput, NotFound
+
+GIB = 1024**3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amount:
+    """An amount of machine. CPUs are in thousandths, so that shares add up exactly."""
+
+    cpus_milli: int = 0
+    memory_bytes: int = 0
+    gpus: int = 0
+
+    def fits_in(self, other: "Amount") -> bool:
+        return self.cpus_milli <= other.cpus_milli and self.memory_bytes <= other.memory_bytes and self.gpus <= other.gpus
+
+    def __add__(self, other: "Amount") -> "Amount":
+        return Amount(
+            cpus_milli=self.cpus_milli + other.cpus_milli,
+            memory_bytes=self.memory_bytes + other.memory_bytes,
+            gpus=self.gpus + other.gpus,
+        )
+
+    def __sub__(self, other: "Amount") -> "Amount":
+        return Amount(
+            cpus_milli=self.cpus_milli - other.cpus_milli,
+            memory_bytes=self.memory_bytes - other.memory_bytes,
+            gpus=self.gpus - other.gpus,
+        )
+
+    def __str__(self) -> str:
+        gpus = f", {self.gpus} GPU{'s' * (self.gpus != 1)}" if self.gpus else ""
+        return f"{self.cpus_milli / 1000:g} CPU{'s' * (self.cpus_milli != 1000)}, {self.memory_bytes / GIB:.1f} GiB{gpus}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    name: str
+    amount: Amount
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The catalogue. An alias of Azure's means "up to": it is fitted to the largest native size the machine has room for."""
+
+    native: Mapping[str, Amount]
+    aliases: Mapping[str, str]
+
+    def fitted(self, name: str, machine: Amount) -> tuple[Size, str]:
+        """The size that `name` means on this machine, and a notice for the user ("" when there is nothing to say)."""
+        if (amount := self.native.get(name.lower())) is not None:
+            if not amount.fits_in(machine):
+                raise InvalidInput(
+                    f"size: {name} asks for {amount}, and this machine has {machine}.",
+                    hint=f"Sizes that fit here: {', '.join(self._fitting(machine)) or 'none'} (um compute list-sizes).",
+                )
+            return Size(name=name.lower(), amount=amount), ""
+        if (meant := self.aliases.get(name.upper())) is None:
+            raise NotFound("size", name, hint="um compute list-sizes", known=[*self.native])
+        wanted = self.native[meant]
+        if wanted.fits_in(machine):
+            return Size(name=meant, amount=wanted), f"{name} is {meant} here ({wanted})."
+        smaller = [n for n in self._fitting(machine) if self.native[n].gpus == 0 or wanted.gpus]
+        if not smaller or (wanted.gpus and not machine.gpus):
+            raise InvalidInput(f"size: {name} needs {wanted}, and this machine has {machine}.", hint="um compute list-sizes")
+        best = max(smaller, key=lambda n: (self.native[n].gpus, self.native[n].cpus_milli, self.native[n].memory_bytes))
+        return Size(name=best, amount=self.native[best]), f"{name} means up to {wanted}; fitted to this machine: {best} ({self.native[best]})."
+
+    def _fitting(self, machine: Amount) -> list[str]:
+        return [name for name, amount in self.native.items() if amount.fits_in(machine)]
