@@ -1,0 +1,1 @@
+"""The data plane: what stands between a client and a model. It never imports `ultramarine`."""

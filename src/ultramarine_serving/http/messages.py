@@ -1,0 +1,106 @@
+"""What a handler is given and what it gives back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Callable, Union
+
+from ultramarine_serving.http.body import Body
+from ultramarine_serving.http.tunnel import Tunnel
+
+Headers = Sequence["tuple[bytes, bytes]"]
+
+STATUS_LINES = {
+    status: f"HTTP/1.1 {status} {HTTPStatus(status).phrase if status in set(HTTPStatus) else 'Status'}".encode()
+    for status in range(100, 600)
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a client may cost. What is over them is refused with a reason and the connection closed."""
+
+    body_max_bytes: int = 16_777_216  #: 413 above it; not looked at when bodies are streamed
+    header_max_bytes: int = 65_536  #: request line and headers (and trailers); 431 above it
+    header_timeout_s: float = 10.0  #: from the first byte of a request to the end of its headers; 408 after it
+    body_timeout_s: float = 60.0  #: without a byte of a body that is not whole; 408 after it
+    write_timeout_s: float = 60.0  #: without the client taking a byte of the answer; cut off after it
+    idle_timeout_s: float = 75.0  #: between two requests; closed after it
+    pipeline_max: int = 32  #: requests of one connection waiting behind the one in work; not read further above it
+    buffer_max_bytes: int = 262_144  #: of a streamed body not yet read by the handler; not read further above it
+    connections_max: int = 8192  #: of one server; more are closed at once
+
+
+class Request:
+    """One request. Header names are lower-case. `path` and `query` are as sent: still percent-encoded."""
+
+    __slots__ = ("_body", "client", "client_gone", "headers", "keep_alive", "method", "path", "query", "stream", "target", "upgrade", "version")
+
+    def __init__(self, method: str, target: str, headers: list[tuple[bytes, bytes]]) -> None:
+        self.method = method
+        self.target = target  #: path and query
+        self.path, _, self.query = target.partition("?")
+        self.headers = headers
+        self.version = "1.1"
+        self.keep_alive = True
+        self.upgrade = False  #: the client asks for another protocol; answer 101 with `tunnel`, or anything else to go on
+        self.client = ""  #: host of the peer; empty on a Unix socket
+        self.client_gone = False  #: True once the connection is lost: nobody waits for the answer
+        self._body = b""
+        self.stream: Body | None = None  #: with `stream_bodies`: the body as it arrives
+
+    @property
+    def body(self) -> bytes:
+        """The whole body; with `stream_bodies` use `stream` instead."""
+        return self._body
+
+    @body.setter
+    def body(self, data: bytes) -> None:
+        self._body = data
+
+    def header(self, name: bytes, default: bytes = b"") -> bytes:
+        """The first header of this lower-case name."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return default
+
+
+class Response:
+    """One answer. The server adds `content-length` (bytes) or chunks (iterator, unless `content-length` is given), `date` and `connection`.
+
+    `tunnel`, with status 101: called with the raw connection once the head was written; the connection ends when it returns.
+    An iterator that is an async generator is closed when the client goes.
+    """
+
+    __slots__ = ("body", "close", "headers", "status", "tunnel")
+
+    def __init__(
+        self,
+        status: int = 200,
+        headers: Headers = (),
+        body: bytes | AsyncIterator[bytes] = b"",
+        *,
+        close: bool = False,
+        tunnel: Callable[[Tunnel], Awaitable[None]] | None = None,
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.close = close  #: end the connection after this answer
+        self.tunnel = tunnel
+
+
+#: A handler may answer at once (no task is made for it) or later. One that is waited for is cancelled when the client goes.
+Handler = Callable[[Request], Union[Response, Awaitable[Response]]]
+
+
+def problem(
+    status: int, title: str, detail: str, hint: str, *, headers: Headers = (), close: bool = False
+) -> Response:
+    """An `application/problem+json` answer (RFC 9457): what happened, why, and what the caller should do (`hint`)."""
+    body = json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail, "hint": hint})
+    return Response(status, [(b"content-type", b"application/problem+json"), *headers], body.encode(), close=close)

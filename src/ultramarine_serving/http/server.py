@@ -1,0 +1,122 @@
+"""An HTTP/1.1 server for handlers.
+
+    async def handler(request: Request) -> Response: ...        # or a plain function that returns a Response at once
+
+    server = await serve(handler, listeners=[Address.parse("unix:/run/score.sock")], limits=Limits(body_max_bytes=1 << 20))
+    ...
+    await server.drain(grace_s=10)
+
+The body is whole when the handler is called (`request.body`), within `limits.body_max_bytes`. With `stream_bodies=True` the handler is
+called as soon as the headers are in and reads `request.stream`; what it leaves unread is thrown away, or ends the connection.
+Requests of one connection are answered one after the other, in order. What is no HTTP never reaches a handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Sequence
+
+from ultramarine_serving.http.address import Address
+from ultramarine_serving.http.connection import Connection, Shared
+from ultramarine_serving.http.messages import Handler, Limits, Request, Response, problem
+
+__all__ = ["Address", "Handler", "Limits", "Request", "Response", "Server", "problem", "serve"]
+
+
+class Server:
+    """Listening sockets and the connections that came in by them."""
+
+    def __init__(self, shared: Shared, listening: Sequence[asyncio.AbstractServer], addresses: Sequence[Address]) -> None:
+        self._shared = shared
+        self._listening = listening
+        self.addresses = addresses  #: where it really listens: port 0 is replaced
+        self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+
+    @property
+    def connections(self) -> int:
+        """Open connections, idle ones too."""
+        return len(self._shared.connections)
+
+    async def _sweep(self) -> None:
+        """One clock for all time-outs: a timer per request would cost more than many requests do."""
+        limits = self._shared.limits
+        loop = asyncio.get_running_loop()
+        step_s = min(1.0, limits.header_timeout_s / 4, limits.idle_timeout_s / 4, limits.body_timeout_s / 4)
+        while True:
+            self._shared.set_date()
+            now = loop.time()
+            for connection in [each for each in self._shared.connections if each.deadline < now]:
+                connection.time_out()
+            await asyncio.sleep(step_s)
+
+    def stop_listening(self) -> None:
+        """Take no new connection. Those that are open go on."""
+        for each in self._listening:
+            each.close()
+        for address in self.addresses:
+            if address.path:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(address.path)
+
+    async def drain(self, grace_s: float) -> None:
+        """Take nothing new, answer what has arrived, close. What is not done after `grace_s` seconds is cut off."""
+        self.stop_listening()
+        self._shared.is_draining = True
+        for connection in list(self._shared.connections):
+            connection.close_when_idle()
+        if self._shared.connections and grace_s > 0:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._shared.all_closed(), grace_s)
+        for connection in list(self._shared.connections):
+            connection.abort()
+        self._sweeper.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._sweeper
+
+
+async def serve(
+    handler: Handler,
+    *,
+    listeners: Sequence[Address],
+    limits: Limits = Limits(),
+    stream_bodies: bool = False,
+    reuse_port: bool = False,
+) -> Server:
+    """Listen on `listeners` (port 0: any free one; a stale Unix socket is replaced). Raises OSError when one is taken."""
+    loop = asyncio.get_running_loop()
+    shared = Shared(handler, limits, stream_bodies=stream_bodies)
+
+    def factory() -> Connection:
+        return Connection(shared, loop)
+
+    listening: list[asyncio.AbstractServer] = []
+    addresses: list[Address] = []
+    for address in listeners:
+        if address.path:
+            with address.usable_path() as path:
+                listening.append(await loop.create_unix_server(factory, path, backlog=1024))
+                os.chmod(path, 0o600)
+            addresses.append(address)
+            continue
+        made = _bind(address, reuse_port=reuse_port)
+        listening.append(await loop.create_server(factory, sock=made, backlog=1024))
+        addresses.append(Address(host=address.host, port=made.getsockname()[1]))
+    return Server(shared, listening, addresses)
+
+
+def _bind(address: Address, *, reuse_port: bool) -> socket.socket:
+    family, _, _, _, where = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        made.bind(where)
+        made.setblocking(False)
+    except OSError:
+        made.close()
+        raise
+    return made
