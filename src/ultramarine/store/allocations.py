@@ -1,0 +1,109 @@
+"""Allocations, and the nodes whose runners have said hello."""
+
+from collections.abc import Iterable, Sequence
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from ultramarine.domain.allocation import HOLDS_ROOM, Allocation, AllocationEvent, AllocationStatus, Node
+from ultramarine.domain.errors import NotFound
+from ultramarine.domain.size import Amount
+from ultramarine.store import events
+from ultramarine.store import tables as t
+from ultramarine.store.database import Tx
+from ultramarine.store.rows import Row, amount_to_json, change
+
+_OPEN = [s.value for s in AllocationStatus if s is not AllocationStatus.FORGOTTEN]
+
+
+async def add(tx: Tx, allocation: Allocation) -> None:
+    await tx.execute(t.allocations.insert(), {**_row(allocation), "key": allocation.key, "created_at": allocation.created_at})
+    await _tell(tx, allocation, "created", allocation.created_at)
+
+
+async def record(tx: Tx, allocation: Allocation, event: AllocationEvent, *, now: datetime, reason: str = "") -> Allocation:
+    new = allocation.after(event, now=now, reason=reason)
+    await change(tx, t.allocations, allocation.key, version=allocation.version, values=_row(new), noun="allocation")
+    if new.status not in HOLDS_ROOM:
+        await tx.execute(t.nodes.delete().where(t.nodes.c.allocation == new.key))
+    await _tell(tx, new, event, now)
+    return new
+
+
+async def open_ones(tx: Tx) -> Sequence[Allocation]:
+    """All that are not forgotten yet, the oldest first."""
+    query = sa.select(t.allocations).where(t.allocations.c.status.in_(_OPEN)).order_by(t.allocations.c.created_at, t.allocations.c.key)
+    return [_allocation(row) for row in (await tx.execute(query)).mappings()]
+
+
+async def get(tx: Tx, key: str) -> Allocation:
+    row = (await tx.execute(sa.select(t.allocations).where(t.allocations.c.key == key))).mappings().one_or_none()
+    if row is None:
+        raise NotFound("allocation", key, hint="um status")
+    return _allocation(row)
+
+
+async def nodes(tx: Tx) -> Sequence[Node]:
+    query = sa.select(t.nodes).order_by(t.nodes.c.key)
+    return [Node(**row) for row in (await tx.execute(query)).mappings()]
+
+
+async def node(tx: Tx, key: str) -> Node | None:
+    row = (await tx.execute(sa.select(t.nodes).where(t.nodes.c.key == key))).mappings().one_or_none()
+    return None if row is None else Node(**row)
+
+
+async def add_node(tx: Tx, node: Node) -> None:
+    row = {"key": node.key, "allocation": node.allocation, "nonce": node.nonce, "machine": node.machine, "version": node.version, "used_at": node.used_at}
+    await tx.execute(t.nodes.insert(), row)
+
+
+async def use(tx: Tx, used: Iterable[Node], *, now: datetime) -> None:
+    """Compare-and-set the version of each: what else was decided on this copy of it is refused from now on."""
+    for one in used:
+        await change(tx, t.nodes, one.key, version=one.version, values={"version": one.version + 1, "used_at": now}, noun="node")
+
+
+async def _tell(tx: Tx, allocation: Allocation, event: str, at: datetime) -> None:
+    happening = events.Happening(
+        workspace=allocation.workspace,
+        noun="allocation",
+        id=allocation.key,
+        name=allocation.compute_name,
+        event=event,
+        status=allocation.status.value,
+        reason=allocation.reason,
+        at=at,
+    )
+    await events.add(tx, happening)
+
+
+def _row(allocation: Allocation) -> dict[str, Any]:
+    return {
+        "compute": allocation.compute,
+        "workspace": allocation.workspace,
+        "compute_name": allocation.compute_name,
+        "host": allocation.host,
+        "claim": amount_to_json(allocation.claim),
+        "capacity": amount_to_json(allocation.capacity),
+        "gpu_ids": list(allocation.gpu_ids),
+        "is_elastic": allocation.is_elastic,
+        "status": allocation.status.value,
+        "reason": allocation.reason,
+        "version": allocation.version,
+        "changed_at": allocation.changed_at,
+    }
+
+
+def _allocation(row: Row) -> Allocation:
+    return Allocation(
+        **{
+            **row,
+            "claim": Amount(**row["claim"]),
+            "capacity": Amount(**row["capacity"]),
+            "gpu_ids": tuple(row["gpu_ids"]),
+            "status": AllocationStatus(row["status"]),
+        }
+    )

@@ -1,0 +1,106 @@
+"""Compute targets."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from ultramarine.domain.compute import Compute, ComputeEvent, ComputeStatus, read_spec
+from ultramarine.domain.errors import NotFound
+from ultramarine.domain.names import ComputeId
+from ultramarine.domain.size import Amount
+from ultramarine.store import events
+from ultramarine.store import tables as t
+from ultramarine.store.database import Tx
+from ultramarine.store.rows import Row, change
+
+_THERE = t.computes.c.status != ComputeStatus.DELETED.value
+
+
+async def add(tx: Tx, compute: Compute) -> None:
+    await tx.execute(t.computes.insert(), {**_row(compute), "id": compute.id, "created_at": compute.created_at})
+    await _tell(tx, compute, "created", compute.created_at)
+
+
+async def update(tx: Tx, compute: Compute, *, now: datetime) -> None:
+    """Keep a changed copy; `compute.version` is that of the copy that was read."""
+    values = {**_row(compute), "version": compute.version + 1, "changed_at": now}
+    await change(tx, t.computes, compute.id, version=compute.version, values=values, noun="compute")
+
+
+async def record(tx: Tx, compute: Compute, event: ComputeEvent, *, now: datetime, reason: str = "") -> Compute:
+    new = compute.after(event, now=now, reason=reason)
+    await change(tx, t.computes, compute.id, version=compute.version, values=_row(new), noun="compute")
+    await _tell(tx, new, event, now)
+    return new
+
+
+async def every(tx: Tx, workspace: str | None = None) -> Sequence[Compute]:
+    """All that are not deleted, of one workspace or of all."""
+    query = sa.select(t.computes).where(_THERE).order_by(t.computes.c.created_at, t.computes.c.id)
+    if workspace is not None:
+        query = query.where(t.computes.c.workspace == workspace)
+    return [_compute(row) for row in (await tx.execute(query)).mappings()]
+
+
+async def find(tx: Tx, workspace: str, name: str) -> Compute | None:
+    query = sa.select(t.computes).where(_THERE, t.computes.c.workspace == workspace, t.computes.c.name == name)
+    row = (await tx.execute(query)).mappings().one_or_none()
+    return None if row is None else _compute(row)
+
+
+async def get(tx: Tx, workspace: str, name: str) -> Compute:
+    if (found := await find(tx, workspace, name)) is None:
+        raise NotFound("compute", name, known=[c.name for c in await every(tx, workspace)])
+    return found
+
+
+async def _tell(tx: Tx, compute: Compute, event: str, at: datetime) -> None:
+    happening = events.Happening(
+        workspace=compute.workspace,
+        noun="compute",
+        id=compute.id,
+        name=compute.name,
+        event=event,
+        status=compute.status.value,
+        reason=compute.reason,
+        at=at,
+    )
+    await events.add(tx, happening)
+
+
+def _row(compute: Compute) -> dict[str, Any]:
+    return {
+        "workspace": compute.workspace,
+        "name": compute.name,
+        "spec": compute.spec.body() | {"type": compute.spec.type},
+        "host": compute.host,
+        "size_name": compute.size_name,
+        "cpus_milli": compute.size.cpus_milli,
+        "memory_bytes": compute.size.memory_bytes,
+        "gpus": compute.size.gpus,
+        "status": compute.status.value,
+        "reason": compute.reason,
+        "allocations_made": compute.allocations_made,
+        "version": compute.version,
+        "changed_at": compute.changed_at,
+    }
+
+
+def _compute(row: Row) -> Compute:
+    return Compute(
+        id=ComputeId(row["id"]),
+        workspace=row["workspace"],
+        name=row["name"],
+        spec=read_spec(row["spec"]),
+        host=row["host"],
+        size=Amount(cpus_milli=row["cpus_milli"], memory_bytes=row["memory_bytes"], gpus=row["gpus"]),
+        size_name=row["size_name"],
+        status=ComputeStatus(row["status"]),
+        reason=row["reason"],
+        allocations_made=row["allocations_made"],
+        version=row["version"],
+        created_at=row["created_at"],
+        changed_at=row["changed_at"],
+    )

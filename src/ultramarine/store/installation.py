@@ -1,0 +1,61 @@
+"""The installation itself: its epoch, its workspaces, its tokens."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from ultramarine.domain.errors import NotFound
+from ultramarine.domain.identity import Role, Token
+from ultramarine.domain.names import Epoch
+from ultramarine.store import tables as t
+from ultramarine.store.database import Tx
+from ultramarine.store.rows import Row
+
+
+async def epoch(tx: Tx) -> Epoch | None:
+    row = (await tx.execute(sa.select(t.installation.c.epoch))).one_or_none()
+    return None if row is None else Epoch(row.epoch)
+
+
+async def found(tx: Tx, epoch: Epoch, *, now: datetime) -> None:
+    await tx.execute(t.installation.insert(), {"epoch": epoch, "created_at": now})
+
+
+async def add_workspace(tx: Tx, name: str, *, description: str, tags: dict[str, str], now: datetime) -> None:
+    await tx.execute(t.workspaces.insert(), {"name": name, "description": description, "tags": tags, "created_at": now})
+
+
+async def workspaces(tx: Tx) -> Sequence[dict[str, Any]]:
+    return [dict(row) for row in (await tx.execute(sa.select(t.workspaces).order_by(t.workspaces.c.name))).mappings()]
+
+
+async def has_workspace(tx: Tx, name: str) -> bool:
+    return (await tx.execute(sa.select(t.workspaces.c.name).where(t.workspaces.c.name == name))).one_or_none() is not None
+
+
+async def add_token(tx: Tx, token: Token, *, sha256: str) -> None:
+    row = {"id": token.id, "sha256": sha256, "subject": token.subject, "workspace": token.workspace, "role": token.role.value}
+    times = {"created_at": token.created_at, "expires_at": token.expires_at, "revoked_at": token.revoked_at}
+    await tx.execute(t.tokens.insert(), row | times)
+
+
+async def find_token(tx: Tx, sha256: str) -> Token | None:
+    row = (await tx.execute(sa.select(t.tokens).where(t.tokens.c.sha256 == sha256))).mappings().one_or_none()
+    return None if row is None else _token(row)
+
+
+async def tokens(tx: Tx) -> Sequence[Token]:
+    return [_token(row) for row in (await tx.execute(sa.select(t.tokens).order_by(t.tokens.c.created_at))).mappings()]
+
+
+async def revoke_token(tx: Tx, id: str, *, now: datetime) -> None:
+    done = await tx.execute(t.tokens.update().where(t.tokens.c.id == id).values(revoked_at=sa.func.coalesce(t.tokens.c.revoked_at, now)))
+    if done.rowcount == 0:
+        raise NotFound("token", id)
+
+
+def _token(row: Row) -> Token:
+    plain = {k: v for k, v in row.items() if k != "sha256"}
+    return Token(**{**plain, "role": Role(row["role"])})

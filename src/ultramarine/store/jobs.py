@@ -1,0 +1,85 @@
+"""Jobs: what was asked for. What happened is in `runs`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from ultramarine.domain.errors import NotFound, StaleWrite
+from ultramarine.domain.job import Job, JobSpec
+from ultramarine.store import tables as t
+from ultramarine.store.database import Tx
+from ultramarine.store.rows import Row
+
+
+async def add(tx: Tx, job: Job) -> None:
+    row: dict[str, Any] = {
+        "id": job.id,
+        "workspace": job.workspace,
+        "name": job.name,
+        "experiment": job.spec.experiment_name,
+        "spec": job.spec.body(),
+        "body_sha256": job.body_sha256,
+        "user": job.user,
+        "attempt": job.attempt,
+        "created_at": job.created_at,
+    }
+    await tx.execute(t.jobs.insert(), row)
+
+
+async def next_attempt(tx: Tx, id: str, *, attempt: int) -> None:
+    """From `attempt` to the next one; refused when it is past that."""
+    done = await tx.execute(t.jobs.update().where(t.jobs.c.id == id, t.jobs.c.attempt == attempt).values(attempt=attempt + 1))
+    if done.rowcount != 1:
+        raise StaleWrite("job", id)
+
+
+async def find(tx: Tx, workspace: str, name: str) -> Job | None:
+    row = (await tx.execute(sa.select(t.jobs).where(t.jobs.c.workspace == workspace, t.jobs.c.name == name))).mappings().one_or_none()
+    return None if row is None else _job(row)
+
+
+async def get(tx: Tx, workspace: str, name: str) -> Job:
+    if (job := await find(tx, workspace, name)) is None:
+        raise NotFound("job", name)
+    return job
+
+
+async def by_id(tx: Tx, id: str) -> Job | None:
+    row = (await tx.execute(sa.select(t.jobs).where(t.jobs.c.id == id))).mappings().one_or_none()
+    return None if row is None else _job(row)
+
+
+async def page(
+    tx: Tx, workspace: str, *, before: int | None, limit: int, status: str = "", experiment: str = ""
+) -> Sequence[tuple[int, dict[str, Any]]]:
+    """The newest first, from below `before`, as (cursor, plain columns of a table): nothing is validated on the way out."""
+    j, r = t.jobs.c, t.runs.c
+    columns = (j.seq, j.name, j.id, j.spec, j.user, j.attempt, j.created_at, r.status, r.reason, r.started_at, r.ended_at)
+    query = (
+        sa.select(*columns)
+        .join(t.runs, sa.and_(r.owner_id == j.id, r.ordinal == j.attempt))
+        .where(j.workspace == workspace)
+        .order_by(j.seq.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        query = query.where(j.seq < before)
+    if status:
+        query = query.where(r.status == status)
+    if experiment:
+        query = query.where(j.experiment == experiment)
+    return [(row["seq"], dict(row)) for row in (await tx.execute(query)).mappings()]
+
+
+def _job(row: Row) -> Job:
+    return Job(
+        id=row["id"],
+        workspace=row["workspace"],
+        name=row["name"],
+        spec=JobSpec.read(row["spec"], what=f"job {row['name']}"),
+        body_sha256=row["body_sha256"],
+        user=row["user"],
+        attempt=row["attempt"],
+        created_at=row["created_at"],
+    )

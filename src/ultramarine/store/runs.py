@@ -1,0 +1,142 @@
+"""Runs: what runs, waits to run, or has run."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from ultramarine.domain.errors import NotFound
+from ultramarine.domain.names import ComputeId, NodeKey, RunKey
+from ultramarine.domain.run import Ending, Master, Mode, OwnerNoun, Run, RunEvent, RunStatus
+from ultramarine.store import events
+from ultramarine.store import tables as t
+from ultramarine.store.database import Tx
+from ultramarine.store.rows import Row, amount_from_json, amount_to_json, change, ending_from_json, ending_to_json
+
+_COLUMNS = [c for c in t.runs.c if c.name not in ("spec", "seq", "is_open")]  # the spec is large, and few need it
+
+
+async def add(tx: Tx, run: Run, spec: dict[str, Any], *, event: str = "created") -> Run:
+    await tx.execute(t.runs.insert(), {**_row(run), "key": run.key, "spec": spec, "created_at": run.created_at})
+    await _tell(tx, run, event, run.created_at)
+    return run
+
+
+async def record(
+    tx: Tx, run: Run, event: RunEvent, *, now: datetime, reason: str = "", changes: dict[str, Any] | None = None
+) -> Run:
+    """Apply an event and keep it, or refuse: a move that `RUN` does not allow, a copy that is stale.
+
+    `changes`: fields that the event sets with it (`nodes`, `master`, `ending`).
+    """
+    new = replace(run.after(event, now=now, reason=reason), **(changes or {}))
+    await change(tx, t.runs, run.key, version=run.version, values=_row(new), noun=run.owner_noun.value)
+    await _tell(tx, new, event, now)
+    return new
+
+
+async def explain(tx: Tx, reasons: dict[RunKey, str]) -> None:
+    """Keep the words that say why runs wait. No move, so no event and no new version."""
+    if reasons:
+        statement = t.runs.update().where(t.runs.c.key == sa.bindparam("k"), t.runs.c.is_open).values(reason=sa.bindparam("r"))
+        await tx.execute(statement, [{"k": key, "r": reason} for key, reason in reasons.items()])
+
+
+async def open_ones(tx: Tx, *, limit: int = 100_000) -> Sequence[Run]:
+    """All that have not ended, in the order of the queue."""
+    query = sa.select(*_COLUMNS).where(t.runs.c.is_open).order_by(t.runs.c.priority.desc(), t.runs.c.seq).limit(limit)
+    return [_run(row) for row in (await tx.execute(query)).mappings()]
+
+
+async def get(tx: Tx, key: str) -> Run:
+    return _run(await _one(tx, t.runs.c.key == key, key, _COLUMNS))
+
+
+async def of_owner(tx: Tx, owner_id: str) -> Sequence[Run]:
+    """All attempts of a job, or replicas of a deployment, the oldest first."""
+    query = sa.select(*_COLUMNS).where(t.runs.c.owner_id == owner_id).order_by(t.runs.c.ordinal)
+    return [_run(row) for row in (await tx.execute(query)).mappings()]
+
+
+async def newest(tx: Tx, owner_id: str) -> Run:
+    query = sa.select(*_COLUMNS).where(t.runs.c.owner_id == owner_id).order_by(t.runs.c.ordinal.desc()).limit(1)
+    row = (await tx.execute(query)).mappings().one_or_none()
+    if row is None:
+        raise NotFound("run", owner_id)
+    return _run(row)
+
+
+async def specs(tx: Tx, keys: Sequence[str]) -> dict[RunKey, dict[str, Any]]:
+    """The specifications of some runs, as given to `add`."""
+    query = sa.select(t.runs.c.key, t.runs.c.spec).where(t.runs.c.key.in_(keys))
+    return {RunKey(row.key): row.spec for row in await tx.execute(query)}
+
+
+async def _one(tx: Tx, condition: sa.ColumnElement[bool], name: str, columns: Sequence[Any]) -> Row:
+    row = (await tx.execute(sa.select(*columns).where(condition))).mappings().one_or_none()
+    if row is None:
+        raise NotFound("run", name)
+    return row
+
+
+async def _tell(tx: Tx, run: Run, event: str, at: datetime) -> None:
+    await events.add(
+        tx,
+        events.Happening(
+            workspace=run.workspace,
+            noun=run.owner_noun.value,
+            id=run.owner_id,
+            name=run.owner_name,
+            event=event,
+            status=run.status.value,
+            reason=run.reason,
+            at=at,
+        ),
+    )
+
+
+def _row(run: Run) -> dict[str, Any]:
+    return {
+        "workspace": run.workspace,
+        "owner_noun": run.owner_noun.value,
+        "owner_id": run.owner_id,
+        "owner_name": run.owner_name,
+        "ordinal": run.ordinal,
+        "mode": run.mode.value,
+        "compute": run.compute,
+        "instance_count": run.instance_count,
+        "need": amount_to_json(run.need),
+        "priority": run.priority,
+        "retries_left": run.retries_left,
+        "losses": run.losses,
+        "status": run.status.value,
+        "reason": run.reason,
+        "ending": ending_to_json(run.ending),
+        "nodes": list(run.nodes),
+        "master": None if run.master is None else asdict(run.master),
+        "version": run.version,
+        "changed_at": run.changed_at,
+        "started_at": run.started_at,
+        "ended_at": run.ended_at,
+        "is_open": not run.is_final,
+    }
+
+
+def _run(row: Row) -> Run:
+    ending: Ending | None = ending_from_json(row["ending"])
+    return Run(
+        **{
+            **row,
+            "key": RunKey(row["key"]),
+            "owner_noun": OwnerNoun(row["owner_noun"]),
+            "mode": Mode(row["mode"]),
+            "compute": ComputeId(row["compute"]),
+            "need": amount_from_json(row["need"]),
+            "status": RunStatus(row["status"]),
+            "ending": ending,
+            "nodes": tuple(NodeKey(node) for node in row["nodes"]),
+            "master": None if row["master"] is None else Master(**row["master"]),
+        }
+    )
