@@ -12,7 +12,11 @@ class BodyTooLarge(Exception):
 
 
 class BodyBroken(Exception):
-    """The peer went away before the body was whole."""
+    """The peer went away, or made no sense, before the body was whole."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status  #: what the server answers if it still can
 
 
 def _nothing() -> None:
@@ -25,7 +29,10 @@ class Body:
     `pause` and `resume` are called when more than `buffer_max_bytes` wait to be read, and when they no longer do.
     """
 
-    __slots__ = ("_buffer_max", "_chunks", "_error", "_paused", "_waiter", "buffered", "is_complete", "on_read", "pause", "resume", "total")
+    __slots__ = (
+        *("_buffer_max", "_chunks", "_error", "_paused", "_waiter"),
+        *("buffered", "is_complete", "on_read", "pause", "resume", "total"),
+    )
 
     def __init__(self, buffer_max_bytes: int = 262_144) -> None:
         self._chunks: deque[bytes] = deque()
@@ -44,9 +51,9 @@ class Body:
         self._chunks.append(data)
         self.buffered += len(data)
         self.total += len(data)
-        if self.buffered > self._buffer_max and not self._paused:
+        if self.buffered > self._buffer_max:
             self._paused = True
-            self.pause()
+            self.pause()  # each time: another body of the same connection may have resumed it
         self._wake()
 
     def feed_end(self) -> None:

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Callable, Union
 
 from ultramarine_serving.http.body import Body
 from ultramarine_serving.http.tunnel import Tunnel
-
-Headers = Sequence["tuple[bytes, bytes]"]
-
-STATUS_LINES = {
-    status: f"HTTP/1.1 {status} {HTTPStatus(status).phrase if status in set(HTTPStatus) else 'Status'}".encode()
-    for status in range(100, 600)
-}
-
+from ultramarine_serving.http.wire import Headers
 
 @dataclass(frozen=True)
 class Limits:

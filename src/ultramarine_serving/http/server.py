@@ -33,6 +33,7 @@ class Server:
         self._shared = shared
         self._listening = listening
         self.addresses = addresses  #: where it really listens: port 0 is replaced
+        self._sockets = [(each.path, os.stat(each.path).st_ino) for each in addresses if each.path]
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
 
     @property
@@ -56,10 +57,11 @@ class Server:
         """Take no new connection. Those that are open go on."""
         for each in self._listening:
             each.close()
-        for address in self.addresses:
-            if address.path:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(address.path)
+        for path, inode in self._sockets:
+            with contextlib.suppress(FileNotFoundError):
+                if os.stat(path).st_ino == inode:  # not that of a server which has taken our place
+                    os.unlink(path)
+        self._sockets = []
 
     async def drain(self, grace_s: float) -> None:
         """Take nothing new, answer what has arrived, close. What is not done after `grace_s` seconds is cut off."""
