@@ -1,0 +1,1 @@
+"""The scoring server: answers requests with a model, inside that model's own environment."""

@@ -1,0 +1,118 @@
+"""What a model or a script returned, as the bytes of an answer. Pure, and free of numpy: values are told by what they can do."""
+
+import base64
+import json
+import math
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Any, cast
+
+_DEPTH_MAX = 200
+_MISSING = frozenset({"NAType", "NaTType"})  # pandas' words for a missing value
+
+
+class NotJson(Exception):
+    """A returned value has no JSON form; the message names its type."""
+
+
+def encode(value: object) -> bytes:
+    """JSON, UTF-8. NaN and infinities become null, for JSON has no words for them.
+
+    numpy scalars and arrays, pandas frames (as records), series and timestamps are taken; so are bytes (as base64),
+    dates, decimals and sets.
+
+    Raises:
+        NotJson: something inside it has no JSON form.
+    """
+    try:
+        # Quick for what is plain already. The slow way below costs about ten times as much.
+        return json.dumps(value, default=_plain, allow_nan=False, separators=(",", ":")).encode()
+    except (ValueError, TypeError, RecursionError):
+        return json.dumps(_clean(value, depth=0), allow_nan=False, separators=(",", ":")).encode()
+
+
+def problem(status: int, title: str, detail: str, *, hint: str = "", code: str = "") -> bytes:
+    """The body of an `application/problem+json` answer (RFC 9457)."""
+    body: dict[str, object] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    if hint:
+        body["hint"] = hint
+    if code:
+        body["code"] = code
+    return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def rows_of(predictions: object, counts: Iterable[int]) -> list[object]:
+    """Split the predictions of one batch into those of each request, in order. `counts` are rows per request.
+
+    Raises:
+        NotJson: there is not one prediction for each row.
+    """
+    listed = as_list(predictions)
+    wanted = list(counts)
+    if len(listed) != sum(wanted):
+        raise NotJson(f"the model gave {len(listed)} predictions for {sum(wanted)} rows")
+    parts: list[object] = []
+    start = 0
+    for count in wanted:
+        parts.append(listed[start : start + count])
+        start += count
+    return parts
+
+
+def as_list(predictions: object) -> list[object]:
+    """Predictions as a plain list with one entry a row: an array, a series, a frame (records) or a list."""
+    plain = predictions if isinstance(predictions, list | tuple) else _plain(predictions)
+    if not isinstance(plain, list | tuple):
+        raise NotJson(f"the model gave a {type(predictions).__name__}, not one prediction a row")
+    return list(cast(Iterable[object], plain))
+
+
+def _plain(value: object) -> object:
+    """One step towards plain JSON types."""
+    if type(value).__name__ in _MISSING:  # first, for NaT says it is a datetime
+        return None
+    described: Any = value
+    if hasattr(described, "to_dict") and hasattr(described, "columns"):
+        return described.to_dict(orient="records")
+    if hasattr(described, "tolist"):
+        return described.tolist()
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, bytes | bytearray | memoryview):
+        return base64.b64encode(value).decode("ascii")
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return dict(cast(Mapping[object, object], value))
+    if isinstance(value, set | frozenset):
+        return list(cast(Iterable[object], value))
+    raise NotJson(f"a {type(value).__name__} has no JSON form")
+
+
+def _clean(value: object, *, depth: int) -> object:
+    if depth > _DEPTH_MAX:
+        raise NotJson(f"the value is nested deeper than {_DEPTH_MAX} levels, or contains itself")
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, dict):
+        pairs = cast(dict[object, object], value).items()
+        return {_key(key): _clean(item, depth=depth + 1) for key, item in pairs}
+    if isinstance(value, list | tuple):
+        return [_clean(item, depth=depth + 1) for item in cast(Iterable[object], value)]
+    return _clean(_plain(value), depth=depth + 1)
+
+
+def _key(key: object) -> str | int | float | bool | None:
+    if key is None or isinstance(key, str | int | float):
+        return key
+    if hasattr(key, "tolist"):
+        return cast("str | int | float", cast(Any, key).tolist())
+    return str(key)

@@ -1,0 +1,163 @@
+"""Scores with an MLflow model: rows of waiting requests are put together where the model allows it."""
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ultramarine_serving.http.server import Request, Response, problem
+
+from .answers import NotJson, encode, rows_of
+from .batching import Batcher, Full, Limits
+from .bodies import CONTENT_TYPES, Arrays, BadBody, Table, decode
+from .mlmodel import MLModelError
+from .model import Model, load
+from .options import Options
+from .scorer import INVOCATIONS, JSON, bad_request, method_not_allowed, too_busy
+from .worker import Worker
+
+log = logging.getLogger("scoring")
+
+# What a model raises when it cannot use the values it was given (a NaN, a text for a number). Anything else is the
+# model's own failure, which health checks must be able to tell from a client's mistake.
+_VALUES_REFUSED = (ValueError, TypeError, KeyError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One request, decoded."""
+
+    input: Table | Arrays
+    params: Mapping[str, object]
+    wrap: Callable[[object], object]  # predictions -> the document that is sent
+
+
+class ModelScorer:
+    """A `Scorer` over an MLflow model."""
+
+    def __init__(self, options: Options, worker: Worker) -> None:
+        self._folder = options.model_dir
+        self._flavor = options.flavor
+        self._options = options
+        self._worker = worker
+        self._model: Model | None = None
+        self._batcher: Batcher[Asked, Response] | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def load(self) -> None:
+        model = load(self._folder, flavor=self._flavor)
+        self._model = model
+        options = self._options
+        limits = Limits(
+            rows_max=options.batch_rows_max,
+            requests_max=options.batch_rows_max if model.is_row_wise else 1,
+            waiting_max=options.waiting_max,
+        )
+        self._batcher = Batcher(self._answer, _refusal, limits=limits, worker=self._worker, loop=self._loop)
+        self._warm_up(self._folder / "serving_input_example.json")
+        kind = "requests share calls" if limits.requests_max > 1 else "one request a call"
+        log.info("Loaded the %s flavour of %s; %s.", model.flavor, self._folder.name, kind)
+
+    def describe_failure(self, error: BaseException) -> str:
+        if isinstance(error, MLModelError):
+            return str(error)
+        return f"The model in {self._folder} could not be loaded: {type(error).__name__}: {error}"
+
+    def score(self, request: Request) -> "Response | asyncio.Future[Response]":
+        if request.method != "POST":
+            return method_not_allowed(request, b"POST")
+        if refusal := _wrong_type(request):
+            return refusal
+        assert self._model is not None
+        assert self._batcher is not None
+        wrap = _predictions if request.path == INVOCATIONS else _bare
+        try:
+            asked = self._decoded(request.body, wrap)
+            table = asked.input if isinstance(asked.input, Table) else None
+            return self._batcher.submit(
+                asked,
+                # Arrays and params are never put together with others: each is a kind of its own.
+                kind=table.columns if table is not None and not asked.params else object(),
+                rows=len(table.rows) if table is not None else 1,
+            )
+        except BadBody as error:
+            return bad_request(str(error))
+        except Full:
+            return too_busy()
+
+    def schemas(self) -> tuple[Mapping[str, object], Mapping[str, object]]:
+        assert self._model is not None
+        names = list(self._model.shape.names)
+        split = {
+            "type": "object",
+            "required": ["columns", "data"],
+            "properties": {
+                "columns": {"type": "array", "items": {"type": "string"}, **({"example": names} if names else {})},
+                "index": {"type": "array", "items": {}},
+                "data": {"type": "array", "items": {"type": "array", "items": {}}},
+            },
+        }
+        asked = {"type": "object", "required": ["input_data"], "properties": {"input_data": split}}
+        return asked, {"type": "array", "items": {}}
+
+    def _decoded(self, body: bytes, wrap: Callable[[object], object]) -> Asked:
+        assert self._model is not None
+        decoded = decode(body)
+        return Asked(input=self._model.input_of(decoded), params=decoded.params, wrap=wrap)
+
+    def _answer(self, asked: Sequence[Asked]) -> Sequence[Response]:
+        assert self._model is not None
+        first = asked[0]
+        if len(asked) == 1:
+            return [_sent(first.wrap(self._model.answer(first.input, first.params)))]
+        tables = [one.input for one in asked if isinstance(one.input, Table)]
+        together = Table(columns=tables[0].columns, rows=[row for table in tables for row in table.rows])
+        parts = rows_of(self._model.answer(together, {}), [len(table.rows) for table in tables])
+        return [_sent(one.wrap(part)) for one, part in zip(asked, parts, strict=True)]
+
+    def _warm_up(self, example: Path) -> None:
+        """Answer the example that mlflow saved with the model, so that the first client does not wait for lazy imports."""
+        if not example.is_file():
+            return
+        try:
+            self._answer([self._decoded(example.read_bytes(), _bare)])
+        except Exception as error:
+            log.warning("The model does not answer its own input example: %s: %s", type(error).__name__, error)
+
+
+def _sent(document: object) -> Response:
+    return Response(200, JSON, encode(document))
+
+
+def _refusal(error: BaseException) -> Response:
+    if isinstance(error, BadBody):
+        return bad_request(str(error))
+    if isinstance(error, _VALUES_REFUSED):
+        return bad_request(f"The model cannot use these values: {error}")
+    log.error("The model failed:\n%s", "".join(traceback.format_exception(error)).rstrip())
+    what = f"Its answer cannot be sent: {error}." if isinstance(error, NotJson) else f"It raised {type(error).__name__}."
+    return problem(500, "The model failed", what, "The traceback is in the deployment's log.")
+
+
+def _wrong_type(request: Request) -> Response | None:
+    """415 unless the body says it is JSON in UTF-8, or says nothing."""
+    written = request.header(b"content-type").decode("latin-1").lower()
+    if not written or written == "application/json":  # quick for what nearly all send
+        return None
+    kind, *parameters = [part.strip() for part in written.split(";")]
+    charsets = [part[len("charset=") :].strip('"') for part in parameters if part.startswith("charset=")]
+    if kind in CONTENT_TYPES and set(charsets) <= {"utf-8", "utf8"}:
+        return None
+    known = ", ".join(CONTENT_TYPES)
+    detail = f"The content type {written!r} is not known here."
+    return problem(415, "Content type not known", detail, f"Send one of: {known} (UTF-8).")
+
+
+def _bare(predictions: object) -> object:
+    return predictions
+
+
+def _predictions(predictions: object) -> object:
+    return {"predictions": predictions}

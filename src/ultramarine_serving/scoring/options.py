@@ -1,0 +1,65 @@
+"""The command line of the scoring server."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the server was asked to do."""
+
+    socket: str  # unix:/path or tcp:host:port
+    model_dir: Path
+    site: Path | None
+    code: Path | None  # the folder of score.py; without it the model folder must hold an MLflow model
+    entry: str
+    flavor: str
+    body_bytes_max: int
+    batch_rows_max: int
+    waiting_max: int
+    name: str
+    version: str
+    deployment: str
+
+
+def read(arguments: Sequence[str]) -> Options:
+    """Read the command line; argparse ends the process with code 2 when it makes no sense."""
+    parser = argparse.ArgumentParser(prog="serving", description="Answer requests with a model.")
+    parser.add_argument("--socket", required=True, help="unix:/path.sock, or tcp:host:port")
+    parser.add_argument("--model-dir", type=Path, required=True, help="becomes AZUREML_MODEL_DIR")
+    parser.add_argument("--site", type=Path, help="folder with uvloop and httptools, searched after the environment")
+    parser.add_argument("--code", type=Path, help="folder of the scoring script; not needed for MLflow models")
+    parser.add_argument("--entry", default="score.py", help="scoring script, relative to --code")
+    parser.add_argument("--flavor", default="auto", help="MLflow flavour to load: auto, sklearn, python_function …")
+    parser.add_argument("--max-body", type=_positive, default=100 * _MIB, help="bytes; a larger body is a 413")
+    parser.add_argument("--max-batch-rows", type=_positive, default=256, help="rows; 1 switches batching off")
+    parser.add_argument("--max-waiting", type=_positive, default=2048, help="requests; more are a 429")
+    parser.add_argument("--name", default="model", help="name of the model, shown by /version")
+    parser.add_argument("--version", default="1", help="version of the model, shown by /version")
+    parser.add_argument("--deployment", default="", help="name of the deployment, shown by /version")
+    read = parser.parse_args(arguments)
+    return Options(
+        socket=read.socket,
+        model_dir=read.model_dir.absolute(),
+        site=read.site and read.site.absolute(),
+        code=read.code and read.code.absolute(),
+        entry=read.entry,
+        flavor=read.flavor,
+        body_bytes_max=read.max_body,
+        batch_rows_max=read.max_batch_rows,
+        waiting_max=read.max_waiting,
+        name=read.name,
+        version=read.version,
+        deployment=read.deployment,
+    )
+
+
+def _positive(written: str) -> int:
+    number = int(written)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not positive")
+    return number

@@ -1,0 +1,57 @@
+"""What the two ways of scoring (a script, an MLflow model) have in common, and the answers they share."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Protocol
+
+from ultramarine_serving.http.server import Request, Response, problem
+
+JSON = ((b"content-type", b"application/json"),)
+INVOCATIONS = "/invocations"
+
+
+class Scorer(Protocol):
+    """Answers requests. Made at once, usable when `load` has returned."""
+
+    def load(self) -> None:
+        """Bring the model up; called once, in the worker's thread. Raises whatever goes wrong."""
+        ...
+
+    def describe_failure(self, error: BaseException) -> str:
+        """One sentence that says what went wrong in `load`."""
+        ...
+
+    def score(self, request: Request) -> "Response | asyncio.Future[Response]":
+        """Answer one request to /score or /invocations."""
+        ...
+
+    def schemas(self) -> tuple[Mapping[str, object], Mapping[str, object]]:
+        """JSON schemas of the request's body and of the answer's."""
+        ...
+
+
+def bad_request(detail: str) -> Response:
+    """400: the body cannot be used."""
+    return problem(400, "The request cannot be scored", detail, "Correct the body and send it again.")
+
+
+def too_busy() -> Response:
+    """429: the queue is full."""
+    return problem(
+        429,
+        "Too many requests wait",
+        "The model is busy and its queue is full.",
+        "Try again after a second, or give the deployment more instances.",
+        headers=[(b"retry-after", b"1")],
+    )
+
+
+def method_not_allowed(request: Request, allowed: bytes) -> Response:
+    """405 with the methods that would do."""
+    return problem(
+        405,
+        "Method not allowed",
+        f"{request.path} does not answer {request.method}.",
+        f"Use {allowed.decode()}.",
+        headers=[(b"allow", allowed)],
+    )

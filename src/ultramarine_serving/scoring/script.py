@@ -1,0 +1,195 @@
+"""Azure's contract of a scoring script: `init()` once, then `run(raw_data)` for each request."""
+
+import importlib.util
+import inspect
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+from urllib.parse import parse_qs
+
+from .answers import encode
+from .bodies import BadBody, text
+
+log = logging.getLogger("scoring")
+
+_HEADERS_ARGUMENT = "request_headers"
+
+
+class ScriptError(Exception):
+    """The scoring script cannot be used; the message says why and what to change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request for the script. Header names are in lower case."""
+
+    method: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What the script answered."""
+
+    status: int
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """A scoring script that was imported but whose `init()` has not run."""
+
+    init: Callable[[], object]
+    run: Callable[..., object]
+    parameters: Sequence[inspect.Parameter]  # without request_headers
+    wants_headers: bool
+    is_schema_decorated: bool
+
+    def answer(self, call: Call) -> Reply:
+        """Call `run()`; whatever it raises passes through.
+
+        Raises:
+            BadBody: the request does not fit what `run()` takes.
+        """
+        arguments = self._arguments(call)
+        if self.wants_headers:
+            arguments[_HEADERS_ARGUMENT] = dict(call.headers)
+        return reply_of(self.run(**arguments))
+
+    def _arguments(self, call: Call) -> dict[str, object]:
+        asked: object = _query(call.query) if call.method == "GET" else None
+        if not self.is_schema_decorated:
+            return {self.parameters[0].name: json.dumps(asked) if call.method == "GET" else text(call.body)}
+        if asked is None:
+            asked = _json(call.body)
+        return _by_name(asked, self.parameters)
+
+
+def load(folder: Path, entry: str) -> Script:
+    """Import the scoring script.
+
+    Raises:
+        ScriptError: there is no such file, or it does not define `init()` and a usable `run()`.
+        Exception: whatever the script itself raises.
+    """
+    path = folder / entry
+    if not path.is_file():
+        raise ScriptError(f"{folder} holds no {entry}. Set scoring_script to the file's path inside the code folder.")
+    os.environ["AZUREML_ENTRY_SCRIPT"] = entry
+    for searched in dict.fromkeys((folder, path.parent)):
+        sys.path.insert(0, str(searched))
+    module = _imported(path)
+    for name in ("init", "run"):
+        if not callable(getattr(module, name, None)):
+            raise ScriptError(f"{entry} defines no {name}(). A scoring script has init() and run(raw_data).")
+    if _wants_raw_requests():
+        raise ScriptError(f"{entry} uses @rawhttp, which is not served. Let run(raw_data) take the body as text.")
+    return _described(module)
+
+
+def reply_of(returned: object) -> Reply:
+    """What `run()` returned, as an answer.
+
+    A response object (flask, AMLResponse, Starlette) is sent as it is, bytes too. All else becomes JSON, a string also:
+    clients written for Azure expect `"text"` in quotes. None is `{}`, as there.
+    """
+    if isinstance(returned, bytes | bytearray):
+        return Reply(status=200, headers=[("content-type", "application/octet-stream")], body=bytes(returned))
+    status: Any = getattr(returned, "status_code", None)
+    headers: Any = getattr(returned, "headers", None)
+    if isinstance(status, int) and hasattr(headers, "items"):
+        return Reply(status=status, headers=_sendable(headers), body=_content(returned))
+    return Reply(status=200, headers=[("content-type", "application/json")], body=encode({} if returned is None else returned))
+
+
+def _imported(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("entry_module", path)
+    if spec is None or spec.loader is None:
+        raise ScriptError(f"{path.name} is no Python file. Name the scoring script with the ending .py.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["entry_module"] = module  # dataclasses and pickle look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def _described(module: ModuleType) -> Script:
+    run: Callable[..., object] = module.run
+    taken = list(inspect.signature(run).parameters.values())
+    if any(parameter.kind not in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD) for parameter in taken):
+        raise ScriptError("run() takes positional-only arguments, *args or **kwargs. Let it take run(raw_data).")
+    parameters = [parameter for parameter in taken if parameter.name != _HEADERS_ARGUMENT]
+    if not parameters:
+        raise ScriptError("run() takes no argument for the data. Let it take run(raw_data).")
+    # Only a script that has imported inference_schema can be decorated by it.
+    schemas: Any = sys.modules.get("inference_schema.schema_util")
+    return Script(
+        init=module.init,
+        run=run,
+        parameters=parameters,
+        wants_headers=len(parameters) < len(taken),
+        is_schema_decorated=bool(schemas and schemas.is_schema_decorated(run)),
+    )
+
+
+def _wants_raw_requests() -> bool:
+    names = ("azureml_inference_server_http.api.aml_request", "azureml.contrib.services.aml_request")
+    return any(getattr(sys.modules.get(name), "_rawHttpRequested", False) for name in names)
+
+
+def _query(query: str) -> dict[str, object]:
+    """`a=1&b=[1,2]&c=x` as Azure reads it: each value is JSON where it can be, several of one name are a list."""
+    found: dict[str, object] = {}
+    for name, values in parse_qs(query, keep_blank_values=True).items():
+        read = [_lenient(value) for value in values]
+        found[name] = read[0] if len(read) == 1 else read
+    return found
+
+
+def _lenient(value: str) -> object:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def _json(body: bytes) -> object:
+    try:
+        return json.loads(text(body))
+    except ValueError as error:
+        raise BadBody(f"The body is not JSON: {error}. Send an object with the arguments of run().") from error
+
+
+def _by_name(asked: object, parameters: Sequence[inspect.Parameter]) -> dict[str, object]:
+    if not isinstance(asked, dict):
+        raise BadBody("The body is no JSON object. Send an object with the arguments of run().")
+    given = cast(dict[str, object], asked)
+    arguments: dict[str, object] = {}
+    for parameter in parameters:
+        if parameter.name not in given and parameter.default is parameter.empty:
+            raise BadBody(f"A value for {parameter.name!r} is missing. Send an object with the arguments of run().")
+        arguments[parameter.name] = given.get(parameter.name, parameter.default)
+    return arguments
+
+
+def _sendable(headers: Any) -> list[tuple[str, str]]:
+    """A response's own headers, but those that the server sets itself."""
+    own = {"content-length", "connection", "transfer-encoding", "date", "server"}
+    return [(str(name).lower(), str(value)) for name, value in headers.items() if str(name).lower() not in own]
+
+
+def _content(response: Any) -> bytes:
+    for name in ("get_data", "content", "body"):
+        found = getattr(response, name, None)
+        content = found() if callable(found) else found
+        if isinstance(content, bytes | bytearray):
+            return bytes(content)
+    raise TypeError(f"run() returned a {type(response).__name__}, whose content cannot be read. Return JSON or bytes.")

@@ -1,0 +1,90 @@
+"""Scores with a script: `run()` is called for one request at a time, in the worker's thread."""
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Mapping
+
+from ultramarine_serving.http.server import Request, Response, problem
+
+from .answers import NotJson
+from .bodies import BadBody
+from .options import Options
+from .scorer import bad_request, method_not_allowed, too_busy
+from .script import Call, Script, ScriptError, load
+from .worker import Worker
+
+log = logging.getLogger("scoring")
+
+_RUN_FAILED = (b"x-ms-run-function-failed", b"True")  # Azure's header, by which clients tell whose fault it was
+
+
+class ScriptScorer:
+    """A `Scorer` over a scoring script."""
+
+    def __init__(self, options: Options, worker: Worker) -> None:
+        assert options.code is not None
+        self._code = options.code
+        self._entry = options.entry
+        self._waiting_max = options.waiting_max
+        self._worker = worker
+        self._waiting = 0
+        self._script: Script | None = None
+
+    def load(self) -> None:
+        script = load(self._code, self._entry)
+        script.init()
+        self._script = script
+
+    def describe_failure(self, error: BaseException) -> str:
+        if isinstance(error, ScriptError):
+            return str(error)
+        step = "init()" if _passed(error, "init") else "its import"
+        return f"The scoring script {self._entry} failed in {step}: {type(error).__name__}: {error}"
+
+    def score(self, request: Request) -> "Response | asyncio.Future[Response]":
+        if request.method not in ("POST", "GET"):
+            return method_not_allowed(request, b"POST, GET")
+        if self._waiting >= self._waiting_max:
+            return too_busy()
+        call = Call(
+            method=request.method,
+            query=request.query,
+            headers={name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers},
+            body=request.body,
+        )
+        self._waiting += 1
+        future = self._worker.submit(lambda: self._answer(call))
+        future.add_done_callback(self._done)
+        return future
+
+    def schemas(self) -> tuple[Mapping[str, object], Mapping[str, object]]:
+        return {}, {}
+
+    def _done(self, _: "asyncio.Future[Response]") -> None:
+        self._waiting -= 1
+
+    def _answer(self, call: Call) -> Response:
+        assert self._script is not None
+        try:
+            reply = self._script.answer(call)
+        except BadBody as error:
+            return bad_request(str(error))
+        except NotJson as error:
+            log.error("The value that run() returned cannot be sent: %s.", error)
+            return _failed(f"The value that run() returned cannot be sent: {error}.")
+        except BaseException as error:  # SystemExit too: one request must not end the server
+            log.error("run() raised:\n%s", traceback.format_exc().rstrip())
+            return _failed(f"run() raised {type(error).__name__}.")
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers]
+        return Response(reply.status, headers, reply.body)
+
+
+def _failed(detail: str) -> Response:
+    hint = "The traceback is in the deployment's log."
+    return problem(500, "The scoring script failed", detail, hint, headers=[_RUN_FAILED])
+
+
+def _passed(error: BaseException, function: str) -> bool:
+    """Whether the error came through a function of this name in the script."""
+    return any(frame.name == function for frame in traceback.extract_tb(error.__traceback__))

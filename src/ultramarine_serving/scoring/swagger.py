@@ -1,0 +1,41 @@
+"""The OpenAPI document of a deployment."""
+
+import json
+from pathlib import Path
+
+from .options import Options
+from .scorer import Scorer
+
+
+def document(options: Options, scorer: Scorer) -> bytes:
+    """OpenAPI 3 as JSON: the `swagger.json` beside the scoring script, as in Azure, else one made from the signature."""
+    written = _written(options.code)
+    if written is not None:
+        return written
+    asked, answered = scorer.schemas()
+    score = {
+        "operationId": "score",
+        "summary": "Score the model with the data of the body",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": asked}}},
+        "responses": {
+            "200": {"description": "What the model answered", "content": {"application/json": {"schema": answered}}},
+            "400": {"description": "The body cannot be scored", "content": {"application/problem+json": {"schema": {}}}},
+            "500": {"description": "The model failed", "content": {"application/problem+json": {"schema": {}}}},
+        },
+    }
+    health = {
+        "operationId": "health",
+        "summary": "Whether the deployment takes requests",
+        "responses": {"200": {"description": "It does", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+    }
+    described = {
+        "openapi": "3.0.3",
+        "info": {"title": options.name, "version": options.version},
+        "paths": {"/": {"get": health}, "/score": {"post": score}},
+    }
+    return json.dumps(described).encode()
+
+
+def _written(code: Path | None) -> bytes | None:
+    path = code / "swagger.json" if code is not None else None
+    return path.read_bytes() if path is not None and path.is_file() else None
