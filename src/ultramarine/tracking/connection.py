@@ -1,0 +1,115 @@
+"""One MLflow server, spoken to over its Unix socket, on behalf of one workspace at a time."""
+
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+from ultramarine.domain.errors import AlreadyExists, Conflict, InvalidInput, NotFound, UltramarineError
+from ultramarine.tracking.errors import TrackingUnavailable
+
+JsonObject = dict[str, Any]
+
+API = "/api/2.0/mlflow"
+FILES = "/api/2.0/mlflow-artifacts/artifacts"
+WORKSPACE_HEADER = "X-MLFLOW-WORKSPACE"
+_TIMEOUT = httpx.Timeout(30.0, connect=2.0)
+
+
+class Connection:
+    """Sends requests, and turns MLflow's errors into ours."""
+
+    def __init__(self, socket: Path) -> None:
+        transport = httpx.AsyncHTTPTransport(uds=str(socket))
+        self._http = httpx.AsyncClient(transport=transport, base_url="http://mlflow/mlflow", timeout=_TIMEOUT)
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def get(self, workspace: str, path: str, *, about: tuple[str, str], **params: str | int) -> JsonObject:
+        """`about`: noun and name of what is asked for, for the error."""
+        request = self._http.build_request("GET", path, params=params, headers={WORKSPACE_HEADER: workspace})
+        return await self._json(request, about)
+
+    async def send(
+        self, method: str, workspace: str, path: str, *, about: tuple[str, str], body: JsonObject
+    ) -> JsonObject:
+        """A request with a JSON body; `about` as in `get`."""
+        request = self._http.build_request(method, path, json=body, headers={WORKSPACE_HEADER: workspace})
+        return await self._json(request, about)
+
+    async def put_file(
+        self, workspace: str, path: str, content: AsyncIterable[bytes], *, about: tuple[str, str]
+    ) -> None:
+        """Store a file; it appears when its last byte is there."""
+        headers = {WORKSPACE_HEADER: workspace, "content-type": "application/octet-stream"}
+        request = self._http.build_request("PUT", path, content=content, headers=headers)
+        await self._answered(request, about)
+
+    @asynccontextmanager
+    async def get_file(self, workspace: str, path: str, *, about: tuple[str, str]) -> AsyncIterator[httpx.Response]:
+        """The answer with its body still to be read."""
+        request = self._http.build_request("GET", path, headers={WORKSPACE_HEADER: workspace})
+        response = await self._sent(request, stream=True)
+        try:
+            if response.is_error:
+                await response.aread()
+                raise _error(response, about)
+            yield response
+        except httpx.TransportError as error:
+            raise TrackingUnavailable(_words(error)) from error
+        finally:
+            await response.aclose()
+
+    async def _json(self, request: httpx.Request, about: tuple[str, str]) -> JsonObject:
+        response = await self._answered(request, about)
+        return response.json() if response.content else {}
+
+    async def _answered(self, request: httpx.Request, about: tuple[str, str]) -> httpx.Response:
+        response = await self._sent(request, stream=False)
+        if response.is_error:
+            raise _error(response, about)
+        return response
+
+    async def _sent(self, request: httpx.Request, *, stream: bool) -> httpx.Response:
+        try:
+            return await self._http.send(request, stream=stream)
+        except httpx.TransportError as error:
+            raise TrackingUnavailable(_words(error)) from error
+
+
+def _words(error: httpx.TransportError) -> str:
+    return str(error) or type(error).__name__
+
+
+def _error(response: httpx.Response, about: tuple[str, str]) -> UltramarineError:
+    """MLflow's error as ours."""
+    code, message = _said(response)
+    noun, name = about
+    if code == "RESOURCE_DOES_NOT_EXIST" or response.status_code == 404:
+        return NotFound(noun, name)
+    if code == "RESOURCE_ALREADY_EXISTS":
+        return AlreadyExists(noun, name)
+    if code == "INVALID_STATE":
+        return Conflict(f"The {noun} {name!r} does not allow it: {message}", hint=f"um {noun} show {name}")
+    if response.status_code >= 500 or code == "TEMPORARILY_UNAVAILABLE":
+        return TrackingUnavailable(f"{response.status_code} {message}".rstrip(" ."))
+    return InvalidInput(
+        f"MLflow refused the {noun} {name!r}: {message}", hint="Change what the message names, then try again."
+    )
+
+
+def _said(response: httpx.Response) -> tuple[str, str]:
+    try:
+        body: Mapping[str, object] = response.json()
+    except ValueError:
+        return "", response.text[:500]
+    return str(body.get("error_code", "")), str(body.get("message", ""))[:1000]

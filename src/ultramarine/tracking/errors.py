@@ -1,0 +1,15 @@
+"""What can go wrong between us and MLflow."""
+
+from ultramarine.domain.errors import Unavailable
+
+
+class TrackingUnavailable(Unavailable):
+    """MLflow does not answer, or answers that it cannot."""
+
+    title = "Tracking does not answer"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"MLflow does not answer: {why}.",
+            hint="It is restarted by itself. If this stays, look at its log: um logs mlflow",
+        )

@@ -1,0 +1,117 @@
+"""What of MLflow may be asked at all, and for which workspace: the outermost layer of its server.
+
+MLflow has routes that run tools on the server, call addresses that a caller names, or list every workspace. Hence a
+list of what is open; all else is 404, also in a later version that knows more.
+"""
+
+import json
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from ultramarine_mlflow.names import workspace_in_mlflow
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+WORKSPACE_HEADER = b"x-mlflow-workspace"
+NOUNS = (
+    "artifacts",
+    "datasets",
+    "experiments",
+    "get-trace-artifact",
+    "logged-models",
+    "metrics",
+    "model-versions",
+    "registered-models",
+    "runs",
+    "server-info",
+    "traces",
+    "upload-artifact",
+)
+# Without a workspace: they say nothing of anybody's.
+_OPEN = re.compile(r"/(health|version|static-files/.*)?")
+_API = re.compile(r"/(?:ajax-)?api/[23]\.0/mlflow/(?P<rest>.*)")
+_ARTIFACT_FILE = re.compile(r"/(?:ajax-)?api/2\.0/mlflow-artifacts/artifacts/.+")
+_ARTIFACTS = re.compile(r"/(?:ajax-)?api/2\.0/mlflow-artifacts/artifacts(?:/.*)?")
+_PAGES = frozenset({"/get-artifact", "/model-versions/get-artifact", "/graphql", "/v1/traces"})
+_CLOSED = frozenset({"runs/create-promptlab-run"})
+_SECURITY_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"x-frame-options", b"SAMEORIGIN"))
+
+
+class Guard:
+    """An ASGI application around MLflow's."""
+
+    def __init__(self, app: App, *, prefix: str) -> None:
+        self._app = app
+        self._prefix = prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+        else:
+            await self._request(scope, receive, _hardened(send))
+
+    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = str(scope["path"])
+        inside = path.removeprefix(self._prefix) if path.startswith(self._prefix + "/") else ""
+        if inside and _OPEN.fullmatch(inside):
+            return await self._app(scope, receive, send)
+        workspace = next((value.decode("latin-1") for name, value in scope["headers"] if name == WORKSPACE_HEADER), "")
+        if not workspace:
+            return await _answer(send, 400, "INVALID_PARAMETER_VALUE", "The header X-MLFLOW-WORKSPACE is missing.")
+        name = workspace_in_mlflow(workspace)
+        rest = match["rest"] if (match := _API.fullmatch(inside)) else ""
+        if rest.partition("/")[0] == "workspaces":
+            return await _workspaces(send, rest, name)
+        if not _is_open(inside, rest):
+            return await _answer(send, 404, "ENDPOINT_NOT_FOUND", f"{path} is not served here.")
+        headers = [pair for pair in scope["headers"] if pair[0] != WORKSPACE_HEADER]
+        scope = {**scope, "headers": [*headers, (WORKSPACE_HEADER, name.encode())]}
+        if _ARTIFACT_FILE.fullmatch(inside) and scope["method"] in ("GET", "PUT"):
+            # MLflow streams files only on its unprefixed routes; under a prefix it would hold them in memory.
+            scope |= {"path": inside, "raw_path": scope["raw_path"].removeprefix(self._prefix.encode())}
+        await self._app(scope, receive, send)
+
+
+async def _workspaces(send: Send, rest: str, name: str) -> None:
+    """One's own, and no other: MLflow would tell the names of all."""
+    if rest == "workspaces":
+        await _json(send, 200, {"workspaces": [{"name": name}]})
+    elif rest == f"workspaces/{name}":
+        await _json(send, 200, {"workspace": {"name": name}})
+    else:
+        await _answer(send, 404, "RESOURCE_DOES_NOT_EXIST", "There is no such workspace.")
+
+
+def _is_open(inside: str, rest: str) -> bool:
+    if inside in _PAGES or _ARTIFACTS.fullmatch(inside):
+        return True
+    return rest.partition("/")[0] in NOUNS and rest.rstrip("/") not in _CLOSED
+
+
+def _hardened(send: Send) -> Send:
+    async def with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            named = {name.lower() for name, _ in message.get("headers", [])}
+            added = [pair for pair in _SECURITY_HEADERS if pair[0] not in named]
+            message["headers"] = [*message.get("headers", []), *added]
+        await send(message)
+
+    return with_headers
+
+
+async def _answer(send: Send, status: int, code: str, words: str) -> None:
+    await _json(send, status, {"error_code": code, "message": words})
+
+
+async def _json(send: Send, status: int, content: object) -> None:
+    body = json.dumps(content).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

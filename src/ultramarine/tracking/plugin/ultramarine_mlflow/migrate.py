@@ -1,0 +1,27 @@
+"""`python -m ultramarine_mlflow.migrate FILE`: bring an SQLite file, empty or older, to this MLflow's schema."""
+
+# pyright: reportMissingImports=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportPrivateUsage=false, reportUnknownArgumentType=false
+
+import sqlite3
+import sys
+from contextlib import closing
+
+import mlflow.store.db.utils as database
+
+
+def migrate(path: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")  # kept in the file: readers don't wait for writers
+    engine = database.create_sqlalchemy_engine_with_retry(f"sqlite:///{path}")
+    if database._is_empty_database(engine):
+        database._initialize_tables(engine)
+    else:
+        database._upgrade_db(engine)
+    engine.dispose()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+if __name__ == "__main__":
+    migrate(sys.argv[1])

@@ -1,0 +1,85 @@
+"""What of MLflow's routes is open, and to whom."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from .server import Server
+
+IN_TEAM_A = {"X-MLFLOW-WORKSPACE": "team-a"}
+
+
+@pytest.fixture
+async def http(server: Server) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.AsyncHTTPTransport(uds=str(server.socket))
+    async with httpx.AsyncClient(transport=transport, base_url="http://any.host.name") as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/mlflow/api/2.0/mlflow/webhooks",
+        "/mlflow/ajax-api/2.0/mlflow/webhooks/1/test",
+        "/mlflow/ajax-api/3.0/mlflow/assistant/message",
+        "/mlflow/ajax-api/3.0/mlflow/assistant/config",
+        "/mlflow/ajax-api/3.0/mlflow/gateway/secrets/list",
+        "/mlflow/ajax-api/2.0/mlflow/gateway-proxy",
+        "/mlflow/gateway/proxy/x/y",
+        "/mlflow/ajax-api/3.0/jobs/",
+        "/mlflow/ajax-api/3.0/mlflow/scorer/invoke",
+        "/mlflow/ajax-api/3.0/mlflow/demo/generate",
+        "/mlflow/ajax-api/2.0/mlflow/runs/create-promptlab-run",
+        "/mlflow/api/2.0/mlflow/runs/../webhooks",
+        "/mlflow/api/2.0/mlflow/something-of-a-later-version",
+        "/api/2.0/mlflow-artifacts/artifacts/workspaces/team-b/1/secret",
+        "/ajax-api/3.0/mlflow/server-info",
+        "/build/x.js",
+        "/mlflowx/health",
+    ],
+)
+async def test_what_is_not_listed_is_not_served(http: httpx.AsyncClient, path: str):
+    for method in ("GET", "POST"):
+        answer = await http.request(method, httpx.URL("http://h", raw_path=path.encode()), headers=IN_TEAM_A)
+        assert (answer.status_code, answer.json()["error_code"]) == (404, "ENDPOINT_NOT_FOUND")
+
+
+async def test_without_a_workspace_nothing_is_told(http: httpx.AsyncClient):
+    answer = await http.get("/mlflow/api/2.0/mlflow/experiments/get", params={"experiment_id": "0"})
+    assert answer.status_code == 400 and "X-MLFLOW-WORKSPACE" in answer.json()["message"]
+
+
+async def test_only_ones_own_workspace_is_listed(http: httpx.AsyncClient):
+    for workspace in ("team-a", "team-b"):
+        await http.get("/mlflow/api/2.0/mlflow/experiments/get", headers={"X-MLFLOW-WORKSPACE": workspace})
+    path = "/mlflow/ajax-api/3.0/mlflow/workspaces"
+    assert (await http.get(path, headers=IN_TEAM_A)).json() == {"workspaces": [{"name": "team-a"}]}
+    assert (await http.get(f"{path}/team-a", headers=IN_TEAM_A)).status_code == 200
+    assert (await http.get(f"{path}/team-b", headers=IN_TEAM_A)).status_code == 404
+    assert (await http.delete(f"{path}/team-b", headers=IN_TEAM_A)).status_code == 404
+
+
+async def test_the_pages_are_served_under_the_prefix_with_their_scripts(http: httpx.AsyncClient):
+    page = await http.get("/mlflow/")
+    assert page.status_code == 200 and "<title>MLflow</title>" in page.text
+    script = page.text.split('src="static-files/')[1].split('"')[0]
+    assert (await http.get(f"/mlflow/static-files/{script}")).status_code == 200
+    assert page.headers["x-frame-options"] == "SAMEORIGIN" and page.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_another_workspaces_files_cannot_be_reached(http: httpx.AsyncClient):
+    files = "/mlflow/api/2.0/mlflow-artifacts/artifacts"
+    stored = await http.put(f"{files}/workspaces/team-b/secret", content=b"b", headers={"X-MLFLOW-WORKSPACE": "team-b"})
+    assert stored.status_code == 200
+    for path in (
+        "workspaces/team-b/secret",
+        "workspaces/team-a/../team-b/secret",
+        "..%2fteam-b%2fsecret",
+        "%2e%2e/team-b/secret",
+    ):
+        url = httpx.URL("http://h", raw_path=f"{files}/{path}".encode())
+        for method in ("GET", "PUT", "DELETE"):
+            assert (await http.request(method, url, headers=IN_TEAM_A)).status_code in (400, 403, 404)
+    own = await http.get(f"{files}/workspaces/team-b/secret", headers={"X-MLFLOW-WORKSPACE": "team-b"})
+    assert own.content == b"b"
