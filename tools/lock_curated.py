@@ -1,0 +1,59 @@
+"""Renew the locks of the curated environments: `python tools/lock_curated.py [NAME …]`.
+
+The newest versions that fit are taken from uv's default index (or UV_DEFAULT_INDEX), never from this machine's other sources. Where a lock changes, its version is
+counted up, for a version that was given out stays what it was. `--keep-version` leaves it: for a lock that was never released.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from ultramarine.curated import Curated, load
+
+HOME = Path(__file__).resolve().parent.parent / "src" / "ultramarine" / "curated"
+OPTIONS = ("--universal", "--generate-hashes", "--only-binary", ":all:", "--no-annotate", "--no-header", "--upgrade", "--quiet")
+
+
+def locked(curated: Curated) -> str:
+    """The newest lock of an environment, for all its Pythons."""
+    if not curated.requirements:
+        return ""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("UV_", "PIP_")) or name in {"UV_DEFAULT_INDEX", "UV_CACHE_DIR"}}
+    done = subprocess.run(
+        ("uv", "--no-config", "pip", "compile", "-", *OPTIONS, "--python-version", curated.pythons[0]),
+        input="\n".join(curated.requirements),
+        env=clean,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=600,
+    )
+    if "://" in done.stdout:
+        raise SystemExit(f"{curated.name}: the lock names a URL, and would hold on one machine only.")
+    return done.stdout
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--keep-version", action="store_true")
+    given = parser.parse_args()
+    for name, curated in load().items():
+        if given.names and name not in given.names:
+            continue
+        text = locked(curated)
+        if text == curated.text:
+            sys.stdout.write(f"{name} {curated.version}: as it was\n")
+            continue
+        (HOME / name / "lock.txt").write_text(text, encoding="utf-8")
+        version = curated.version if given.keep_version else str(int(curated.version) + 1)
+        about = HOME / name / "environment.toml"
+        about.write_text(re.sub(r'^version = ".*"', f'version = "{version}"', about.read_text(encoding="utf-8"), count=1), encoding="utf-8")
+        sys.stdout.write(f"{name} {version}: locked anew\n")
+
+
+if __name__ == "__main__":
+    main()
