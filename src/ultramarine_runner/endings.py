@@ -1,0 +1,64 @@
+"""Why a run ended, from how its ranks ended. Pure."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+from typing import Any, Mapping
+
+from .state import ending
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a rank ended: an exit code, or a signal (then `code` is 128 + its number, as shells have it)."""
+
+    code: int
+    signal: str | None = None
+
+    @classmethod
+    def of(cls, status: int) -> Exit:
+        """From what `waitpid` gave."""
+        code = os.waitstatus_to_exitcode(status)
+        return cls(code) if code >= 0 else cls(128 - code, _name(-code))
+
+
+def judge(
+    exits: Mapping[str, Exit],
+    *,
+    failed: str | None,
+    asked: tuple[str, str] | None,
+    oom: bool,
+    at: float,
+) -> dict[str, Any]:
+    """The `ended` of a run. `failed` is the first rank that failed unasked, `asked` the cause and words of our own ending."""
+    ranks = {rank: {"code": one.code, "signal": one.signal} for rank, one in exits.items()}
+    if failed is not None:
+        one = exits[failed]
+        cause = "out_of_memory" if oom and one.signal == "SIGKILL" else "exited"
+        return ending(
+            cause, _words(failed, one, cause), at=at, code=one.code, signal=one.signal, rank=int(failed), ranks=ranks
+        )
+    if asked is not None:
+        first = min(exits, key=int, default=None)
+        one = exits[first] if first is not None else Exit(0)
+        return ending(asked[0], asked[1], at=at, code=one.code if exits else None, signal=one.signal, ranks=ranks)
+    return ending("completed", "Every rank ended with 0.", at=at, code=0, ranks=ranks)
+
+
+def _words(rank: str, one: Exit, cause: str) -> str:
+    if cause == "out_of_memory":
+        return f"Rank {rank} was killed by the kernel: the machine ran out of memory. Ask for a larger size."
+    if one.signal is not None:
+        return f"Rank {rank} was ended by {one.signal}."
+    if one.code == 127:
+        return f"Rank {rank} exited with code 127: its command was not found. Its log has the name."
+    return f"Rank {rank} exited with code {one.code}."
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

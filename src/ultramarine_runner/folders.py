@@ -1,0 +1,58 @@
+"""Where a run's files are in the runner's folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .spec import Spec
+
+RANK_LOG = "std_log.txt"
+OWN_LOG = "preparation.txt"
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The folder of one run: `code`, `inputs`, `outputs`, `files`, `sockets`, `logs`, and the exit record."""
+
+    root: Path
+
+    @classmethod
+    def of(cls, runner: Path, key: str) -> Folders:
+        """Those of this run."""
+        return cls(runner / "runs" / key)
+
+    @property
+    def code(self) -> Path:
+        """The ranks' working directory: the run's own copy of its code."""
+        return self.root / "code"
+
+    def rank_log(self, rank: int) -> Path:
+        """What a rank writes to stdout and stderr."""
+        return self.root / "logs" / str(rank) / RANK_LOG
+
+    def own_log(self, node_rank: int) -> Path:
+        """What the runner has to say about this run."""
+        return self.root / "logs" / f"node{node_rank}" / OWN_LOG
+
+    def make(self, spec: Spec | None) -> list[tuple[str, Path]]:
+        """Make the folders; each log's rank and path."""
+        first = spec.node_rank * spec.processes_per_node if spec else 0
+        ranks = range(first, first + spec.processes_per_node) if spec else ()
+        logs = [(str(rank), self.rank_log(rank)) for rank in ranks]
+        own = self.own_log(spec.node_rank if spec else 0)
+        logs.append((own.parent.name, own))
+        for _, file in logs:
+            file.parent.mkdir(mode=0o700, parents=True)
+        return logs
+
+
+def tail(file: Path, *, limit: int = 4096) -> str:
+    """The last bytes of a log, as text."""
+    try:
+        with file.open("rb") as stream:
+            stream.seek(0, 2)
+            stream.seek(max(0, stream.tell() - limit))
+            return stream.read(limit).decode(errors="replace")
+    except OSError:
+        return ""

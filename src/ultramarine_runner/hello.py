@@ -1,0 +1,47 @@
+"""The first word to the control plane."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from dataclasses import dataclass
+
+from . import PROTOCOL, machine
+from .config import Config
+from .wire import Channel, Refused, Unreachable, backoff, words
+
+
+@dataclass(frozen=True)
+class Welcome:
+    """What hello was answered with; `sent_boot_s` is when it was sent, on the boot clock."""
+
+    token: str
+    lease_s: float
+    beat_s: float
+    sent_boot_s: float
+
+
+def greet(config: Config, channel: Channel) -> Welcome:
+    """Say hello until it is heard. Dismissed and Refused mean: exit, start nothing."""
+    message = {
+        "protocol": PROTOCOL,
+        "allocation": config.allocation,
+        "rank": config.rank,
+        "epoch": config.epoch,
+        "nonce": secrets.token_hex(32),
+        "join_secret": config.join_secret,
+        "machine": machine.describe(config.folder, config.cache),
+    }
+    body = json.dumps(message).encode()
+    for wait in backoff():
+        sent = machine.boot_s()
+        try:
+            answer = channel.request("POST", "/runner/v1/hello", body)
+            if answer.status != 200:
+                raise Refused(answer.status, f"hello was refused: {answer.status} {words(answer)}")
+            raw = answer.json()
+            return Welcome(str(raw["node_token"]), float(raw["lease_s"]), float(raw["beat_s"]), sent)
+        except Unreachable:
+            time.sleep(wait)
+    raise AssertionError("unreachable")

@@ -1,0 +1,240 @@
+"""The keeper: forks the ranks, waits for them, ends whole trees, keeps the exit records. One thread, no network.
+
+It never trusts the link to be there: when the socket between them closes, it ends everything, writes the records, exits.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import selectors
+import signal
+import socket
+import time
+from dataclasses import dataclass, field
+from typing import Any, Mapping, NoReturn
+
+from . import messages, spawn, trees
+from .endings import Exit, judge
+from .machine import oom_kills
+
+RECORD = "ended.json"
+RANK_GRACE_S = 5.0  #: what the other ranks get when one has failed
+_RESCAN_S = 0.02
+_GIVE_UP_S = 60.0
+
+
+@dataclass
+class _Kept:
+    """A run whose processes are ours."""
+
+    key: str
+    folder: str
+    ranks: dict[int, str]  #: pid -> rank
+    oom_before: int
+    exits: dict[str, Exit] = field(default_factory=dict)
+    failed: str | None = None  #: the first rank that failed by itself
+    cause: str | None = None
+    words: str = ""
+    kill_at: float | None = None  #: on the monotonic clock
+    killing_since: float | None = None
+    rescan_at: float | None = None
+
+
+def run(link: socket.socket) -> NoReturn:
+    """Serve the link until it is gone. Called in the freshly forked child."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    spawn.become_subreaper()
+    os._exit(Keeper(link).serve())
+
+
+class Keeper:
+    """Runs by key, and the loop around them."""
+
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+        self._reader = messages.Reader(link)
+        self._runs: dict[str, _Kept] = {}
+        self._owners: dict[int, str] = {}  #: adopted orphans -> run key
+        self._open = True
+
+    def serve(self) -> int:
+        """The loop: messages from the link, children that ended, times that are over."""
+        woken, wake = os.pipe()
+        os.set_blocking(woken, False)
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        with selectors.DefaultSelector() as selector:
+            selector.register(woken, selectors.EVENT_READ)
+            selector.register(self._link, selectors.EVENT_READ)
+            while self._open or self._runs:
+                ready = {key.fd for key, _ in selector.select(self._patience())}
+                if woken in ready:
+                    _drain(woken)
+                if self._open and self._link.fileno() in ready and not self._hear():
+                    selector.unregister(self._link)
+                    self._open = False
+                    self._abandon()
+                self._reap()
+                self._advance()
+        self._end_strays()
+        return 0
+
+    def _hear(self) -> bool:
+        heard = self._reader.read()
+        for message in heard or ():
+            if message["do"] == "start":
+                self._start(message)
+            elif message["do"] == "end" and message["run"] in self._runs:
+                kept = self._runs[message["run"]]
+                self._end(kept, message["cause"], message["words"], message["grace_s"])
+        return heard is not None
+
+    def _abandon(self) -> None:
+        for kept in self._runs.values():
+            self._end(kept, "runner", "The runner's link process died: the keeper ended the run.", 0.0)
+
+    def _start(self, message: Mapping[str, Any]) -> None:
+        kept = _Kept(message["run"], message["folder"], {}, oom_kills())
+        self._runs[kept.key] = kept
+        for rank in message["ranks"]:
+            try:
+                pid = spawn.spawn(rank["argv"], rank["environment"], folder=rank["folder"], log=rank["log"])
+            except OSError as error:
+                cause = "disk_full" if error.errno == errno.ENOSPC else "runner"
+                self._end(kept, cause, f"Rank {rank['rank']} could not be started: {error}.", 0.0)
+                break
+            kept.ranks[pid] = str(rank["rank"])
+        self._tell({"run": kept.key, "did": "started", "at": time.time(), "pids": list(kept.ranks)})
+
+    def _end(self, kept: _Kept, cause: str, words: str, grace_s: float) -> None:
+        """TERM now, KILL after the grace; asked again, the earlier time counts. The first cause stays."""
+        if kept.cause is None and kept.failed is None:
+            kept.cause, kept.words = cause, words
+        if kept.kill_at is None and grace_s > 0:
+            members = self._members(kept)
+            trees.send(members, signal.SIGTERM)
+            trees.send(members, signal.SIGCONT)  # one that is stopped would not hear it
+        kill_at = time.monotonic() + grace_s
+        kept.kill_at = kill_at if kept.kill_at is None else min(kept.kill_at, kill_at)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self._owners.pop(pid, None)
+            for kept in self._runs.values():
+                if pid in kept.ranks:
+                    self._rank_ended(kept, kept.ranks.pop(pid), Exit.of(status))
+                    break
+
+    def _rank_ended(self, kept: _Kept, rank: str, ended: Exit) -> None:
+        kept.exits[rank] = ended
+        if ended.code != 0 and kept.cause is None and kept.failed is None:
+            kept.failed = rank
+            if kept.ranks:
+                self._end(kept, "exited", "", RANK_GRACE_S)
+
+    def _advance(self) -> None:
+        now = time.monotonic()
+        for kept in list(self._runs.values()):
+            over = kept.kill_at is not None and now >= kept.kill_at
+            if kept.killing_since is None and (over or not kept.ranks):
+                kept.killing_since = kept.rescan_at = now
+            if kept.rescan_at is not None and now >= kept.rescan_at:
+                self._kill(kept, now)
+
+    def _kill(self, kept: _Kept, now: float) -> None:
+        """One round: stop all so that none forks away, then kill; until none is left."""
+        members = self._members(kept)
+        if members and kept.killing_since is not None and now - kept.killing_since < _GIVE_UP_S:
+            trees.send(members, signal.SIGSTOP)
+            trees.send(list({*members, *self._members(kept)}), signal.SIGKILL)
+            kept.rescan_at = now + _RESCAN_S
+            return
+        if kept.ranks and not members:  # killed, but not reaped yet: SIGCHLD is on its way
+            kept.rescan_at = now + _RESCAN_S
+            return
+        del self._runs[kept.key]
+        self._record(kept)
+
+    def _record(self, kept: _Kept) -> None:
+        ended = judge(
+            kept.exits,
+            failed=kept.failed,
+            asked=(kept.cause, kept.words) if kept.cause else None,
+            oom=oom_kills() > kept.oom_before,
+            at=time.time(),
+        )
+        try:
+            fresh = os.path.join(kept.folder, f".{RECORD}")
+            with open(fresh, "w") as stream:
+                json.dump(ended, stream)
+            os.replace(fresh, os.path.join(kept.folder, RECORD))
+        except OSError as error:  # a full disk: the link still hears it
+            ended["words"] += f" (The record could not be written: {error.strerror}.)"
+        self._tell({"run": kept.key, "did": "ended", "ended": ended})
+
+    def _members(self, kept: _Kept) -> list[int]:
+        """The living processes of a run: its ranks, its orphans, and all below them."""
+        orphans = [pid for pid in trees.children(os.getpid()) if self._owner(pid) == kept.key]
+        roots = [*kept.ranks, *orphans]
+        found = [*roots, *(pid for root in roots for pid in trees.descendants(root))]
+        return [pid for pid in found if trees.is_alive(pid)]
+
+    def _owner(self, pid: int) -> str | None:
+        """Whose orphan a child of ours is: by its environment, else by its session, else by there being one run only."""
+        if any(pid in kept.ranks for kept in self._runs.values()):
+            return None
+        if pid not in self._owners:
+            key = trees.variable(pid, trees.RUN_KEY) or self._owner_by_session(pid)
+            if key is None and len(self._runs) == 1:
+                key = next(iter(self._runs))
+            if key is None:
+                return None
+            self._owners[pid] = key
+        return self._owners[pid]
+
+    def _owner_by_session(self, pid: int) -> str | None:
+        fields = trees.stat(pid)
+        session = int(fields[3]) if fields else 0
+        return next((kept.key for kept in self._runs.values() if session in kept.ranks), None)
+
+    def _end_strays(self) -> None:
+        """Whatever is still below us when no run is left belongs to none that lives."""
+        for _ in range(100):
+            strays = [pid for pid in trees.descendants(os.getpid()) if trees.is_alive(pid)]
+            if not strays:
+                return
+            trees.send(strays, signal.SIGKILL)
+            self._reap()
+            time.sleep(_RESCAN_S)
+
+    def _tell(self, message: Mapping[str, Any]) -> None:
+        if not self._open:
+            return
+        try:
+            messages.send(self._link, message)
+        except OSError:
+            pass  # the link is gone: the next read says so, and the record is on disk
+
+    def _patience(self) -> float | None:
+        waits = (kept.rescan_at if kept.killing_since is not None else kept.kill_at for kept in self._runs.values())
+        times = [at for at in waits if at is not None]
+        return max(0.0, min(times) - time.monotonic()) if times else None
+
+
+def _drain(fd: int) -> None:
+    try:
+        while os.read(fd, 4096):
+            pass
+    except BlockingIOError:
+        pass

@@ -1,0 +1,409 @@
+"""The link: hears what is wanted, has it done, reports what is. One thread decides; the others only bring news."""
+
+from __future__ import annotations
+
+import os
+import queue
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+from dataclasses import replace
+from typing import Any, Callable, Mapping
+
+from . import machine, messages, ports, ranks, spec, state, trees
+from .config import Config
+from .exchange import Follower, Reporter
+from .files import remove
+from .folders import Folders, tail
+from .hello import Welcome
+from .limits import Verdict, over
+from .logs import Listener, Shipper
+from .prepare import Prepared, Preparer
+from .state import Event, Phase, Run, Step
+from .watch import Watch
+from .wire import Channel, Dismissed
+from .work import Failure, Notes, Work, has_outputs
+
+FLUSH_S = 30.0  #: how long an end waits for its last log byte
+CLOSING_S = 90.0  #: how long a runner that ends itself waits for its last report to be accepted
+EXIT_DONE, EXIT_KEEPER_DIED = 0, 5
+
+
+class Link:
+    """Everything this runner knows. Its methods run in one thread, but for those that say otherwise."""
+
+    def __init__(self, config: Config, welcome: Welcome, keeper: socket.socket, keeper_pid: int, address: str) -> None:
+        self._config = config
+        self._keeper = keeper
+        self._keeper_pid = keeper_pid
+        self._address = address
+        self._token = welcome.token
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._runs: dict[str, Run] = {}
+        self._forgotten: set[str] = set()
+        self._prepared: dict[str, Prepared] = {}
+        self._notes: dict[str, Notes] = {}
+        self._ports: dict[str, socket.socket] = {}
+        self._etag = ""
+        self._lease_until = welcome.sent_boot_s + welcome.lease_s
+        self._closing_since: float | None = None
+        self._last_change = 0
+        self._accepted = 0
+        self._changed = True
+        self._exit: int | None = None
+        self._when_closed = EXIT_DONE
+        self._node = ranks.Node(
+            config.allocation,
+            config.gpus,
+            ranks.inherited(os.environ),
+            shutil.which("bash") or shutil.which("sh") or "/bin/sh",
+        )
+        self._work = Work(Preparer(config, self._connect), self._dismissed)
+        self._follower = Follower(
+            self._connect(), wanted=lambda raw: self._post(lambda: self._hear(raw)), dismissed=self._dismissed
+        )
+        self._reporter = Reporter(
+            self._connect(),
+            body=self._body,
+            answered=lambda sent, answer, version: self._post(lambda: self._heard(sent, answer, version)),
+            dismissed=self._dismissed,
+            beat_s=welcome.beat_s,
+        )
+        self._shipper = Shipper(
+            self._connect(),
+            Listener(
+                settled=lambda key: self._post(lambda: self._logs_settled(key)),
+                over_limit=lambda key: self._post(lambda: self._over_log_limit(key)),
+                dismissed=self._dismissed,
+            ),
+        )
+        self._watch = Watch(
+            config.folder,
+            keeper=keeper_pid,
+            runs=lambda: list(self._runs.values()),
+            memory_bytes=config.memory_bytes,
+            tell=lambda found, disk: self._post(lambda: self._tick(found, disk)),
+        )
+
+    def serve(self) -> int:
+        """Until the allocation is over; the exit code."""
+        signal.signal(signal.SIGTERM, lambda *_: self._post(self._asked_to_exit))
+        signal.signal(signal.SIGINT, lambda *_: self._post(self._asked_to_exit))
+        threading.Thread(target=self._listen, name="keeper", daemon=True).start()
+        for part in (self._follower, self._reporter, self._shipper, self._watch):
+            part.start()
+        while self._exit is None:
+            self._inbox.get()()
+            while not self._inbox.empty():
+                self._inbox.get()()
+            if self._changed:
+                self._changed = False
+                self._last_change = self._reporter.changed()
+            self._close_if_done()
+        return self._exit
+
+    # From other threads
+
+    def _post(self, news: Callable[[], None]) -> None:
+        self._inbox.put(news)
+
+    def _dismissed(self, error: Dismissed) -> None:
+        self._post(lambda: self._leave(error))
+
+    def _listen(self) -> None:
+        for message in messages.Reader(self._keeper):
+            self._post(lambda message=message: self._kept(message))
+        self._post(self._keeper_died)
+
+    def _connect(self) -> Channel:
+        return Channel(self._config.url, ca=self._config.ca, token=self._token)
+
+    def _body(self) -> Mapping[str, Any]:
+        """The reported state. From the reporter's thread: runs are never changed, only replaced."""
+        return {
+            "etag": self._etag,
+            "runs": {run.key: state.report(run) for run in list(self._runs.values())},
+            "node": machine.load_now(self._config.folder),
+        }
+
+    # What is wanted
+
+    def _hear(self, desired: Mapping[str, Any]) -> None:
+        self._etag = str(desired["etag"])
+        entries: Mapping[str, Any] = desired["runs"]
+        for key, raw in entries.items():
+            wanted = spec.wanted(raw)
+            if key in self._runs:
+                self._runs[key] = state.wanting(self._runs[key], wanted)
+            elif self._closing_since is None and key not in self._forgotten:
+                self._adopt(key, wanted, raw)
+        for key, run in list(self._runs.items()):
+            if key not in entries:
+                # What is left of the grace: the keeper holds the deadline of an end that was asked for before.
+                self._runs[key] = state.wanting(run, replace(run.wanted, phase="absent"))
+            self._advance(key)
+        self._changed = True
+
+    def _adopt(self, key: str, wanted: spec.Wanted, raw: Mapping[str, Any]) -> None:
+        spec.name(key, "run key")
+        try:
+            read, words = spec.read(raw["spec"]), None
+        except spec.BadSpec as error:
+            read, words = None, str(error)
+        run = self._runs[key] = Run(key=key, spec=read, wanted=wanted, address=self._address)
+        folders = Folders.of(self._config.folder, key)
+        limit = read.limits.log_bytes if read else None
+        for rank, file in folders.make(read):
+            self._shipper.follow(key, rank, file, limit=limit)
+        self._notes[key] = Notes(
+            folders.own_log(read.node_rank if read else 0), lambda said: self._post(lambda: self._progress(key, said))
+        )
+        if read is None:
+            self._give_up(key, "input", words or "")
+        elif wanted.phase in ("prepare", "go"):
+            self._ports[key], port = ports.reserve()
+            self._runs[key] = replace(run, port=port)
+            self._work.prepare(
+                key,
+                read,
+                folders,
+                self._notes[key],
+                lambda result: self._post(lambda: self._preparation_ended(key, result)),
+            )
+
+    def _advance(self, key: str) -> None:
+        """Do what is to be done next about a run."""
+        run = self._runs[key]
+        step = state.step(run, lease_over=machine.boot_s() > self._lease_until)
+        if step is Step.START:
+            self._start(run)
+        elif step is Step.GIVE_UP:
+            self._give_up(key, "stopped", "Stopped before it had started.")
+        elif step is Step.END:
+            self._end(run, "stopped", "Stopped, as asked.", run.wanted.grace_s)
+        elif step is Step.FORGET:
+            self._forget(key)
+
+    def _progress(self, key: str, words: str) -> None:
+        run = self._runs.get(key)
+        if run is not None and run.phase is Phase.PREPARING:
+            self._runs[key] = replace(run, progress=words)
+            self._changed = True
+
+    def _preparation_ended(self, key: str, result: Prepared | Failure) -> None:
+        if isinstance(result, Failure):
+            self._give_up(key, result.cause, result.words)
+            return
+        self._prepared[key] = result
+        sockets = {name: f"unix:{path}" for name, path in result.places.sockets.items()}
+        if self._apply(key, Event.PREPARED, progress="", sockets=sockets):
+            self._advance(key)
+
+    def _give_up(self, key: str, cause: str, words: str) -> None:
+        self._notes[key].cancel()
+        if self._apply(
+            key, Event.GIVEN_UP, ending=state.ending(cause, words, at=time.time()), ended_boot_s=machine.boot_s()
+        ):
+            self._release_port(key)
+            self._shipper.finish(key)
+
+    def _start(self, run: Run) -> None:
+        assert run.spec is not None
+        folders = Folders.of(self._config.folder, run.key)
+        wanted = run.wanted if run.wanted.master else replace(run.wanted, master=(self._address, run.port or 0))
+        try:
+            launches = ranks.launches(run.key, run.spec, self._prepared[run.key].places, wanted, self._node)
+        except spec.BadSpec as error:
+            self._give_up(run.key, "input", str(error))
+            return
+        self._release_port(run.key)
+        self._apply(run.key, Event.LAUNCHED)
+        self._tell_keeper(
+            {
+                "do": "start",
+                "run": run.key,
+                "folder": str(folders.root),
+                "ranks": [
+                    {
+                        "rank": one.rank,
+                        "argv": one.argv,
+                        "environment": one.environment,
+                        "folder": str(folders.code),
+                        "log": str(folders.rank_log(one.rank)),
+                    }
+                    for one in launches
+                ],
+            }
+        )
+
+    def _release_port(self, key: str) -> None:
+        held = self._ports.pop(key, None)
+        if held is not None:
+            held.close()
+
+    def _end(self, run: Run, cause: str, words: str, grace_s: float) -> None:
+        self._runs[run.key] = replace(run, ending_asked=True)
+        self._tell_keeper({"do": "end", "run": run.key, "cause": cause, "words": words, "grace_s": grace_s})
+
+    def _tell_keeper(self, message: Mapping[str, Any]) -> None:
+        try:
+            messages.send(self._keeper, message)
+        except OSError:
+            return  # it is dead: the listener says so
+
+    # What the keeper says
+
+    def _kept(self, message: Mapping[str, Any]) -> None:
+        key = message["run"]
+        if message["did"] == "started":
+            self._apply(
+                key,
+                Event.STARTED,
+                pids=tuple(message["pids"]),
+                started_at=message["at"],
+                started_boot_s=machine.boot_s(),
+            )
+            self._watch.hurry()
+            self._advance(key)
+        elif message["did"] == "ended":
+            self._ranks_ended(key, message["ended"])
+
+    def _ranks_ended(self, key: str, ended: dict[str, Any]) -> None:
+        run = self._runs[key]
+        folders = Folders.of(self._config.folder, key)
+        rank = ended["rank"] if ended["rank"] is not None else 0
+        ended["tail"] = tail(folders.rank_log(rank)) if ended["cause"] != "completed" else ""
+        if ended["cause"] == "exited" and run.wanted.master and ports.was_taken(ended["tail"], run.wanted.master[1]):
+            ended.update(cause="port", words=f"The port {run.wanted.master[1]} of rank 0 was taken in between.")
+        if not self._apply(key, Event.RANKS_ENDED, ending=ended, pids=(), ended_boot_s=machine.boot_s()):
+            return
+        if run.spec and not run.spec.is_service and has_outputs(run.spec, folders):
+            self._work.send(
+                run.spec,
+                folders,
+                self._notes[key],
+                should_go_on=lambda: machine.boot_s() < self._lease_until,
+                done=lambda sent, wrong: self._post(lambda: self._outputs_sent(key, sent, wrong)),
+            )
+        else:
+            self._outputs_sent(key, {}, None)
+
+    def _outputs_sent(self, key: str, sent: Mapping[str, str], wrong: str | None) -> None:
+        ended = dict(self._runs[key].ending or {}, outputs=dict(sent))
+        if wrong is not None and ended["cause"] == "completed":
+            ended.update(cause="runner", words=f"It completed, but its outputs were lost: {wrong}")
+        if self._apply(key, Event.OUTPUTS_SENT, ending=ended, ended_boot_s=machine.boot_s()):
+            self._shipper.finish(key)
+
+    def _logs_settled(self, key: str) -> None:
+        if key not in self._runs:
+            return
+        self._runs[key] = replace(self._runs[key], logs_settled=True)
+        self._apply(key, Event.LOGS_SENT)
+        self._advance(key)
+
+    def _forget(self, key: str) -> None:
+        self._shipper.forget(key)
+        self._notes.pop(key)
+        self._release_port(key)
+        del self._runs[key]
+        self._forgotten.add(key)
+        self._changed = True
+        prepared = self._prepared.pop(key, None)
+        for folder in (Folders.of(self._config.folder, key).root, *(prepared.extra if prepared else ())):
+            remove(folder)
+
+    # Limits and the lease
+
+    def _tick(self, found: Mapping[str, Mapping[str, float]], disk: tuple[str, Verdict] | None) -> None:
+        now = machine.boot_s()
+        for key, run in list(self._runs.items()):
+            if key in found and run.has_ranks:
+                run = self._runs[key] = replace(run, samples=found[key])
+                verdict = over(run, now=now, node_memory_bytes=self._config.memory_bytes)
+                if disk is not None and disk[0] == key:
+                    verdict = disk[1]
+                if verdict is not None and not run.ending_asked:
+                    self._end(run, verdict.cause, verdict.words, verdict.grace_s)
+            if run.phase is Phase.FLUSHING and run.ended_boot_s is not None and now - run.ended_boot_s > FLUSH_S:
+                self._apply(key, Event.LOGS_SENT)
+                self._advance(key)
+        if now > self._lease_until:
+            self._lease_is_over()
+
+    def _lease_is_over(self) -> None:
+        words = "The node heard nothing from the control plane for the length of its lease, and ended its tasks."
+        for run in list(self._runs.values()):
+            if run.is_task and run.has_ranks and not run.ending_asked:
+                self._end(run, "lease", words, 0.0)
+
+    def _over_log_limit(self, key: str) -> None:
+        run = self._runs.get(key)
+        if run is not None and run.has_ranks and not run.ending_asked and run.spec:
+            words = f"It wrote more than {run.spec.limits.log_bytes} bytes of log, which is its limit."
+            self._end(run, "log_limit", words, 0.0)
+
+    def _heard(self, sent_boot_s: float, answer: Mapping[str, Any], version: int) -> None:
+        self._accepted = max(self._accepted, version)
+        was_over = machine.boot_s() > self._lease_until
+        self._lease_until = max(self._lease_until, sent_boot_s + float(answer["lease_s"]))
+        for key in answer.get("fenced") or ():
+            run = self._runs.get(key)
+            if run is not None and run.has_ranks:
+                self._end(run, "stopped", "Fenced: the control plane has given this run up.", 0.0)
+            elif run is not None and run.phase in (Phase.PREPARING, Phase.READY):
+                self._give_up(key, "stopped", "Fenced: the control plane has given this run up.")
+        if was_over:
+            for key in list(self._runs):
+                self._advance(key)
+
+    # The end of the runner
+
+    def _asked_to_exit(self) -> None:
+        """SIGTERM: end the runs within their grace. A second one: at once."""
+        grace = None if self._closing_since is None else 0.0
+        self._begin_closing(grace, "The runner was asked to end.")
+
+    def _begin_closing(self, grace_s: float | None, words: str, cause: str = "stopped") -> None:
+        self._closing_since = self._closing_since or machine.boot_s()
+        self._changed = True
+        for key, run in list(self._runs.items()):
+            if run.has_ranks:
+                self._end(run, cause, words, run.wanted.grace_s if grace_s is None else grace_s)
+            elif run.phase in (Phase.PREPARING, Phase.READY):
+                self._give_up(key, cause, words)
+
+    def _leave(self, error: Dismissed) -> None:
+        """401 or 410: nobody wants to hear of this node any more. End everything, then exit."""
+        print(f"runner: {error}", file=sys.stderr, flush=True)
+        self._exit = EXIT_DONE
+
+    def _keeper_died(self) -> None:
+        """End what it left behind: by the run keys, and as its orphans became ours."""
+        words = "The runner's keeper process died: the link ended the run."
+        self._when_closed = EXIT_KEEPER_DIED
+        self._begin_closing(0.0, words, "runner")
+        for key, run in list(self._runs.items()):
+            if run.has_ranks:
+                trees.end_run(key)
+                self._ranks_ended(key, state.ending("runner", words, at=time.time()))
+
+    def _close_if_done(self) -> None:
+        if self._closing_since is None or self._exit is not None:
+            return
+        done = all(run.phase is Phase.ENDED for run in self._runs.values()) and self._accepted >= self._last_change
+        if (done and not self._changed) or machine.boot_s() - self._closing_since > CLOSING_S:
+            self._exit = self._when_closed
+
+    def _apply(self, key: str, event: Event, **changes: Any) -> bool:
+        """Move a run by an event; False when it came too late."""
+        run = self._runs.get(key)
+        moved = state.after(run, event, **changes) if run is not None else None
+        if moved is None:
+            return False
+        self._runs[key] = moved
+        self._changed = True
+        return True

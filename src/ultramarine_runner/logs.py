@@ -1,0 +1,130 @@
+"""Ship what the ranks write, by byte offset. The control plane's file length is the only offset there is."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+from .wire import BACKOFF_FIRST_S, BACKOFF_LAST_S, Channel, Dismissed, Unreachable
+
+CHUNK_BYTES = 1 << 20
+_LOOK_S = 0.1  #: how long a written byte may wait; an end is shipped at once
+
+
+@dataclass
+class _Followed:
+    key: str
+    rank: str
+    file: str
+    fd: int
+    limit: int | None  #: bytes that may be shipped
+    offset: int = 0
+    refused: bool = False
+
+    @property
+    def path(self) -> str:
+        return f"/runner/v1/logs/{self.key}/{self.rank}/{self.file}?offset={self.offset}"
+
+    def size(self) -> int:
+        """Bytes that there are to ship in all."""
+        size = os.fstat(self.fd).st_size
+        return size if self.limit is None else min(size, self.limit)
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Whom the shipper tells. All are called from its thread."""
+
+    settled: Callable[[str], None]  #: run key: every byte was shipped or refused after its end
+    over_limit: Callable[[str], None]
+    dismissed: Callable[[Dismissed], None]
+
+
+class Shipper:
+    """One thread that ships the logs of all runs."""
+
+    def __init__(self, channel: Channel, listener: Listener) -> None:
+        self._channel = channel
+        self._listener = listener
+        self._wake = threading.Condition()
+        self._followed: dict[str, list[_Followed]] = {}
+        self._ended: set[str] = set()
+        self._told: set[str] = set()
+        self._hurry = False
+        self._retry_at = 0.0
+        self._wait_s = BACKOFF_FIRST_S
+
+    def start(self) -> None:
+        """Begin to ship."""
+        threading.Thread(target=self._serve, name="logs", daemon=True).start()
+
+    def follow(self, key: str, rank: str, file: Path, *, limit: int | None) -> None:
+        """Ship this file from now on. It is made here, and held open, so that nothing put in its place is ever read."""
+        fd = os.open(file, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        with self._wake:
+            self._followed.setdefault(key, []).append(_Followed(key, rank, file.name, fd, limit))
+            self._wake.notify()
+
+    def finish(self, key: str) -> None:
+        """Nothing more will be written: ship the rest at once, then tell."""
+        with self._wake:
+            self._ended.add(key)
+            self._hurry = True
+            self._wake.notify()
+
+    def forget(self, key: str) -> None:
+        """Let go of its files."""
+        with self._wake:
+            self._ended.discard(key)
+            self._told.discard(key)
+            for one in self._followed.pop(key, []):
+                os.close(one.fd)
+
+    def _serve(self) -> None:
+        try:
+            while True:
+                with self._wake:
+                    if not self._hurry:
+                        self._wake.wait(_LOOK_S if self._followed else None)
+                    self._hurry = False
+                    # Those that have ended first: somebody waits for them.
+                    turn = sorted((key not in self._ended, key) for key in self._followed if key not in self._told)
+                if time.monotonic() >= self._retry_at:
+                    self._turn([key for _, key in turn])
+        except Dismissed as error:
+            self._listener.dismissed(error)
+
+    def _turn(self, keys: list[str]) -> None:
+        for key in keys:
+            ended = key in self._ended  # before looking: what is written until then is seen
+            try:
+                behind = [self._ship(one) for one in self._followed.get(key, [])]
+                self._wait_s = BACKOFF_FIRST_S
+            except Unreachable:
+                self._retry_at = time.monotonic() + self._wait_s
+                self._wait_s = min(self._wait_s * 2, BACKOFF_LAST_S)
+                return
+            if any(behind):
+                self._hurry = True
+            elif ended:
+                self._told.add(key)
+                self._listener.settled(key)
+
+    def _ship(self, one: _Followed) -> bool:
+        """Ship one chunk; whether there is more."""
+        size = one.size()
+        if one.limit is not None and os.fstat(one.fd).st_size > one.limit:
+            self._listener.over_limit(one.key)
+        if one.refused or size <= one.offset:
+            return False
+        chunk = os.pread(one.fd, min(CHUNK_BYTES, size - one.offset), one.offset)
+        answer = self._channel.request("PUT", one.path, chunk)
+        if answer.status in (200, 409):
+            one.offset = int(answer.json()["size"])
+        else:
+            one.refused = True
+        return not one.refused and one.offset < size

@@ -1,0 +1,182 @@
+"""Bring together what a run needs before its ranks can start: code, inputs, files, environment, folders, sockets."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+from . import environments
+from .config import Config
+from .files import Cache, InputFailed
+from .machine import platform_name
+from .ranks import Places
+from .spec import BadSpec, Environment, Input, Output, Spec
+from .wire import Channel, Refused, Unreachable
+
+SOCKET_PATH_MAX = 99  #: bytes; the kernel takes 107
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Where everything is now."""
+
+    places: Places
+    extra: tuple[Path, ...]  #: folders outside the run's own, to be deleted with it
+
+
+class Preparer:
+    """Prepares runs, in any thread: each has its own connection."""
+
+    def __init__(self, config: Config, connect: Callable[[], Channel]) -> None:
+        self._config = config
+        self._connect = connect
+        self._cache = Cache(config.cache)
+        self._local = threading.local()
+        self._tools = threading.Lock()
+
+    @property
+    def channel(self) -> Channel:
+        """This thread's connection."""
+        if not hasattr(self._local, "channel"):
+            self._local.channel = self._connect()
+        channel: Channel = self._local.channel
+        return channel
+
+    def prepare(self, key: str, spec: Spec, folder: Path, note: Note) -> Prepared:
+        """Everything in place. BadSpec, InputFailed, EnvironmentFailed, OSError say why not."""
+        code = folder / "code"
+        code.mkdir()
+        if spec.code is not None:
+            self._cache.copy(spec.code, code, self.channel, note)
+        (code / "outputs").mkdir(exist_ok=True)
+        python, virtual_env = self._python(spec.environment, note)
+        sockets, extra = socket_folder(folder, key, spec.sockets)
+        places = Places(
+            folder=str(code),
+            python=python,
+            virtual_env=virtual_env,
+            inputs={one.name: self._input(one, folder, note) for one in spec.inputs},
+            outputs={one.name: str(output_place(folder, one, make=True)) for one in spec.outputs},
+            sockets={name: str(sockets / f"{name}.sock") for name in spec.sockets},
+            files={path: self._file(path, sha256, folder, note) for path, sha256 in spec.files},
+            sites={str(at): self._site(one, note) for at, one in enumerate(spec.behind)},
+        )
+        return Prepared(places, extra)
+
+    def _input(self, one: Input, folder: Path, note: Note) -> str:
+        place = folder / "inputs" / one.name
+        place.parent.mkdir(exist_ok=True)
+        content = self._cache.manifest(one.snapshot, self.channel, note)
+        is_file = content.kind == "file"
+        if one.mode == "download":
+            self._cache.copy(one.snapshot, place, self.channel, note)
+            return str(place / content.files[0].path if is_file else place)
+        target = self._cache.mounted(one.snapshot, self.channel, note)
+        if is_file:  # a folder around it, so that the file keeps its own name
+            place.mkdir()
+            place = place / os.path.basename(content.files[0].path)
+        place.symlink_to(target)
+        return str(place)
+
+    def _file(self, path: str, sha256: str, folder: Path, note: Note) -> str:
+        place = folder / "files" / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(self._cache.blob(sha256, self.channel, note))
+        return str(place)
+
+    def _python(self, one: Environment | None, note: Note) -> tuple[str, str | None]:
+        if one is None:
+            return sys.executable, sys.prefix if sys.prefix != sys.base_prefix else None
+        made = self._environment(one, note)
+        return str(made / "bin" / "python"), str(made)
+
+    def _site(self, one: Environment, note: Note) -> str:
+        found = sorted((self._environment(one, note) / "lib").glob("python3*/site-packages"))
+        if not found:
+            raise environments.EnvironmentFailed(f"The environment {one.digest} has no site-packages folder.")
+        return str(found[0])
+
+    def _environment(self, one: Environment, note: Note) -> Path:
+        lock = self._cache.blob(one.lock, self.channel, note).read_bytes()
+        return environments.ensure(
+            self._config.cache,
+            digest=one.digest,
+            lock=lock,
+            python=one.python,
+            options=one.options,
+            uv=self._uv(note),
+            progress=lambda words: note(f"environment: {words}"),
+        )
+
+    def _uv(self, note: Note) -> str:
+        """The uv program: the configured one, the one on PATH, else the control plane's."""
+        found = self._config.uv or shutil.which("uv")
+        if found:
+            return found
+        target = self._config.cache / "tools" / f"uv-{platform_name()}"
+        with self._tools:
+            if not target.exists():
+                note("fetching uv")
+                self._fetch_uv(target)
+        return str(target)
+
+    def _fetch_uv(self, target: Path) -> None:
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd, fresh = tempfile.mkstemp(dir=target.parent, prefix=".fetching-")
+        try:
+            with os.fdopen(fd, "w+b") as stream:
+                self.channel.fetch(f"/runner/v1/tools/uv/{platform_name()}", stream)
+            os.chmod(fresh, 0o755)
+            os.replace(fresh, target)
+        except (Refused, Unreachable) as error:
+            os.unlink(fresh)
+            raise environments.EnvironmentFailed(
+                f"This node has no uv, and the control plane gave none: {error} Install uv on the node."
+            ) from error
+
+
+def output_place(folder: Path, one: Output, *, make: bool = False) -> Path:
+    """What `{{output:NAME}}` is: a folder, or for `uri_file` the file in it that the job writes."""
+    around = folder / "outputs" / one.name
+    if make:
+        around.mkdir(parents=True, exist_ok=True)
+    return around / one.name if one.kind == "uri_file" else around
+
+
+def socket_folder(folder: Path, key: str, names: tuple[str, ...]) -> tuple[Path, tuple[Path, ...]]:
+    """A folder (0700) for the run's Unix sockets whose paths are short enough, and what is to be deleted beside the run's own.
+
+    Raises BadSpec when no folder is short enough.
+    """
+    if not names:
+        return folder, ()
+    longest = max(len(name) for name in names) + len("/.sock")
+    near = folder / "sockets"
+    if len(os.fsencode(near)) + longest <= SOCKET_PATH_MAX:
+        near.mkdir(mode=0o700, exist_ok=True)
+        return near, ()
+    short = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    for root in (tempfile.gettempdir(), "/tmp"):
+        around = Path(root) / f"um-{os.getuid()}"
+        if len(os.fsencode(around / short)) + longest <= SOCKET_PATH_MAX:
+            _own(around)
+            (around / short).mkdir(mode=0o700, exist_ok=True)
+            return around / short, (around / short,)
+    raise BadSpec(f"sockets: {names} make paths of over {SOCKET_PATH_MAX} bytes for run {key}: use shorter names.")
+
+
+def _own(folder: Path) -> None:
+    """Make sure that a folder in a place where all can write is ours alone."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    seen = folder.lstat()
+    if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.getuid() or stat.S_IMODE(seen.st_mode) & 0o077:
+        raise InputFailed(f"{folder} is not a folder of ours with mode 0700: delete it, then run again.")

@@ -1,0 +1,126 @@
+"""What each rank is started with: arguments and environment. Pure, but for what it is given."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from dataclasses import dataclass, field
+from typing import Callable, Mapping
+
+from .spec import BadSpec, Spec, Wanted
+from .trees import ALLOCATION, RUN_KEY
+
+INHERITED = (
+    "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER",
+    "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+)  # fmt: skip
+_INHERITED = re.compile(r"(PIP|UV|SSL)_\w+|\w+_PROXY|\w+_proxy")
+_PLACE = re.compile(r"\{\{(?:(input|output|socket|file|site):([^{}]+)|(python|folder))\}\}")
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a run's things are on this node: absolute paths, by name."""
+
+    folder: str
+    python: str
+    virtual_env: str | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    sockets: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    sites: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Node:
+    """Whom the run is on."""
+
+    allocation: str
+    gpus: tuple[str, ...]
+    inherited: Mapping[str, str]
+    shell: str  #: bash, or sh where there is none
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One rank to start."""
+
+    rank: int
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+def inherited(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a rank may have of the runner's own variables."""
+    kept = {key: value for key, value in environment.items() if key in INHERITED or _INHERITED.fullmatch(key)}
+    kept.setdefault("PATH", _PATH)
+    return kept
+
+
+def fill(text: str, places: Places, *, quote: Callable[[str], str] = str) -> str:
+    """Replace `{{input:NAME}}` and its kin; BadSpec names one that is not there."""
+
+    def path(match: re.Match[str]) -> str:
+        noun, name, alone = match.groups()
+        if alone:
+            return quote(places.python if alone == "python" else places.folder)
+        known: Mapping[str, str] = getattr(places, f"{noun}s")
+        if name not in known:
+            there = ", ".join(known) or "none"
+            raise BadSpec(f"{match.group(0)} names no {noun} of this run. There: {there}.")
+        return quote(known[name])
+
+    return _PLACE.sub(path, text)
+
+
+def launches(key: str, spec: Spec, places: Places, wanted: Wanted, node: Node) -> list[Launch]:
+    """The ranks of this node, ready to start."""
+    argv = _argv(spec, places, node.shell)
+    shared = _environment(key, spec, places, node)
+    each = spec.processes_per_node
+    first = spec.node_rank * each
+    return [
+        Launch(first + local, argv, {**shared, **_rank_variables(spec, wanted, first + local, local)})
+        for local in range(each)
+    ]
+
+
+def _argv(spec: Spec, places: Places, shell: str) -> tuple[str, ...]:
+    if spec.argv is not None:
+        return tuple(fill(part, places) for part in spec.argv)
+    return (shell, "-c", fill(spec.command or "", places, quote=shlex.quote))
+
+
+def _environment(key: str, spec: Spec, places: Places, node: Node) -> dict[str, str]:
+    variables = dict(node.inherited)
+    variables["PATH"] = os.path.dirname(places.python) + os.pathsep + variables["PATH"]
+    if places.virtual_env:
+        variables["VIRTUAL_ENV"] = places.virtual_env
+    variables["AZUREML_RUN_ID"] = spec.name
+    variables["CUDA_VISIBLE_DEVICES"] = ",".join(node.gpus)
+    variables.update({one.variable: places.inputs[one.name] for one in spec.inputs if one.variable})
+    variables.update({name: fill(value, places) for name, value in spec.environment_variables.items()})
+    variables.update(spec.secret_variables)
+    # Ours come last: by them the processes of a run are found, whatever a user has set.
+    variables.update({ALLOCATION: node.allocation, RUN_KEY: key})
+    return variables
+
+
+def _rank_variables(spec: Spec, wanted: Wanted, rank: int, local: int) -> dict[str, str]:
+    variables = {"ULTRAMARINE_RANK": str(rank), "ULTRAMARINE_NODE_RANK": str(spec.node_rank)}
+    if spec.distribution != "pytorch":
+        return variables
+    address, port = wanted.master or ("127.0.0.1", 0)
+    return {
+        **variables,
+        "RANK": str(rank),
+        "WORLD_SIZE": str(spec.nodes * spec.processes_per_node),
+        "LOCAL_RANK": str(local),
+        "LOCAL_WORLD_SIZE": str(spec.processes_per_node),
+        "NODE_RANK": str(spec.node_rank),
+        "MASTER_ADDR": address,
+        "MASTER_PORT": str(port),
+    }

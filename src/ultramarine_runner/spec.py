@@ -1,0 +1,245 @@
+"""What the control plane sends: the desired state of this node. Everything is checked before it is used."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Mapping
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,120}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_VARIABLE = re.compile(r"[^=\0]+")
+
+
+class BadSpec(Exception):
+    """A desired run that cannot be taken as it is; says which field, and what was there."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A locked environment; `lock` is the sha256 of the lock file."""
+
+    digest: str
+    python: str
+    lock: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Input:
+    """A snapshot that the run reads. `mode` is `ro_mount` or `download`."""
+
+    name: str
+    variable: str | None
+    snapshot: str
+    mode: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Output:
+    """A folder (or, for `uri_file`, a file) that the run writes."""
+
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """None means no limit."""
+
+    timeout_s: float | None = None
+    memory_bytes: int | None = None
+    log_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a run is."""
+
+    mode: str
+    workspace: str
+    name: str
+    node_rank: int
+    nodes: int
+    processes_per_node: int
+    distribution: str | None
+    command: str | None
+    argv: tuple[str, ...] | None
+    environment_variables: Mapping[str, str]
+    secret_variables: Mapping[str, str]
+    environment: Environment | None
+    behind: tuple[Environment, ...]
+    code: str | None
+    files: tuple[tuple[str, str], ...]  #: (path, sha256)
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+    limits: Limits
+    sockets: tuple[str, ...]
+
+    @property
+    def is_service(self) -> bool:
+        """Runs until it is stopped, and goes on when the lease is over."""
+        return self.mode == "service"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is wanted of a run now."""
+
+    phase: str  #: prepare, go, stop or absent
+    grace_s: float = 10.0
+    peers: tuple[str, ...] = ()
+    master: tuple[str, int] | None = None
+
+
+def name(value: Any, field: str) -> str:
+    """A name that is safe as one part of a path."""
+    if not isinstance(value, str) or not _NAME.fullmatch(value) or value in (".", ".."):
+        raise BadSpec(f"{field}: {value!r} is no name of letters, digits, '.', '_' and '-'.")
+    return value
+
+
+def sha256(value: Any, field: str) -> str:
+    """A content hash."""
+    if not isinstance(value, str) or not _SHA256.fullmatch(value):
+        raise BadSpec(f"{field}: {value!r} is no sha256.")
+    return value
+
+
+def relative(value: Any, field: str) -> str:
+    """A path that stays below its folder."""
+    parts = value.split("/") if isinstance(value, str) else [""]
+    if any(part in ("", ".", "..") or "\0" in part or len(part.encode()) > 255 for part in parts):
+        raise BadSpec(f"{field}: {value!r} is no path inside its folder.")
+    return "/".join(parts)
+
+
+def wanted(raw: Mapping[str, Any]) -> Wanted:
+    """One entry of `runs`, without its spec."""
+    master = raw.get("master")
+    return Wanted(
+        phase=str(raw["phase"]),
+        grace_s=float(raw.get("grace_s") or 0.0),
+        peers=tuple(str(peer) for peer in raw.get("peers") or ()),
+        master=(str(master["address"]), int(master["port"])) if master else None,
+    )
+
+
+def read(raw: Mapping[str, Any]) -> Spec:
+    """A spec, or BadSpec."""
+    try:
+        return _read(raw)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadSpec(f"The spec cannot be read: {type(error).__name__} {error}.") from error
+
+
+def _read(raw: Mapping[str, Any]) -> Spec:
+    code, limits, argv = raw.get("code"), raw.get("limits") or {}, raw.get("argv")
+    if raw["mode"] not in ("task", "service"):
+        raise BadSpec(f"mode: {raw['mode']!r} is neither task nor service.")
+    if (argv is None) == (raw.get("command") is None):
+        raise BadSpec("Exactly one of command and argv is wanted.")
+    return Spec(
+        mode=raw["mode"],
+        workspace=str(raw.get("workspace") or "default"),
+        name=str(raw.get("name") or ""),
+        node_rank=int(raw.get("node_rank") or 0),
+        nodes=int(raw.get("nodes") or 1),
+        processes_per_node=int(raw.get("processes_per_node") or 1),
+        distribution=raw.get("distribution"),
+        command=raw.get("command"),
+        argv=tuple(str(part) for part in argv) if argv is not None else None,
+        environment_variables=_variables(raw.get("environment_variables")),
+        secret_variables=_variables(raw.get("secret_variables")),
+        environment=_environment(raw["environment"]) if raw.get("environment") else None,
+        behind=tuple(_environment(one) for one in raw.get("behind") or ()),
+        code=sha256(code["snapshot"], "code.snapshot") if code else None,
+        files=tuple(
+            (relative(f["path"], "files.path"), sha256(f["sha256"], "files.sha256")) for f in raw.get("files") or ()
+        ),
+        inputs=tuple(_input(one) for one in raw.get("inputs") or ()),
+        outputs=tuple(
+            Output(name(one["name"], "outputs.name"), str(one.get("kind") or "uri_folder"))
+            for one in raw.get("outputs") or ()
+        ),
+        limits=Limits(limits.get("timeout_s"), limits.get("memory_bytes"), limits.get("log_bytes")),
+        sockets=tuple(name(one, "sockets") for one in raw.get("sockets") or ()),
+    )
+
+
+def _variables(raw: Mapping[str, Any] | None) -> dict[str, str]:
+    variables = {str(key): str(value) for key, value in (raw or {}).items()}
+    for key, value in variables.items():
+        if not _VARIABLE.fullmatch(key) or "\0" in value:
+            raise BadSpec(
+                f"environment_variables: {key!r} cannot be the name of a variable, or its value holds a zero byte."
+            )
+    return variables
+
+
+def _environment(raw: Mapping[str, Any]) -> Environment:
+    return Environment(
+        digest=name(raw["digest"], "environment.digest"),
+        python=str(raw["python"]),
+        lock=sha256(raw["lock"], "environment.lock"),
+        options=raw.get("options") or {},
+    )
+
+
+def _input(raw: Mapping[str, Any]) -> Input:
+    mode = raw.get("mode") or "ro_mount"
+    if mode not in ("ro_mount", "download"):
+        raise BadSpec(f"inputs: mode {mode!r} is neither ro_mount nor download.")
+    variable = raw.get("variable")
+    return Input(
+        name=name(raw["name"], "inputs.name"),
+        variable=next(iter(_variables({variable: ""}))) if variable else None,
+        snapshot=sha256(raw["snapshot"], "inputs.snapshot"),
+        mode=mode,
+        kind=str(raw.get("kind") or "uri_folder"),
+    )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a snapshot. `size` in bytes."""
+
+    path: str
+    sha256: str
+    size: int
+    mode: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A snapshot: files by content."""
+
+    kind: str  #: folder or file
+    files: tuple[Entry, ...]
+
+
+def manifest(content: bytes) -> Manifest:
+    """Read a manifest; BadSpec when a path in it would leave its folder, or meets another."""
+    try:
+        raw = json.loads(content)
+        entries = tuple(
+            Entry(
+                relative(one["path"], "manifest path"),
+                sha256(one["sha256"], "manifest sha256"),
+                int(one["size"]),
+                0o755 if one.get("mode") == 0o755 else 0o644,
+            )
+            for one in raw["files"]
+        )
+        kind = str(raw.get("kind") or "folder")
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadSpec(f"The manifest cannot be read: {type(error).__name__} {error}.") from error
+    paths = {entry.path for entry in entries}
+    parents = {path[:at] for path in paths for at, letter in enumerate(path) if letter == "/"}
+    if len(paths) != len(entries) or paths & parents:
+        raise BadSpec("The manifest names a path twice, or uses a file as a folder.")
+    if kind == "file" and len(entries) != 1:
+        raise BadSpec(f"A manifest of kind file has exactly one entry, this one has {len(entries)}.")
+    return Manifest(kind, entries)

@@ -1,0 +1,91 @@
+"""Looks at the runs once in a while: what they use, what they are over."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Callable, Mapping, Sequence
+
+from . import limits, machine, samples
+from .state import Run
+
+_BUSY_S = 0.5
+_IDLE_S = 2.0
+_EXACT_FROM = 0.7  #: of the memory limit; below it the quick figure is good enough
+
+
+class Watch:
+    """One thread that samples, and tells the link once per turn."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        keeper: int,
+        runs: Callable[[], Sequence[Run]],
+        memory_bytes: int,
+        tell: Callable[[Mapping[str, Mapping[str, float]], tuple[str, limits.Verdict] | None], None],
+    ) -> None:
+        self._folder = folder
+        self._keeper = keeper
+        self._runs = runs
+        self._memory_bytes = memory_bytes
+        self._tell = tell
+        self._wake = threading.Event()
+
+    def start(self) -> None:
+        """Begin to look."""
+        threading.Thread(target=self._serve, name="watch", daemon=True).start()
+
+    def hurry(self) -> None:
+        """Something has begun: look sooner."""
+        self._wake.set()
+
+    def _serve(self) -> None:
+        while True:
+            self._wake.wait(self._patience())
+            self._wake.clear()
+            running = [run for run in self._runs() if run.has_ranks]
+            self._tell(self._samples(running), self._disk(running))
+
+    def _patience(self) -> float:
+        running = [run for run in self._runs() if run.has_ranks]
+        deadline = limits.next_deadline(running)
+        until = _BUSY_S if deadline is None else deadline - machine.boot_s()
+        return max(0.005, min(until, _BUSY_S)) if running else _IDLE_S
+
+    def _samples(self, running: Sequence[Run]) -> dict[str, dict[str, float]]:
+        members = samples.members(self._keeper, {run.key: run.pids for run in running})
+        return {
+            run.key: {
+                # What has ended takes its seconds along: never report fewer than before.
+                "cpu_s": max(samples.cpu_s(members[run.key]), run.samples.get("cpu_s", 0.0)),
+                "memory_bytes": self._memory(run, members[run.key]),
+            }
+            for run in running
+        }
+
+    def _memory(self, run: Run, pids: Sequence[int]) -> int:
+        quick = samples.resident_bytes(pids)
+        allowed = (run.spec.limits.memory_bytes if run.spec else None) or self._memory_bytes
+        return samples.proportional_bytes(pids) if allowed and quick > _EXACT_FROM * allowed else quick
+
+    def _disk(self, running: Sequence[Run]) -> tuple[str, limits.Verdict] | None:
+        free = machine.disk_free(self._folder)
+        if free >= limits.DISK_RESERVE_BYTES:
+            return None
+        return limits.of_disk(
+            free, {run.key: _written(self._folder / "runs" / run.key) for run in running if run.is_task}
+        )
+
+
+def _written(folder: Path) -> int:
+    total = 0
+    for around, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(around, name)).st_blocks * 512
+            except OSError:
+                continue
+    return total

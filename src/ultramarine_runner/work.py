@@ -1,0 +1,156 @@
+"""What takes time, done beside the link's loop: preparing a run, and sending what it has written."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Mapping
+
+from .environments import EnvironmentFailed
+from .files import InputFailed
+from .folders import Folders
+from .outputs import Found, OutputFailed, collect, upload
+from .prepare import Prepared, Preparer, output_place
+from .spec import BadSpec, Output, Spec
+from .wire import Dismissed, Refused, Unreachable
+
+WORKERS = 32
+_DEFAULT = Output("default", "uri_folder")
+
+
+class Canceled(Exception):
+    """The run was asked to stop while it was being prepared."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run could not be prepared."""
+
+    cause: str
+    words: str
+
+
+class Notes:
+    """The runner's own words about a run: shown as its progress, kept in its preparation log."""
+
+    def __init__(self, log: Path, progress: Callable[[str], None]) -> None:
+        self._log = log
+        self._progress = progress
+        self._canceled = threading.Event()
+
+    def cancel(self) -> None:
+        """The next note raises Canceled in its thread."""
+        self._canceled.set()
+
+    def __call__(self, words: str) -> None:
+        """Say it."""
+        if self._canceled.is_set():
+            raise Canceled
+        self.write(words)
+        self._progress(words)
+
+    def write(self, words: str) -> None:
+        """Say it in the log only."""
+        try:
+            with self._log.open("a") as stream:
+                stream.write(words + "\n")
+        except OSError:
+            return  # a full disk is told by what needs the disk
+
+
+class Work:
+    """A few threads."""
+
+    def __init__(self, preparer: Preparer, dismissed: Callable[[Dismissed], None]) -> None:
+        self._preparer = preparer
+        self._dismissed = dismissed
+        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="work")
+
+    def prepare(
+        self, key: str, spec: Spec, folders: Folders, notes: Notes, done: Callable[[Prepared | Failure], None]
+    ) -> None:
+        """Prepare a run, then call `done` in the worker's thread; not when it was canceled."""
+
+        def job() -> None:
+            try:
+                done(self._preparer.prepare(key, spec, folders.root, notes))
+            except Canceled:
+                return
+            except Dismissed as error:
+                self._dismissed(error)
+            except Exception as error:  # the run must end, whatever this is
+                failure = _failure(error)
+                notes.write(failure.words)
+                done(failure)
+
+        self._pool.submit(job)
+
+    def send(
+        self,
+        spec: Spec,
+        folders: Folders,
+        notes: Notes,
+        *,
+        should_go_on: Callable[[], bool],
+        done: Callable[[Mapping[str, str], str | None], None],
+    ) -> None:
+        """Upload the outputs, then call `done` with their manifests by name, and in words what went wrong, if it did."""
+
+        def job() -> None:
+            sent: dict[str, str] = {}
+            wrong = None
+            try:
+                for one in (_DEFAULT, *spec.outputs):
+                    kind, found = _found(folders, one, notes)
+                    if found or one is not _DEFAULT:
+                        sent[one.name] = upload(found, self._preparer.channel, kind=kind, should_go_on=should_go_on)
+            except Dismissed as error:
+                self._dismissed(error)
+                return
+            except (OutputFailed, OSError) as error:
+                wrong = str(error)
+                notes.write(wrong)
+            done(sent, wrong)
+
+        self._pool.submit(job)
+
+
+def has_outputs(spec: Spec, folders: Folders) -> bool:
+    """Whether there is anything to send: most short runs write nothing, and need no thread for it."""
+    default = folders.code / "outputs"
+    try:
+        return bool(spec.outputs) or default.is_symlink() or any(default.iterdir())
+    except OSError:
+        return False
+
+
+def _found(folders: Folders, one: Output, notes: Notes) -> tuple[str, list[Found]]:
+    if one is _DEFAULT:
+        return "folder", collect(folders.code / "outputs", note=notes.write)
+    place = output_place(folders.root, one)
+    folder = place if one.kind != "uri_file" else place.parent
+    found = collect(folder, note=notes.write)
+    is_file = one.kind == "uri_file" and len(found) == 1
+    return "file" if is_file else "folder", found
+
+
+def _failure(error: Exception) -> Failure:
+    known: Mapping[type[Exception], str] = {
+        EnvironmentFailed: "environment",
+        InputFailed: "input",
+        BadSpec: "input",
+        Refused: "input",
+        Unreachable: "input",
+    }
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Failure("disk_full", f"The node's disk is full: {error}.")
+    cause = next((cause for kind, cause in known.items() if isinstance(error, kind)), "runner")
+    return Failure(cause, str(error) if cause != "runner" else f"Preparing failed: {type(error).__name__}: {error}")
+
+
+def as_ended(failure: Failure) -> Mapping[str, Any]:
+    """The parts of an `ended` that a failure decides."""
+    return {"cause": failure.cause, "words": failure.words}

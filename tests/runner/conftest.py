@@ -1,0 +1,134 @@
+"""Real runners against a real, small control plane; after every test nothing is left of them."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.runner.control import Control, end_process
+from ultramarine_runner import trees
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+
+@dataclass
+class World:
+    """A control plane, and the runners of one test."""
+
+    folder: Path
+    control: Control
+    runners: list[subprocess.Popen[bytes]] = field(default_factory=list[subprocess.Popen[bytes]])
+    allocations: list[str] = field(default_factory=list[str])
+
+    def runner(self, allocation: str = "e1-a-1", *, rank: int = 0, **settings: Any) -> str:
+        """Start a runner and wait for its hello; its node token."""
+        folder = self.make_folder(allocation, rank, **settings)
+        self.start(folder, allocation)
+        self.control.wait(lambda: self.control.hellos.get((allocation, rank)), words="hello")
+        return f"{allocation}-{rank}"
+
+    def make_folder(self, allocation: str, rank: int = 0, **settings: Any) -> Path:
+        """A folder as a driver makes it."""
+        folder = self.folder / f"{allocation}-{rank}"
+        folder.mkdir(mode=0o700)
+        config = {
+            "url": f"unix:{self.control.socket_path}",
+            "allocation": allocation,
+            "rank": rank,
+            "epoch": "e1",
+            "join_secret": "secret",
+            "cache": str(self.folder / "cache"),
+            "cpus": 1.0,
+            "memory_bytes": 2 << 30,
+            "gpus": [],
+            "uv": None,
+        }
+        (folder / "config.json").write_text(json.dumps({**config, **settings}))
+        return folder
+
+    def start(self, folder: Path, allocation: str) -> subprocess.Popen[bytes]:
+        """Start a runner there, as a driver does."""
+        environment = {**os.environ, "PYTHONPATH": str(SOURCE), trees.ALLOCATION: allocation}
+        with (folder / "runner.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "ultramarine_runner", str(folder)],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.runners.append(process)
+        if allocation not in self.allocations:
+            self.allocations.append(allocation)
+        return process
+
+    def keeper(self, at: int = 0) -> int:
+        """The pid of a runner's keeper."""
+        [pid] = [pid for pid in trees.children(self.runners[at].pid)]
+        return pid
+
+    def go(self, token: str, key: str, command: str, *, phase: str = "go", **spec: Any) -> None:
+        """Want a task that runs this command."""
+        self.control.want(token, {key: entry(command, phase=phase, **spec)})
+
+    def leftovers(self) -> list[int]:
+        """What still carries the allocation of one of our runners."""
+        return [pid for one in self.allocations for pid in trees.carriers(trees.ALLOCATION, one)]
+
+    def close(self) -> list[int]:
+        """Take every run away, end the runners; the pids that were left after that."""
+        self.control.faults.drop, self.control.faults.status = 0.0, None
+        self.control.stop()
+        self.control.start()
+        for process in self.runners:
+            end_process(process.pid, signal.SIGTERM)
+        for process in self.runners:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        left = self.leftovers()
+        for one in self.allocations:
+            trees.sweep(one)
+        self.control.stop()
+        return left
+
+
+def entry(command: str, *, phase: str = "go", grace_s: float = 2.0, **spec: Any) -> dict[str, Any]:
+    """One run of a desired state."""
+    return {"phase": phase, "grace_s": grace_s, "peers": ["127.0.0.1"], "spec": make_spec(command, **spec)}
+
+
+def make_spec(command: str | None, **changes: Any) -> dict[str, Any]:
+    """A valid spec with differences."""
+    return {"mode": "task", "workspace": "default", "name": "j", "node_rank": 0, "nodes": 1, "processes_per_node": 1,
+            "distribution": None, "command": command, "argv": None, "environment_variables": {}, "secret_variables": {},
+            "environment": None, "behind": [], "code": None, "files": [], "inputs": [], "outputs": [],
+            "limits": {"timeout_s": None, "memory_bytes": None, "log_bytes": None}, "sockets": [], "token": "t",
+            **changes}  # fmt: skip
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """A world that is empty again afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="um-t-"))
+    control = Control(folder / "control.sock")
+    control.start()
+    made = World(folder, control)
+    yield made
+    left = made.close()
+    words = "".join(file.read_text() for file in folder.glob("*/runner.log"))
+    shutil.rmtree(folder, ignore_errors=True)
+    assert not left, f"Processes {left} were left. {words}"
+    assert "Traceback" not in words, words
