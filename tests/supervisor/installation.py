@@ -1,0 +1,38 @@
+"""A supervisor over three small parts, as a program: `installation.py HOME PORT FOLDER [-d]`."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ultramarine.supervision import commands
+from ultramarine.supervision.errors import CannotStart
+from ultramarine.supervision.programs import Program
+
+HOME, PORT, FOLDER = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+
+
+def small_table(home: Path, port: int) -> Sequence[Program]:
+    def program(name: str, address: Path | tuple[str, int], *, is_essential: bool = True) -> Program:
+        where = str(address) if isinstance(address, Path) else str(address[1])
+        argv = (sys.executable, "-S", str(Path(__file__).with_name("part.py")), where, str(FOLDER), name)
+        return Program(name=name, argv=argv, address=address, is_essential=is_essential)
+
+    return (
+        program("gateway", ("127.0.0.1", port)),
+        program("control", home / "run" / "control.sock"),
+        program("mlflow", home / "run" / "mlflow.sock", is_essential=False),
+    )
+
+
+def main() -> int:
+    if "-d" in sys.argv:
+        argv = [sys.executable, *(word for word in sys.argv if word != "-d")]
+        try:
+            return commands.start_detached(HOME, argv, ready_within_s=20)
+        except CannotStart as error:
+            print(f"{error}\n{error.hint}", file=sys.stderr)
+            return 2
+    return commands.start(HOME, PORT, False, second_port=PORT + 1, grace_s=3, table=small_table)
+
+
+sys.exit(main())
