@@ -1,13 +1,17 @@
-"""Why a run ended, from how its ranks ended. Pure."""
+"""Why a run ended, from how its ranks ended."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from dataclasses import dataclass
 from typing import Any, Mapping
 
 from .state import ending
+
+
+RECORD = "ended.json"
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,17 @@ class Exit:
         """From what `waitpid` gave."""
         code = os.waitstatus_to_exitcode(status)
         return cls(code) if code >= 0 else cls(128 - code, _name(-code))
+
+
+def keep(folder: str, ended: dict[str, Any]) -> None:
+    """Write the exit record of a run into its folder; a full disk is told in the record's words, which are still reported."""
+    fresh = os.path.join(folder, f".{RECORD}")
+    try:
+        with open(fresh, "w") as stream:
+            json.dump(ended, stream)
+        os.replace(fresh, os.path.join(folder, RECORD))
+    except OSError as error:
+        ended["words"] += f" (The record could not be written: {error.strerror}.)"
 
 
 def judge(

@@ -6,7 +6,6 @@ It never trusts the link to be there: when the socket between them closes, it en
 from __future__ import annotations
 
 import errno
-import json
 import os
 import selectors
 import signal
@@ -16,10 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any, Mapping, NoReturn
 
 from . import messages, spawn, trees
-from .endings import Exit, judge
+from .endings import Exit, judge, keep
 from .machine import oom_kills
 
-RECORD = "ended.json"
 RANK_GRACE_S = 5.0  #: what the other ranks get when one has failed
 _RESCAN_S = 0.02
 _GIVE_UP_S = 60.0
@@ -174,13 +172,7 @@ class Keeper:
             oom=oom_kills() > kept.oom_before,
             at=time.time(),
         )
-        try:
-            fresh = os.path.join(kept.folder, f".{RECORD}")
-            with open(fresh, "w") as stream:
-                json.dump(ended, stream)
-            os.replace(fresh, os.path.join(kept.folder, RECORD))
-        except OSError as error:  # a full disk: the link still hears it
-            ended["words"] += f" (The record could not be written: {error.strerror}.)"
+        keep(kept.folder, ended)
         self._tell({"run": kept.key, "did": "ended", "ended": ended})
 
     def _members(self, kept: _Kept) -> list[int]:

@@ -13,7 +13,7 @@ import time
 from dataclasses import replace
 from typing import Any, Callable, Mapping
 
-from . import machine, messages, ports, ranks, spec, state, trees
+from . import endings, machine, messages, ports, ranks, spec, state, trees
 from .config import Config
 from .exchange import Follower, Reporter
 from .files import remove
@@ -389,7 +389,9 @@ class Link:
         for key, run in list(self._runs.items()):
             if run.has_ranks:
                 trees.end_run(key)
-                self._ranks_ended(key, state.ending("runner", words, at=time.time()))
+                ended = state.ending("runner", words, at=time.time())
+                endings.keep(str(Folders.of(self._config.folder, key).root), ended)
+                self._ranks_ended(key, ended)
 
     def _close_if_done(self) -> None:
         if self._closing_since is None or self._exit is not None:

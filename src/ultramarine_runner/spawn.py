@@ -10,6 +10,7 @@ from typing import Mapping, NoReturn, Sequence
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_RESET = (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -25,11 +26,14 @@ def spawn(argv: Sequence[str], environment: Mapping[str, str], *, folder: str, l
     """
     fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     parent = os.getpid()
+    # The keeper ignores TERM; blocked, one that comes before the child has taken that back waits instead of being lost.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _RESET)
     try:
         pid = os.fork()
         if pid == 0:
             _become(argv, environment, folder, fd, parent)
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(fd)
     return pid
 
@@ -42,7 +46,7 @@ def _become(argv: Sequence[str], environment: Mapping[str, str], folder: str, lo
         if os.getppid() != parent:
             os._exit(127)
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in _RESET:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.runner.control import Control, end_process
-from ultramarine_runner import trees
+from ultramarine_runner import machine, trees
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -40,7 +40,7 @@ class World:
         """A folder as a driver makes it."""
         folder = self.folder / f"{allocation}-{rank}"
         folder.mkdir(mode=0o700)
-        config = {
+        config: dict[str, Any] = {
             "url": f"unix:{self.control.socket_path}",
             "allocation": allocation,
             "rank": rank,
@@ -74,7 +74,7 @@ class World:
 
     def keeper(self, at: int = 0) -> int:
         """The pid of a runner's keeper."""
-        [pid] = [pid for pid in trees.children(self.runners[at].pid)]
+        [pid] = trees.children(self.runners[at].pid)
         return pid
 
     def go(self, token: str, key: str, command: str, *, phase: str = "go", **spec: Any) -> None:
@@ -119,10 +119,20 @@ def make_spec(command: str | None, **changes: Any) -> dict[str, Any]:
             **changes}  # fmt: skip
 
 
+@pytest.fixture(scope="session")
+def pythons(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a runner on this machine remembers of its Pythons: looking for them takes seconds, once is enough."""
+    cache = tmp_path_factory.mktemp("pythons")
+    machine.pythons(cache)
+    return cache / "pythons.json"
+
+
 @pytest.fixture
-def world() -> Iterator[World]:
+def world(pythons: Path) -> Iterator[World]:
     """A world that is empty again afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="um-t-"))
+    (folder / "cache").mkdir()
+    shutil.copy(pythons, folder / "cache")
     control = Control(folder / "control.sock")
     control.start()
     made = World(folder, control)
