@@ -37,7 +37,7 @@ def _sizes() -> Iterator[str]:
     yield ""
     yield "## The catalogue of sizes"
     yield ""
-    yield 'A native size must fit the machine. A name of Azure\'s means "up to": the largest native size that fits, up to it.'
+    yield 'A native size must fit the machine. A name of Azure\'s means "up to": the largest that fits, up to it.'
     yield ""
     yield "| size | CPUs | memory | GPUs | Azure's names (`STANDARD_…`, in any case) |"
     yield "|---|---|---|---|---|"

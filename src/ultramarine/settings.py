@@ -66,7 +66,9 @@ class Settings(BaseSettings):
     home: Path = Field(
         default_factory=default_home, description="The installation's folder: database, files, logs, sockets."
     )
-    host: str = Field(default="127.0.0.1", description="The address that the gateway listens on.")
+    host: Literal["127.0.0.1"] = Field(
+        default="127.0.0.1", description="The address that the gateway listens on. A wider one waits for TLS."
+    )
     port: int = Field(default=7770, ge=1, le=65535, description="The port of the API, the endpoints and the studio.")
     second_port: int = Field(
         default=7771,
@@ -103,7 +105,8 @@ class Settings(BaseSettings):
     )
     sizes: dict[str, SizeSetting] = Field(
         default_factory=dict[str, SizeSetting],
-        description='Sizes of your own as JSON, added to the catalogue below: `{"big": {"cpus": 64, "memory_gib": 256}}`.',
+        description="Sizes of your own as JSON, added to the catalogue below: "
+        '`{"big": {"cpus": 64, "memory_gib": 256}}`.',
     )
     size_aliases: dict[str, str] = Field(
         default_factory=dict[str, str],

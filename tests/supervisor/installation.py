@@ -11,7 +11,9 @@ from ultramarine.supervision.programs import Program
 HOME, PORT, FOLDER = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
 
 
-def small_table(home: Path, port: int) -> Sequence[Program]:
+def small_table(home: Path, port: int, second_port: int) -> Sequence[Program]:
+    assert second_port == port + 1
+
     def program(name: str, address: Path | tuple[str, int], *, is_essential: bool = True) -> Program:
         where = str(address) if isinstance(address, Path) else str(address[1])
         argv = (sys.executable, "-S", str(Path(__file__).with_name("part.py")), where, str(FOLDER), name)

@@ -80,7 +80,9 @@ class Child:
         process.rotate(self.log)
         self._ask_at = now
         try:
-            self._process = process.spawn(self.program.argv, log=self.log, cwd=self._home)
+            self._process = process.spawn(
+                self.program.argv, log=self.log, cwd=self._home, variables=dict(self.program.variables)
+            )
         except OSError as error:
             self._failed(now, f"cannot be started: {error}")
             return

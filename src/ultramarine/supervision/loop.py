@@ -30,7 +30,7 @@ def supervise(home: Path, *, port: int, second_port: int, grace_s: float, table:
         check_port(port, "--port")
         check_port(second_port, "--second-port")
         write_gateway_config(home, port, second_port)
-        _run(home, table(home, port), holder, grace_s=grace_s)
+        _run(home, table(home, port, second_port), holder, grace_s=grace_s)
 
 
 def _run(home: Path, programs: Sequence[Program], holder: lock.Holder, *, grace_s: float) -> None:

@@ -6,7 +6,7 @@ import os
 import select
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -34,8 +34,8 @@ def is_alive(pid: int, ticks: int) -> bool:
     return start_ticks(pid) == ticks
 
 
-def spawn(argv: Sequence[str], *, log: Path, cwd: Path) -> subprocess.Popen[bytes]:
-    """Start a child in a session of its own, which gets SIGTERM when we die. It appends to `log`."""
+def spawn(argv: Sequence[str], *, log: Path, cwd: Path, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a child in a session of its own, which gets SIGTERM when we die. It appends to `log`, sees `variables`."""
     parent = os.getpid()
 
     def in_child() -> None:
@@ -51,7 +51,7 @@ def spawn(argv: Sequence[str], *, log: Path, cwd: Path) -> subprocess.Popen[byte
             stdout=stream,
             stderr=subprocess.STDOUT,
             cwd=cwd,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **variables},
             start_new_session=True,
             preexec_fn=in_child,  # noqa: PLW1509  # there are no threads here
         )

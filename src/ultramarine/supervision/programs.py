@@ -17,12 +17,13 @@ class Program:
     address: Path | tuple[str, int]
     health_path: str = "/healthz"
     is_essential: bool = True  #: `um up -d` waits for it
+    variables: tuple[tuple[str, str], ...] = ()  #: added to its environment
 
 
-Table = Callable[[Path, int], Sequence[Program]]
+Table = Callable[[Path, int, int], Sequence[Program]]
 
 
-def installation(home: Path, port: int) -> Sequence[Program]:
+def installation(home: Path, port: int, second_port: int) -> Sequence[Program]:
     """The parts, in the order in which they are ended: the door first, what others write to last."""
     python = (sys.executable, "-P", "-m")  # -P: nothing is imported from the folder it runs in
     control, mlflow = home / "run" / "control.sock", home / "run" / "mlflow.sock"
@@ -36,6 +37,11 @@ def installation(home: Path, port: int) -> Sequence[Program]:
             name="control",
             argv=(*python, "ultramarine.server", "--home", str(home), "--socket", str(control)),
             address=control,
+            variables=(
+                ("ULTRAMARINE_HOME", str(home)),
+                ("ULTRAMARINE_PORT", str(port)),  # it tells others where they reach it
+                ("ULTRAMARINE_SECOND_PORT", str(second_port)),
+            ),
         ),
         Program(
             name="mlflow",

@@ -1,0 +1,60 @@
+# Everything a contributor types. `make setup` needs Python >= 3.11 and make, nothing else.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+HOME_DIR ?= $(CURDIR)/.home
+TESTS ?= tests
+PYTEST_OPTIONS ?= -n auto --maxprocesses 4 --dist loadfile
+
+.PHONY: help setup quickstart test system check fix dev sim kill bench docs lock clean
+
+help: ## what there is
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
+
+setup: ## the development environment in .venv (nothing to do the second time)
+	@PYTHON=$(PYTHON) tools/setup.sh
+
+quickstart: setup ## from nothing to a trained, deployed, answering model
+	@if [ -f examples/quickstart.py ]; then $(BIN)/python examples/quickstart.py; \
+	else echo "examples/quickstart.py is not written yet; this starts an installation and shows it."; \
+	$(BIN)/um up --home $(HOME_DIR) -d && $(BIN)/um status; fi
+
+test: setup ## all tests but the slow ones
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "not slow and not gpu" $(TESTS)
+
+system: setup ## the slow tests: whole installations, real jobs, kills
+	$(BIN)/python -m pytest -m "slow and not gpu" $(TESTS)
+
+check: setup ## style, types, directions of imports, shape, docs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pytest -q tests/docs
+
+fix: setup ## format, and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+dev: setup ## an installation in .home, in the foreground
+	$(BIN)/um up --home $(HOME_DIR)
+
+sim: setup ## the simulation tests with many seeds: make sim SEEDS=500
+	ULTRAMARINE_TEST_SEEDS=$(or $(SEEDS),200) $(BIN)/python -m pytest $(PYTEST_OPTIONS) tests/simulation
+
+kill: setup ## the tests that kill what runs
+	$(BIN)/python -m pytest -k "kill" -m "not gpu" $(TESTS)
+
+bench: setup ## the figures of benchmarks/, each beside its peer
+	@for program in benchmarks/*.py; do [ -f "$$program" ] || { echo "No program in benchmarks/ yet." >&2; exit 1; }; \
+	$(BIN)/python "$$program" || exit 1; done
+
+docs: setup ## write the generated pages of docs/reference
+	$(BIN)/python tools/write_settings_reference.py
+
+lock: setup ## lock requirements/*.in anew (OPTIONS=--upgrade for newer versions)
+	tools/lock_requirements.sh $(OPTIONS)
+
+clean: ## remove what can be made again
+	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
