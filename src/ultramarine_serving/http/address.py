@@ -21,7 +21,7 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """Read `unix:/run/x.sock`, `127.0.0.1:80`, `[::1]:80` or `http://host:80`. Raises ValueError that says what is wrong."""
+        """Read `unix:/run/x.sock`, `127.0.0.1:80`, `[::1]:80` or `http://host:80`. Raises ValueError."""
         if text.startswith("unix:"):
             path = text[len("unix:") :]
             if not path or "\0" in path:

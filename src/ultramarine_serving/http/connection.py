@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable
 from typing import cast
 
-
 from ultramarine_serving.http.body import Body, BodyBroken
 from ultramarine_serving.http.messages import Handler, Limits, Request, Response, problem
 from ultramarine_serving.http.reading import Refused, RequestReader
@@ -54,7 +53,7 @@ class Shared:
 
 
 class Connection(asyncio.Protocol):
-    """Reads with a `RequestReader`, keeps the order, writes. The sweeper of the server calls `time_out` after `deadline`."""
+    """Reads with a `RequestReader`, keeps the order, writes. The server calls `time_out` after `deadline`."""
 
     def __init__(self, shared: Shared, loop: asyncio.AbstractEventLoop) -> None:
         self._shared = shared
@@ -317,15 +316,18 @@ class Connection(asyncio.Protocol):
                 length = int(value)
             elif name == b"date":
                 extra = []
-        if request is None or not request.keep_alive or self._shared.is_draining or not self._is_reading:
-            response.close = True
-        elif request.stream is not None and not request.stream.is_complete:
+        if self._must_close(request):
             response.close = True
         if response.close:
             extra.append(b"connection: close")
         elif request is not None and request.version == "1.0":
             extra.append(b"connection: keep-alive")
         return extra, length
+
+    def _must_close(self, request: Request | None) -> bool:
+        if request is None or not request.keep_alive or self._shared.is_draining or not self._is_reading:
+            return True
+        return request.stream is not None and not request.stream.is_complete
 
     async def _write_stream(self, request: Request, response: Response, body: AsyncIterator[bytes]) -> None:
         async with contextlib.AsyncExitStack() as stack:
@@ -343,18 +345,22 @@ class Connection(asyncio.Protocol):
             self._transport.write(head(STATUS_LINES[response.status], response.headers, extra))
             if is_bodiless:
                 return
-            async for part in body:
-                if not part:
-                    continue
-                if left is not None:
-                    left -= len(part)
-                    if left < 0:
-                        raise ValueError("The body is longer than its content-length.")
-                await self._writer.write(b"%x\r\n%b\r\n" % (len(part), part) if is_chunked else part)
-            if left:
-                raise ValueError(f"The body is {left} bytes shorter than its content-length.")
-            if is_chunked:
-                self._transport.write(b"0\r\n\r\n")
+            await self._write_parts(body, left, is_chunked=is_chunked)
+
+    async def _write_parts(self, body: AsyncIterator[bytes], left: int | None, *, is_chunked: bool) -> None:
+        """Send an iterator's bytes, `left` of them if that was promised. Raises ValueError where it gives more or fewer."""
+        async for part in body:
+            if not part:
+                continue
+            if left is not None:
+                left -= len(part)
+                if left < 0:
+                    raise ValueError("The body is longer than its content-length.")
+            await self._writer.write(b"%x\r\n%b\r\n" % (len(part), part) if is_chunked else part)
+        if left:
+            raise ValueError(f"The body is {left} bytes shorter than its content-length.")
+        if is_chunked:
+            self._transport.write(b"0\r\n\r\n")
 
     async def _run_tunnel(self, request: Request, response: Response) -> None:
         assert response.tunnel is not None, "only called with a tunnel"
@@ -374,7 +380,9 @@ class Connection(asyncio.Protocol):
 
 
 def _too_slow() -> Response:
-    return problem(408, "Request too slow", "The request did not arrive whole in time.", "Send it again, without a pause in it.")
+    return problem(
+        408, "Request too slow", "The request did not arrive whole in time.", "Send it again, without a pause in it."
+    )
 
 
 def _failure(request: Request, error: Exception) -> Response:
@@ -382,6 +390,6 @@ def _failure(request: Request, error: Exception) -> Response:
         hint = "Send it again, whole and in time."
         return problem(error.status, "Body broken off", "The body did not arrive whole.", hint, close=True)
     log.error("%s %s failed.", request.method, request.path, exc_info=error)
-    return problem(500, "Internal error", "This is a fault of the server; its log says more.", "Report it with the time of day.")
-
-
+    return problem(
+        500, "Internal error", "This is a fault of the server; its log says more.", "Report it with the time of day."
+    )

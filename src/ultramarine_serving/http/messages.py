@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Callable, Union
+from typing import Protocol
 
 from ultramarine_serving.http.body import Body
 from ultramarine_serving.http.tunnel import Tunnel
 from ultramarine_serving.http.wire import Headers
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -29,7 +30,20 @@ class Limits:
 class Request:
     """One request. Header names are lower-case. `path` and `query` are as sent: still percent-encoded."""
 
-    __slots__ = ("_body", "client", "client_gone", "headers", "keep_alive", "method", "path", "query", "stream", "target", "upgrade", "version")
+    __slots__ = (
+        "_body",
+        "client",
+        "client_gone",
+        "headers",
+        "keep_alive",
+        "method",
+        "path",
+        "query",
+        "stream",
+        "target",
+        "upgrade",
+        "version",
+    )
 
     def __init__(self, method: str, target: str, headers: list[tuple[bytes, bytes]]) -> None:
         self.method = method
@@ -38,7 +52,9 @@ class Request:
         self.headers = headers
         self.version = "1.1"
         self.keep_alive = True
-        self.upgrade = False  #: the client asks for another protocol; answer 101 with `tunnel`, or anything else to go on
+        self.upgrade = (
+            False  #: the client asks for another protocol; answer 101 with `tunnel`, or anything else to go on
+        )
         self.client = ""  #: host of the peer; empty on a Unix socket
         self.client_gone = False  #: True once the connection is lost: nobody waits for the answer
         self._body = b""
@@ -62,10 +78,10 @@ class Request:
 
 
 class Response:
-    """One answer. The server adds `content-length` (bytes) or chunks (iterator, unless `content-length` is given), `date` and `connection`.
+    """One answer. The server adds `date`, `connection` and the framing: `content-length` for bytes, chunks for an iterator.
 
-    `tunnel`, with status 101: called with the raw connection once the head was written; the connection ends when it returns.
-    An iterator that is an async generator is closed when the client goes.
+    Header names are lower-case. An iterator's `aclose`, if it has one, is called in any case.
+    `tunnel`, with status 101: called with the raw connection once the head is out; the connection ends when it returns.
     """
 
     __slots__ = ("body", "close", "headers", "status", "tunnel")
@@ -86,13 +102,13 @@ class Response:
         self.tunnel = tunnel
 
 
-#: A handler may answer at once (no task is made for it) or later. One that is waited for is cancelled when the client goes.
-Handler = Callable[[Request], Union[Response, Awaitable[Response]]]
+class Handler(Protocol):
+    """May answer at once (no task is made for it) or later; it is cancelled then when the client goes."""
+
+    def __call__(self, request: Request, /) -> Response | Awaitable[Response]: ...
 
 
-def problem(
-    status: int, title: str, detail: str, hint: str, *, headers: Headers = (), close: bool = False
-) -> Response:
+def problem(status: int, title: str, detail: str, hint: str, *, headers: Headers = (), close: bool = False) -> Response:
     """An `application/problem+json` answer (RFC 9457): what happened, why, and what the caller should do (`hint`)."""
     body = json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail, "hint": hint})
     return Response(status, [(b"content-type", b"application/problem+json"), *headers], body.encode(), close=close)

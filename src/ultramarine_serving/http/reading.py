@@ -96,7 +96,9 @@ class RequestReader:
 
     def _head_too_large(self) -> Refused:
         limit = self._limits.header_max_bytes
-        return self._refused(431, "Headers too large", f"The headers have more than {limit} bytes.", "Send fewer or shorter ones.")
+        return self._refused(
+            431, "Headers too large", f"The headers have more than {limit} bytes.", "Send fewer or shorter ones."
+        )
 
     def _body_too_large(self) -> Refused:
         limit = self._limits.body_max_bytes
@@ -156,7 +158,9 @@ class RequestReader:
         if version not in ("1.1", "1.0"):
             raise self._refused(505, "Not this version", f"HTTP/{version} is not spoken here.", "Use HTTP/1.1.")
         if not is_origin_form(self._target) and not (method == "OPTIONS" and self._target == b"*"):
-            raise self._refused(400, "Not a path", "The request's target is no plain path.", "Send /path?query, no URL, no fragment.")
+            raise self._refused(
+                400, "Not a path", "The request's target is no plain path.", "Send /path?query, no URL, no fragment."
+            )
         hosts = length = 0
         expects_continue = False
         for name, value in self._headers:
@@ -165,10 +169,14 @@ class RequestReader:
             elif name == b"content-length":
                 length = int(value)
             elif name == b"transfer-encoding" and (value.lower() != b"chunked" or version == "1.0"):
-                raise self._refused(501, "Unknown transfer-encoding", "Only chunked is known.", "Send chunks or a content-length.")
+                raise self._refused(
+                    501, "Unknown transfer-encoding", "Only chunked is known.", "Send chunks or a content-length."
+                )
             elif name == b"expect":
                 if value.lower() != b"100-continue":
-                    raise self._refused(417, "Unknown expectation", "Only 100-continue is known.", "Leave the header out.")
+                    raise self._refused(
+                        417, "Unknown expectation", "Only 100-continue is known.", "Leave the header out."
+                    )
                 expects_continue = version == "1.1"
         if hosts > 1 or (hosts == 0 and version == "1.1"):
             raise self._refused(400, "Host missing", f"The request has {hosts} host headers.", "Send exactly one.")

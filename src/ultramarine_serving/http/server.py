@@ -2,12 +2,12 @@
 
     async def handler(request: Request) -> Response: ...        # or a plain function that returns a Response at once
 
-    server = await serve(handler, listeners=[Address.parse("unix:/run/score.sock")], limits=Limits(body_max_bytes=1 << 20))
+    server = await serve(handler, listeners=[Address.parse("unix:/run/score.sock")], limits=Limits(body_max_bytes=1024))
     ...
     await server.drain(grace_s=10)
 
-The body is whole when the handler is called (`request.body`), within `limits.body_max_bytes`. With `stream_bodies=True` the handler is
-called as soon as the headers are in and reads `request.stream`; what it leaves unread is thrown away, or ends the connection.
+The body is whole when the handler is called (`request.body`), within `limits.body_max_bytes`. With `stream_bodies=True` the
+handler is called as soon as the headers are in and reads `request.stream`; what it leaves unread ends the connection.
 Requests of one connection are answered one after the other, in order. What is no HTTP never reaches a handler.
 """
 
@@ -26,10 +26,15 @@ from ultramarine_serving.http.messages import Handler, Limits, Request, Response
 __all__ = ["Address", "Handler", "Limits", "Request", "Response", "Server", "problem", "serve"]
 
 
+_DEFAULT_LIMITS = Limits()
+
+
 class Server:
     """Listening sockets and the connections that came in by them."""
 
-    def __init__(self, shared: Shared, listening: Sequence[asyncio.AbstractServer], addresses: Sequence[Address]) -> None:
+    def __init__(
+        self, shared: Shared, listening: Sequence[asyncio.AbstractServer], addresses: Sequence[Address]
+    ) -> None:
         self._shared = shared
         self._listening = listening
         self.addresses = addresses  #: where it really listens: port 0 is replaced
@@ -83,11 +88,11 @@ async def serve(
     handler: Handler,
     *,
     listeners: Sequence[Address],
-    limits: Limits = Limits(),
+    limits: Limits = _DEFAULT_LIMITS,
     stream_bodies: bool = False,
     reuse_port: bool = False,
 ) -> Server:
-    """Listen on `listeners` (port 0: any free one; a stale Unix socket is replaced). Raises OSError when one is taken."""
+    """Listen on `listeners` (port 0: any free one; a stale Unix socket is replaced). Raises OSError."""
     loop = asyncio.get_running_loop()
     shared = Shared(handler, limits, stream_bodies=stream_bodies)
 
@@ -110,7 +115,9 @@ async def serve(
 
 
 def _bind(address: Address, *, reuse_port: bool) -> socket.socket:
-    family, _, _, _, where = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    family, _, _, _, where = socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

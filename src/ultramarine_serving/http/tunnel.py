@@ -58,3 +58,19 @@ class Tunnel:
     def __init__(self, incoming: Body, writer: Writer) -> None:
         self.incoming = incoming
         self.writer = writer
+
+
+async def join(one: Tunnel, other: Tunnel) -> None:
+    """Carry bytes both ways until either side ends."""
+
+    async def carry(source: Tunnel, target: Tunnel) -> None:
+        async for data in source.incoming:
+            await target.writer.write(data)
+
+    tasks = [asyncio.ensure_future(carry(one, other)), asyncio.ensure_future(carry(other, one))]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

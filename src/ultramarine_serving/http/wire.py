@@ -15,9 +15,9 @@ STATUS_LINES = {
 
 #: RFC 9110, 7.6.1: meant for the next hop only.
 HOP_BY_HOP = frozenset(
-    (b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer")
-    + (b"transfer-encoding", b"upgrade")
-)
+    name.encode()
+    for name in ["connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer"]
+) | {b"transfer-encoding", b"upgrade"}
 
 _TARGET = re.compile(rb"/[!-\"$-~]*")
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")

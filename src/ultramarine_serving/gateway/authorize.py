@@ -1,0 +1,104 @@
+"""Who is it? The control plane says; its yes is remembered for as long as it allows, and a no-answer is a no."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, cast
+
+from ultramarine_serving.http.body import BodyBroken, BodyTooLarge
+from ultramarine_serving.http.client import NotConnected, Pool, UpstreamError
+
+CACHE_MAX = 10_000
+CACHE_MAX_S = 60.0
+ANSWER_MAX_BYTES = 65_536
+TIMEOUT_S = 10.0
+
+
+class Unavailable(Exception):
+    """The authorizer does not answer: nothing is known, so nothing is allowed."""
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a token allows."""
+
+    workspace: str
+    subject: str
+
+
+class Denied(Exception):
+    """The authorizer said no. `status` is 401 (unknown) or 403 (known, not allowed)."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+class Authorizer:
+    """Asks `POST /internal/…` of one upstream. Tokens are kept as SHA-256 only."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self._cache: OrderedDict[bytes, tuple[float, Grant]] = OrderedDict()
+        self._asking: dict[bytes, asyncio.Task[Grant]] = {}
+
+    async def grant(self, token: str, purpose: str, *, hold_s: float) -> Grant:
+        """What the token allows. Raises Denied, Unavailable."""
+        key = hashlib.sha256(f"{purpose}\0{token}".encode()).digest()
+        kept = self._cache.get(key)
+        if kept is not None and asyncio.get_running_loop().time() < kept[0]:
+            return kept[1]
+        task = self._asking.get(key)
+        if task is None:
+            task = self._asking[key] = asyncio.get_running_loop().create_task(self._ask(key, token, purpose, hold_s))
+            task.add_done_callback(lambda done: self._asked(key, done))
+        return await asyncio.shield(task)  # others may wait for the same answer
+
+    def _asked(self, key: bytes, task: asyncio.Task[Grant]) -> None:
+        del self._asking[key]
+        if not task.cancelled():
+            task.exception()  # seen, even if every client has gone
+
+    async def _ask(self, key: bytes, token: str, purpose: str, hold_s: float) -> Grant:
+        loop = asyncio.get_running_loop()
+        asked_at = loop.time()
+        status, answer = await self.post("authorize", {"token": token, "purpose": purpose}, hold_s=hold_s)
+        if status in (401, 403):
+            self._cache.pop(key, None)
+            raise Denied(status, str(answer.get("detail", "")))
+        workspace, subject, cache_s = answer.get("workspace"), answer.get("subject", ""), answer.get("cache_s", 0)
+        if status != 200 or not isinstance(workspace, str) or not isinstance(cache_s, (int, float)):
+            raise Unavailable(f"the authorizer answered {status} with {sorted(answer)}")
+        made = Grant(workspace=workspace, subject=str(subject))
+        if cache_s > 0:
+            self._cache[key] = (asked_at + min(float(cache_s), CACHE_MAX_S), made)
+            self._cache.move_to_end(key)
+            if len(self._cache) > CACHE_MAX:
+                self._cache.popitem(last=False)
+        return made
+
+    async def post(self, what: str, body: dict[str, Any], *, hold_s: float) -> tuple[int, dict[str, Any]]:
+        """Status and JSON object. While it takes no connections (a restart) we wait, `hold_s` at most. Raises Unavailable."""
+        data = json.dumps(body).encode()
+        head = (
+            f"POST /internal/{what} HTTP/1.1\r\nhost: authorizer\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(data)}\r\n\r\n"
+        ).encode()
+        try:
+            answer = await self.pool.ask_held(
+                head, data, hold_s=hold_s, may_repeat=what == "authorize", timeout_s=TIMEOUT_S
+            )
+            try:
+                text = await answer.body.read_all(ANSWER_MAX_BYTES)
+            finally:
+                answer.close()
+            read: object = json.loads(text or b"{}")
+        except NotConnected as error:
+            raise Unavailable(str(error)) from None
+        except (UpstreamError, BodyBroken, BodyTooLarge, ValueError) as error:
+            raise Unavailable(f"the authorizer's answer cannot be read: {error}") from None
+        return answer.status, cast("dict[str, Any]", read) if isinstance(read, dict) else {}

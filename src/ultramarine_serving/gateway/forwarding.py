@@ -1,0 +1,86 @@
+"""What goes to an upstream and what comes back from it: headers, bodies, request ids."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+
+from ultramarine_serving.http.client import Answer
+from ultramarine_serving.http.messages import Request, Response
+from ultramarine_serving.http.wire import HOP_BY_HOP, Headers, end_to_end, head
+
+#: Said by us, or of no concern to an upstream. The client's word on where it comes from counts for nothing.
+_DROPPED = HOP_BY_HOP | {
+    *(b"cookie", b"expect", b"content-length", b"forwarded"),
+    *(b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-request-id"),
+}
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+
+
+def request_id(request: Request) -> bytes:
+    """The client's own, if it is a plain word of at most 128 characters, else a new one of 128 random bits."""
+    given = request.header(b"x-request-id")
+    return given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex().encode()
+
+
+def onward_headers(request: Request, id: bytes, *, drop: frozenset[bytes] = frozenset()) -> list[tuple[bytes, bytes]]:
+    """The request's headers for the next hop, without framing."""
+    headers = request.headers
+    named: list[tuple[bytes, bytes]] = end_to_end(headers) if request.header(b"connection") else headers
+    made = [pair for pair in named if pair[0] not in _DROPPED and pair[0] not in drop]
+    made.append((b"x-request-id", id))
+    made.append((b"x-forwarded-for", request.client.encode() or b"unix"))
+    made.append((b"x-forwarded-proto", b"http"))
+    return made
+
+
+def onward_head(request: Request, target: str, headers: list[tuple[bytes, bytes]]) -> bytes:
+    """The head of the request for the next hop. Header values were checked by the parser."""
+    return head(f"{request.method} {target} HTTP/1.1".encode(), headers)
+
+
+class Passing:
+    """A body on its way from an upstream to a client. Closing it in the middle gives the upstream's connection up."""
+
+    def __init__(self, answer: Answer, on_end: Callable[[], None]) -> None:
+        self._answer = answer
+        self._on_end = on_end
+        self._has_ended = False
+
+    def __aiter__(self) -> Passing:
+        return self
+
+    async def __anext__(self) -> bytes:
+        data = await self._answer.body.read()
+        if not data:
+            raise StopAsyncIteration
+        return data
+
+    async def aclose(self) -> None:
+        """Called by the server in any case, once the body was sent or cannot be."""
+        if not self._has_ended:
+            self._has_ended = True
+            self._answer.close()
+            self._on_end()
+
+
+def onward_answer(request: Request, answer: Answer, extra: Headers, *, on_end: Callable[[], None]) -> Response:
+    """The answer for the client. `on_end` is called exactly once, when nothing of it is under way any more."""
+    headers = [pair for pair in end_to_end(answer.headers) if pair[0] != b"set-cookie" or not _is_ours(pair[1])]
+    headers.extend(extra)
+    if request.method == "HEAD" or answer.status == 304:
+        answer.close()
+        on_end()
+        return Response(answer.status, headers)
+    if answer.body.is_complete:
+        body = answer.body.take()
+        on_end()
+        return Response(answer.status, [pair for pair in headers if pair[0] != b"content-length"], body)
+    return Response(answer.status, headers, Passing(answer, on_end))
+
+
+def _is_ours(cookie: bytes) -> bool:
+    """No upstream may set the cookie that lets people in."""
+    return cookie.partition(b"=")[0].strip() == b"ultramarine"

@@ -1,0 +1,84 @@
+"""A replica as this worker knows it: does it answer, how much is under way, and its connections."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Callable
+
+from ultramarine_serving.gateway.table import Replica
+from ultramarine_serving.http.client import NotConnected, Pool, UpstreamError
+
+BACKOFF_FIRST_S = 0.05
+BACKOFF_MAX_S = 5.0
+PROBE_TIMEOUT_S = 5.0
+IDLE_S = 30.0  #: shorter than the scoring server keeps a connection, so that it is never the one to close first
+
+
+class ReplicaState:
+    """Lives as long as the replica is in the table under the same address. It is used only while `is_up`."""
+
+    def __init__(self, replica: Replica, *, on_up: Callable[[], None]) -> None:
+        self.replica = replica
+        self.pool = Pool(replica.address, idle_s=IDLE_S)
+        self.is_up = False
+        self.is_gone = False  #: no longer in the table
+        self.why = "not probed yet"
+        self.in_flight = 0
+        self.requests = 0
+        self.errors = 0
+        self._on_up = on_up
+        self._probing: asyncio.Task[None] | None = None
+        self.probe()
+
+    @property
+    def state(self) -> str:
+        if self.is_up:
+            return "up"
+        return "probing" if self.why == "not probed yet" else "down"
+
+    def take_out(self, why: str) -> None:
+        """Its connection was refused: no request goes there until a probe was answered again."""
+        self.is_up = False
+        self.why = why
+        self.probe()
+
+    def probe(self) -> None:
+        """Ask until it answers 200. One that is up stays in use meanwhile, and is taken out if it cannot be reached."""
+        if self._probing is None and not self.is_gone:
+            self._probing = asyncio.get_running_loop().create_task(self._probe())
+
+    async def _probe(self) -> None:
+        head = f"GET {self.replica.probe} HTTP/1.1\r\nhost: probe\r\nuser-agent: ultramarine-gateway\r\n\r\n".encode()
+        wait_s = BACKOFF_FIRST_S
+        while True:
+            why = await self._probe_once(head)
+            if not why:
+                break
+            self.is_up = False
+            self.why = why
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 2, BACKOFF_MAX_S)
+        self._probing = None
+        self.why = ""
+        if not self.is_up:
+            self.is_up = True
+            self._on_up()
+
+    async def _probe_once(self, head: bytes) -> str:
+        """Why it is not up; empty if it is."""
+        try:
+            answer = await asyncio.wait_for(self.pool.ask(head), PROBE_TIMEOUT_S)
+        except asyncio.TimeoutError:
+            return f"the probe got no answer in {PROBE_TIMEOUT_S:g} s"
+        except UpstreamError as error:
+            return str(error) if isinstance(error, NotConnected) else f"the probe failed: {error}"
+        answer.close()
+        return "" if answer.status == 200 else f"the probe was answered {answer.status}"
+
+    def leave(self) -> None:
+        """It is no longer in the table. What is in flight ends normally."""
+        self.is_gone = True
+        self.is_up = False
+        if self._probing is not None:
+            self._probing.cancel()
+        self.pool.close()

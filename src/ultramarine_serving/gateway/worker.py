@@ -1,0 +1,129 @@
+"""One worker: the listeners, the table it goes by, its admin socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+from collections.abc import Awaitable
+from functools import partial
+from typing import Any
+
+from ultramarine_serving.gateway import table
+from ultramarine_serving.gateway.config import Config
+from ultramarine_serving.gateway.fields import BadFile
+from ultramarine_serving.gateway.inference import PREFIX, Inference
+from ultramarine_serving.gateway.sites import Sites
+from ultramarine_serving.http.server import Address, Request, Response, Server, problem, serve
+
+log = logging.getLogger("ultramarine.gateway")
+
+LOOK_S = 1.0  #: how often the table's file is looked at, should nobody tell us
+
+
+class Worker:
+    """Answers requests by the last good table."""
+
+    def __init__(self, config: Config, *, number: int) -> None:
+        self._config = config
+        self._number = number
+        self._inference = Inference(worker=number, workers=config.workers)
+        self._sites = Sites()
+        self._table = table.EMPTY
+        self._seen: tuple[int, int, int] | None = None
+        self._error: str | None = "no route table yet"
+        self._servers: dict[str, Server] = {}
+
+    # The table
+
+    def reload(self) -> None:
+        """Read the table again; one that is not right changes nothing but the error in the status."""
+        path = self._config.table
+        try:
+            with path.open("rb") as file:
+                self._seen = _stamp(os.fstat(file.fileno()))
+                made = table.parse(file.read())
+        except (OSError, BadFile) as error:
+            self._error = f"{path}: {error.strerror}" if isinstance(error, OSError) else str(error)
+            log.warning("The route table was refused, version %s stays: %s", self._table.version, self._error)
+            return
+        self._inference.update(made)
+        self._sites.update(made)
+        self._table = made
+        self._error = None
+        log.info("Route table %s.", made.version)
+
+    def _look(self) -> None:
+        """Read the table if its file is another one."""
+        with contextlib.suppress(FileNotFoundError):
+            if _stamp(os.stat(self._config.table)) != self._seen:
+                self.reload()
+
+    # Requests
+
+    def answer(self, listener: str, request: Request, /) -> Response | Awaitable[Response]:
+        path = request.path
+        if path.startswith(PREFIX):
+            return self._inference.answer(request)
+        if path == "/healthz":
+            return Response(200, [(b"content-type", b"text/plain")], b"ok\n")
+        return self._sites.answer(listener, request)
+
+    def administer(self, request: Request, /) -> Response:
+        if (request.method, request.path) == ("POST", "/table"):
+            self.reload()
+        elif (request.method, request.path) != ("GET", "/status"):
+            return problem(404, "Nothing here", f"{request.method} {request.path}", "Use POST /table or GET /status.")
+        status = 200 if self._error is None or request.method == "GET" else 422
+        return Response(status, [(b"content-type", b"application/json")], json.dumps(self.status()).encode())
+
+    def status(self) -> dict[str, Any]:
+        listeners = {name: str(server.addresses[0]) for name, server in self._servers.items() if name != "admin"}
+        return {
+            "version": self._table.version,
+            "error": self._error,
+            "worker": self._number,
+            "pid": os.getpid(),
+            "listeners": listeners,
+            **self._inference.status(),
+        }
+
+    # Life
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then let what is under way end, for `grace_s` at most."""
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(each, stop.set)
+        self.reload()
+        for name, address in self._config.listeners.items():
+            handler = partial(self.answer, name)
+            reuse_port = self._config.workers > 1
+            self._servers[name] = await serve(handler, listeners=[address], stream_bodies=True, reuse_port=reuse_port)
+        admin = Address(path=os.path.abspath(self._config.admin_path(self._number)))
+        self._servers["admin"] = await serve(self.administer, listeners=[admin])
+        log.info("Worker %s listens: %s.", self._number, self.status()["listeners"])
+        ticking = loop.create_task(self._tick())
+        await stop.wait()
+        ticking.cancel()
+        await asyncio.gather(*(server.drain(self._config.grace_s) for server in self._servers.values()))
+        self._inference.update(table.EMPTY)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                self._look()
+                now = asyncio.get_running_loop().time()
+                for pool in [*self._sites.pools, *(each.pool for each in self._inference.replicas.values())]:
+                    pool.close_idle(now)
+            except Exception:
+                log.exception("The table could not be looked at.")
+
+
+def _stamp(stat: os.stat_result) -> tuple[int, int, int]:
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
