@@ -65,6 +65,7 @@ class Allocation:
     version: int = 1
     created_at: datetime
     changed_at: datetime
+    up_at: datetime | None = None  #: when its runner said hello
 
     @property
     def node(self) -> NodeKey:
@@ -72,7 +73,9 @@ class Allocation:
         return NodeKey(f"{self.key}.0")
 
     def after(self, event: AllocationEvent, *, now: datetime, reason: str = "") -> "Allocation":
-        return replace(self, status=ALLOCATION.next(self.status, event), reason=reason, version=self.version + 1, changed_at=now)
+        status = ALLOCATION.next(self.status, event)
+        up_at = now if event is E.SAID_HELLO else self.up_at
+        return replace(self, status=status, reason=reason, version=self.version + 1, changed_at=now, up_at=up_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

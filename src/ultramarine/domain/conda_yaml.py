@@ -44,7 +44,7 @@ class _Strict(yaml.SafeLoader):
 def read_yaml(text: str, *, refused: Callable[[str], Exception]) -> object:
     """The document's content. What cannot be read raises what `refused` makes of a sentence with the line."""
     try:
-        return yaml.load(text, Loader=_Strict)  # noqa: S506  (a SafeLoader)
+        return yaml.load(text, Loader=_Strict)  # a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"Line {mark.line + 1}" if mark else "The file"

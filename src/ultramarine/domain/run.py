@@ -156,6 +156,7 @@ class Run:
     ending: Ending | None = None
     nodes: tuple[NodeKey, ...] = ()
     master: Master | None = None
+    sockets: dict[str, str] = field(default_factory=dict[str, str])  #: where a service listens, by name, once it runs
     version: int = 1  #: counts writes; a write from an older copy is refused
     created_at: datetime
     changed_at: datetime

@@ -38,6 +38,14 @@ async def open_ones(tx: Tx) -> Sequence[Allocation]:
     return [_allocation(row) for row in (await tx.execute(query)).mappings()]
 
 
+async def failed_starts(tx: Tx, *, since: datetime) -> Sequence[Allocation]:
+    """Those that ended after `since` without ever having come up, the oldest first."""
+    c = t.allocations.c
+    over = c.status.in_([AllocationStatus.ENDED.value, AllocationStatus.FORGOTTEN.value])
+    query = sa.select(t.allocations).where(over, c.up_at.is_(None), c.changed_at > since).order_by(c.changed_at)
+    return [_allocation(row) for row in (await tx.execute(query)).mappings()]
+
+
 async def get(tx: Tx, key: str) -> Allocation:
     row = (await tx.execute(sa.select(t.allocations).where(t.allocations.c.key == key))).mappings().one_or_none()
     if row is None:
@@ -94,6 +102,7 @@ def _row(allocation: Allocation) -> dict[str, Any]:
         "reason": allocation.reason,
         "version": allocation.version,
         "changed_at": allocation.changed_at,
+        "up_at": allocation.up_at,
     }
 
 

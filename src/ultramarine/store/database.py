@@ -39,11 +39,11 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
 
 
 class AsyncDatabase:
-    """SQLite in a file, or PostgreSQL."""
+    """SQLite in a file (`sqlite:///…`), or PostgreSQL (`postgresql+psycopg://…`)."""
 
     def __init__(self, url: str) -> None:
         self._is_sqlite = url.startswith("sqlite")
-        self._engine = create_async_engine(url, pool_size=4, max_overflow=8) if not self._is_sqlite else create_async_engine(url, pool_size=4)
+        self._engine = create_async_engine(url.replace("sqlite:", "sqlite+aiosqlite:", 1), pool_size=4, max_overflow=8)
         self._one_writer = asyncio.Lock()
         if self._is_sqlite:
             sa.event.listen(self._engine.sync_engine, "connect", _set_up_sqlite)

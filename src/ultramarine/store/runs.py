@@ -116,6 +116,7 @@ def _row(run: Run) -> dict[str, Any]:
         "ending": ending_to_json(run.ending),
         "nodes": list(run.nodes),
         "master": None if run.master is None else asdict(run.master),
+        "sockets": run.sockets,
         "version": run.version,
         "changed_at": run.changed_at,
         "started_at": run.started_at,

@@ -106,6 +106,7 @@ allocations = sa.Table(
     _number("version"),
     _at("created_at"),
     _at("changed_at"),
+    _at("up_at", nullable=True),
 )
 
 nodes = sa.Table(
@@ -157,6 +158,7 @@ runs = sa.Table(
     _json("ending", nullable=True),
     _json("nodes"),
     _json("master", nullable=True),
+    _json("sockets"),
     _json("spec"),
     _number("version"),
     _at("created_at"),

@@ -1,0 +1,24 @@
+"""The control plane's HTTP application."""
+
+from fastapi import FastAPI, Response
+
+from ultramarine import __version__
+from ultramarine.api import assets, computes, files, installation, internal, jobs, problem, runner
+from ultramarine.services.context import Context
+
+ROUTERS = (installation.router, jobs.router, computes.router, assets.router, files.router, runner.router, internal.router)
+
+
+def build(ctx: Context) -> FastAPI:
+    app = FastAPI(title="Ultramarine", version=__version__, openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None)
+    app.state.ctx = ctx
+    problem.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_api_route("/healthz", _healthz, include_in_schema=False)
+    return app
+
+
+async def _healthz() -> Response:
+    """Alive. It says nothing of the installation, and needs no token."""
+    return Response("ok\n", media_type="text/plain")

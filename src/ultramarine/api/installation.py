@@ -1,0 +1,105 @@
+"""Workspaces, tokens, events, and the state of the whole."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import StreamingResponse
+
+from ultramarine import __version__
+from ultramarine.api import sse, views
+from ultramarine.api.access import Ctx, Owner, Reader, SignedIn
+from ultramarine.domain.errors import NotFound
+from ultramarine.domain.identity import EVERY_WORKSPACE
+from ultramarine.services import identity, status, streams
+from ultramarine.services.identity import TokenSpec, WorkspaceSpec
+from ultramarine.services.status import Status
+from ultramarine.store import events
+
+router = APIRouter(prefix="/api/v1", tags=["installation"])
+
+
+@router.put("/workspaces/{workspace}", status_code=201)
+async def put_workspace(workspace: str, body: WorkspaceSpec, ctx: Ctx, _: Owner, response: Response) -> views.View:
+    is_new = await identity.create_workspace(ctx, workspace, body)
+    response.status_code = 201 if is_new else 200
+    return await _workspace(ctx, workspace)
+
+
+@router.get("/workspaces")
+async def list_workspaces(ctx: Ctx, token: SignedIn) -> views.View:
+    """Those that the token is good for."""
+    rows = [_view(w) for w in await identity.workspaces(ctx) if token.workspace in (EVERY_WORKSPACE, w["name"])]
+    return views.listed(rows)
+
+
+@router.get("/workspaces/{workspace}")
+async def get_workspace(workspace: str, ctx: Ctx, _: Reader) -> views.View:
+    return await _workspace(ctx, workspace)
+
+
+@router.post("/tokens", status_code=201)
+async def create_token(body: TokenSpec, ctx: Ctx, _: Owner) -> views.View:
+    """Make a token. It is in this answer, and never shown again."""
+    token, secret = await identity.create_token(ctx, body)
+    return views.token(token) | {"token": secret}
+
+
+@router.get("/tokens")
+async def list_tokens(ctx: Ctx, _: Owner) -> views.View:
+    return views.listed([views.token(token) for token in await identity.tokens(ctx)])
+
+
+@router.delete("/tokens/{id}", status_code=204)
+async def revoke_token(id: str, ctx: Ctx, _: Owner) -> None:
+    await identity.revoke_token(ctx, id)
+
+
+@router.get("/workspaces/{workspace}/events")
+async def list_events(
+    workspace: str, ctx: Ctx, _: Reader, noun: str = "", name: str = "", after: int = 0, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+) -> views.View:
+    async with ctx.read() as tx:
+        happened = await events.after(tx, workspace, after, noun=noun, name=name, limit=limit)
+    return views.listed([streams.happening_view(h) for h in happened], str(happened[-1].seq) if len(happened) == limit else None)
+
+
+@router.get("/workspaces/{workspace}/events/stream")
+async def stream_events(
+    workspace: str, ctx: Ctx, _: Reader, noun: str = "", after: int = 0, last_event_id: Annotated[str | None, Header()] = None
+) -> StreamingResponse:
+    """Server-sent events: every move, as it happens."""
+    begin = int(last_event_id) if last_event_id and last_event_id.isdigit() else after
+    return sse.answer(streams.of_events(ctx, workspace, after=begin, noun=noun))
+
+
+@router.get("/status")
+async def get_status(ctx: Ctx, _: Owner) -> views.View:
+    """What runs, over all workspaces."""
+    return {"version": __version__, "epoch": ctx.site.epoch} | _status(await status.status(ctx))
+
+
+@router.post("/drain", status_code=202)
+async def drain(ctx: Ctx, _: Owner) -> views.View:
+    """Ask everything to end and take no new work: what is left. Ask again until nothing is."""
+    return _status(await status.drain(ctx))
+
+
+def _status(found: Status) -> dict[str, Any]:
+    return {
+        "workspaces": list(found.workspaces),
+        "allocations": [{"key": a.key, "compute": a.compute_name, "status": a.status.value} for a in found.state.allocations],
+        "runs": [
+            {"workspace": run.workspace, "noun": run.owner_noun.value, "name": run.owner_name, "status": run.status.value} for run in found.state.runs
+        ],
+    }
+
+
+async def _workspace(ctx: Ctx, name: str) -> views.View:
+    for row in await identity.workspaces(ctx):
+        if row["name"] == name:
+            return _view(row)
+    raise NotFound("workspace", name)
+
+
+def _view(row: dict[str, Any]) -> views.View:
+    return {"name": row["name"], "description": row["description"], "tags": row["tags"], "created_at": views.at(row["created_at"])}

@@ -1,0 +1,92 @@
+"""Jobs."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Header, Query, Response
+from fastapi.responses import StreamingResponse
+
+from ultramarine.api import sse, views
+from ultramarine.api.access import Ctx, Reader, Worker
+from ultramarine.domain.errors import NotFound
+from ultramarine.services import jobs, streams
+
+router = APIRouter(prefix="/api/v1/workspaces/{workspace}/jobs", tags=["jobs"])
+JobBody = Annotated[dict[str, Any], Body()]
+LOG_BYTES_MAX = 8 * 1024**2
+
+
+@router.put("/{name}", status_code=201)
+async def create_job(workspace: str, name: str, body: JobBody, ctx: Ctx, token: Worker, response: Response) -> views.View:
+    """Create a job. The same body again answers 200 with the job that is there; another one is 409."""
+    state, is_new = await jobs.create(ctx, workspace, name, body, user=token.subject)
+    response.status_code = 201 if is_new else 200
+    return views.job(state.job, state.run)
+
+
+@router.get("")
+async def list_jobs(
+    workspace: str, ctx: Ctx, _: Reader, limit: Annotated[int, Query(ge=1, le=1000)] = 50, after: int | None = None, status: str = "", experiment_name: str = ""
+) -> views.View:
+    """The newest first, a page at a time: `next` is the cursor to send as `after`."""
+    rows = await jobs.page(ctx, workspace, before=after, limit=limit, status=status, experiment=experiment_name)
+    return views.listed([views.job_row(row) for _, row in rows], str(rows[-1][0]) if len(rows) == limit else None)
+
+
+@router.get("/{name}")
+async def get_job(workspace: str, name: str, ctx: Ctx, _: Reader) -> views.View:
+    state = await jobs.get(ctx, workspace, name)
+    return views.job(state.job, state.run)
+
+
+@router.post("/{name}/cancel", status_code=202)
+async def cancel_job(workspace: str, name: str, ctx: Ctx, _: Worker) -> views.View:
+    """Ask a job to stop. Its status is `CancelRequested` until its run has ended."""
+    state = await jobs.cancel(ctx, workspace, name)
+    return views.job(state.job, state.run)
+
+
+@router.get("/{name}/explain")
+async def explain_job(workspace: str, name: str, ctx: Ctx, _: Reader) -> views.View:
+    """Why it waits, and where in the queue; or why it failed, with the end of its log."""
+    return await streams.explain_job(ctx, workspace, name)
+
+
+@router.get("/{name}/events")
+async def list_job_events(workspace: str, name: str, ctx: Ctx, _: Reader) -> views.View:
+    happened = await jobs.history(ctx, workspace, name)
+    return views.listed([streams.happening_view(each) for each in happened])
+
+
+@router.get("/{name}/stream")
+async def stream_job(workspace: str, name: str, ctx: Ctx, _: Reader, last_event_id: Annotated[str | None, Header()] = None) -> StreamingResponse:
+    """Server-sent events: `status`, `log`, at last `end`. Send Last-Event-ID to go on where it broke off."""
+    await jobs.get(ctx, workspace, name)
+    return sse.answer(streams.of_job(ctx, workspace, name, last_id=last_event_id))
+
+
+@router.get("/{name}/logs")
+async def list_job_logs(workspace: str, name: str, ctx: Ctx, _: Reader) -> views.View:
+    _, attempts = await jobs.attempts(ctx, workspace, name)
+    rows = [(run.ordinal, log) for run in attempts for log in ctx.logs.files(run.key)]
+    return views.listed([{"attempt": n, "rank": log.rank, "file": log.file, "size": log.size} for n, log in rows])
+
+
+@router.get("/{name}/logs/{attempt}/{rank}/{file}")
+async def read_job_log(
+    workspace: str, name: str, attempt: int, rank: str, file: str, ctx: Ctx, _: Reader, offset: Annotated[int, Query(ge=0)] = 0
+) -> Response:
+    """The bytes of a log from `offset` on, at most 8 MiB; none where there are none (yet)."""
+    _, attempts = await jobs.attempts(ctx, workspace, name)
+    key = next((run.key for run in attempts if run.ordinal == attempt), None)
+    if key is None:
+        raise NotFound("attempt", str(attempt), hint=f"um job show -n {name}", known=[str(run.ordinal) for run in attempts])
+    return Response(ctx.logs.read(key, rank, file, offset=offset, bytes_max=LOG_BYTES_MAX), media_type="application/octet-stream")
+
+
+@router.get("/{name}/outputs")
+async def list_job_outputs(workspace: str, name: str, ctx: Ctx, _: Reader) -> views.View:
+    """By name, the snapshots of what the job has written."""
+    state = await jobs.get(ctx, workspace, name)
+    kinds = {n: output.type for n, output in state.job.spec.outputs.items()}
+    outputs = state.run.ending.outputs if state.run.ending else {}
+    return {n: {"snapshot": sha256, "kind": kinds.get(n, "uri_folder")} for n, sha256 in outputs.items()}

@@ -1,0 +1,118 @@
+"""What a client reads of each thing: the specification as it was given, and what is known besides."""
+
+from datetime import datetime
+from typing import Any
+
+from ultramarine.domain.allocation import Allocation, AllocationStatus
+from ultramarine.domain.data import DataAsset
+from ultramarine.domain.environment import Environment
+from ultramarine.domain.identity import Token
+from ultramarine.domain.job import Job
+from ultramarine.domain.run import Run
+from ultramarine.services.computes import ComputeState
+
+View = dict[str, Any]
+
+
+def at(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def job(job: Job, run: Run) -> View:
+    ending = None
+    if run.ending is not None:
+        ending = {"cause": run.ending.cause.value, "code": run.ending.code, "words": run.ending.words, "rank": run.ending.rank}
+    return job.spec.body() | {
+        "name": job.name,
+        "id": job.id,
+        "status": run.status.value,
+        "reason": run.reason,
+        "attempt": run.ordinal,
+        "nodes": list(run.nodes),
+        "user": job.user,
+        "created_at": at(job.created_at),
+        "started_at": at(run.started_at),
+        "ended_at": at(run.ended_at),
+        "ending": ending,
+    }
+
+
+def job_row(row: dict[str, Any]) -> View:
+    """A row of the list, straight from its columns."""
+    spec = row["spec"]
+    return spec | {
+        "name": row["name"],
+        "id": row["id"],
+        "status": row["status"],
+        "reason": row["reason"],
+        "attempt": row["attempt"],
+        "user": row["user"],
+        "created_at": at(row["created_at"]),
+        "started_at": at(row["started_at"]),
+        "ended_at": at(row["ended_at"]),
+    }
+
+
+def compute(state: ComputeState) -> View:
+    c = state.compute
+    busy = sum(1 for a in state.allocations if state.runs_on(a))
+    up = sum(1 for a in state.allocations if a.status is AllocationStatus.UP)
+    return c.spec.body() | {
+        "type": c.spec.type,
+        "name": c.name,
+        "provisioning_state": c.status.value,
+        "reason": c.reason,
+        "size_used": c.size_name,
+        "cpus": c.size.cpus_milli / 1000,
+        "memory_bytes": c.size.memory_bytes,
+        "gpus": c.size.gpus,
+        "targets": c.targets,
+        "nodes": {"total": len(state.allocations), "busy": busy, "idle": up - min(busy, up), "starting": len(state.allocations) - up},
+        "notice": state.notice,
+        "created_at": at(c.created_at),
+    }
+
+
+def node(state: ComputeState, allocation: Allocation, load: View) -> View:
+    return {
+        "name": allocation.node,
+        "status": allocation.status.value,
+        "reason": allocation.reason,
+        "runs": [run.owner_name for run in state.runs_on(allocation)],
+        "since": at(allocation.changed_at),
+        "load": load,
+    }
+
+
+def environment(environment: Environment) -> View:
+    e = environment
+    locked = {"digest": e.locked.digest, "python": e.locked.python, "packages": e.locked.packages} if e.locked else {}
+    return e.spec.body() | {
+        "name": e.name,
+        "version": e.version,
+        "status": e.status.value,
+        "reason": e.reason,
+        "is_curated": e.is_curated,
+        "created_at": at(e.created_at),
+    } | locked
+
+
+def data(data: DataAsset) -> View:
+    more = {"version": data.version, "snapshot": data.snapshot, "size_bytes": data.size_bytes, "created_at": at(data.created_at)}
+    return data.spec.body() | {"name": data.name, "type": data.spec.type} | more
+
+
+def token(token: Token) -> View:
+    return {
+        "id": token.id,
+        "subject": token.subject,
+        "workspace": token.workspace,
+        "role": token.role.value,
+        "created_at": at(token.created_at),
+        "expires_at": at(token.expires_at),
+        "revoked_at": at(token.revoked_at),
+    }
+
+
+def listed(rows: list[View], next: str | None = None) -> View:
+    return {"value": rows, "next": next}

@@ -1,0 +1,58 @@
+"""The loop that locks environments: one at a time, outside any transaction."""
+
+import logging
+from pathlib import Path
+
+from ultramarine.domain.environment import Environment, EnvironmentEvent, Locked
+from ultramarine.domain.errors import Unavailable, UltramarineError
+from ultramarine.locks.lock import Lock, resolve
+from ultramarine.locks.site import SiteOptions
+from ultramarine.services.context import Context
+from ultramarine.services.environments import wanted
+from ultramarine.store import assets
+
+log = logging.getLogger(__name__)
+RESOLVE_S_MAX = 120.0
+
+
+class EnvironmentLoop:
+    def __init__(self, ctx: Context, *, uv: str, cache: Path, options: SiteOptions) -> None:
+        self._ctx, self._uv, self._cache, self._options = ctx, uv, cache, options
+
+    async def tick(self) -> None:
+        """Lock what waits for it. An index that does not answer is asked again; what cannot be is refused with the reason."""
+        async with self._ctx.read() as tx:
+            waiting = await assets.resolving(tx)
+        for environment in waiting:
+            try:
+                locked = await self._lock(environment)
+            except Unavailable:
+                raise
+            except UltramarineError as refused:
+                await self._record(environment, EnvironmentEvent.REFUSED, reason=f"{refused} {refused.hint}")
+            else:
+                await self._record(environment, EnvironmentEvent.LOCKED, locked=locked)
+
+    async def _lock(self, environment: Environment) -> Locked:
+        what, python = wanted(environment.spec, pythons=self._ctx.site.pythons)
+        made = await resolve(
+            what,
+            python=python,
+            platform=self._ctx.site.platform,
+            options=self._options,
+            uv=self._uv,
+            cache=self._cache,
+            timeout_s=RESOLVE_S_MAX,
+        )
+        return keep(self._ctx, made)
+
+    async def _record(self, environment: Environment, event: EnvironmentEvent, *, locked: Locked | None = None, reason: str = "") -> None:
+        async with self._ctx.begin() as tx:
+            await assets.record_environment(tx, environment, event, locked=locked, reason=reason)
+        self._ctx.ring()
+
+
+def keep(ctx: Context, made: Lock) -> Locked:
+    """Put the lock where nodes fetch it."""
+    sha256 = ctx.blobs.put(made.text.encode())
+    return Locked(digest=made.digest, lock=sha256, python=made.python, packages=len(made.packages))

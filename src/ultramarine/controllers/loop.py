@@ -1,0 +1,31 @@
+"""What all loops have in common: when they turn, and what happens when a turn fails."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from ultramarine.domain.errors import StaleWrite
+from ultramarine.services.bell import Bell
+
+log = logging.getLogger(__name__)
+SLOW_S = 1.0  #: the safety net, and what time alone brings about (leases, idle times)
+RETRY_S_MAX = 5.0
+
+
+async def forever(name: str, tick: Callable[[], Awaitable[None]], bell: Bell, *, slow_s: float = SLOW_S) -> None:
+    """Turn at each ring and each `slow_s`. A turn that fails is tried again with back-off; one that lost a race at once."""
+    retry_s = 0.05
+    while True:
+        count = bell.count
+        try:
+            await tick()
+            retry_s = 0.05
+        except StaleWrite as race:
+            log.debug("loop %s: %s", name, race)
+            continue  # somebody was faster: look again
+        except Exception:
+            log.exception("loop %s: a turn failed; the next is in %.2g s", name, retry_s)
+            await asyncio.sleep(retry_s)
+            retry_s = min(RETRY_S_MAX, retry_s * 2)
+            continue
+        await bell.after(count, timeout_s=slow_s)

@@ -1,0 +1,157 @@
+"""The scheduler's loop: one for a pool of hosts, all of whose queue and room it sees."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from ultramarine.domain.allocation import AllocationEvent, AllocationStatus
+from ultramarine.domain.environment import Environment, EnvironmentStatus
+from ultramarine.domain.errors import UltramarineError
+from ultramarine.domain.names import AllocationKey, RunKey
+from ultramarine.domain.run import Run, RunStatus
+from ultramarine.drivers.protocol import Driver
+from ultramarine.planning.actions import (
+    AddAllocation,
+    CallAllocate,
+    CallForget,
+    CallRelease,
+    Effect,
+    Plan,
+    RecordAllocation,
+    RecordCompute,
+    RecordRun,
+)
+from ultramarine.planning.state import FAILED_STARTS_S, Need, State
+from ultramarine.planning.turn import plan
+from ultramarine.services.context import Context
+from ultramarine.services.desired import Renderer
+from ultramarine.store import allocations, assets, computes, hosts, jobs, leases, runs
+from ultramarine.store.database import Tx
+
+log = logging.getLogger(__name__)
+LEASE_TTL = timedelta(seconds=15)
+RELEASE_GRACE_S = 15.0
+LAG = timedelta(seconds=10)  #: a loop that stood still so long begins its listening anew
+
+
+class RunLoop:
+    def __init__(self, ctx: Context, driver: Driver, *, owner: str, pool: str = "local") -> None:
+        self._ctx, self._driver, self._owner, self._pool = ctx, driver, owner, pool
+        self._renderer = Renderer(ctx)
+        self._ready: set[RunKey] = set()  #: runs whose environment is known to be locked: it stays so
+        self._turned_at = ctx.clock()
+
+    async def tick(self) -> None:
+        """One turn. It may die anywhere: the next turn, here or on another server, goes on from there."""
+        self._listen_anew_after_a_lag()
+        async with self._ctx.begin() as tx:
+            if not await leases.hold(tx, f"hosts/{self._pool}", owner=self._owner, now=self._ctx.clock(), ttl=LEASE_TTL):
+                return
+        self._ctx.hub.allocations = await self._driver.observe()
+        state = await self._look()
+        made = plan(state, self._ctx.hub.seen(), self._ctx.clock())
+        if made.records or made.reasons:
+            await self._record(made)
+            self._ctx.changes.ring()
+        await self._publish()
+        for effect in made.effects:
+            await self._act(effect)
+        if made.records or made.effects:
+            self._ctx.work.ring()  # what was recorded may allow the next step at once
+
+    def _listen_anew_after_a_lag(self) -> None:
+        now = self._ctx.clock()
+        if now - self._turned_at > LAG:
+            self._ctx.hub.listening_since = now
+        self._turned_at = now
+
+    async def _look(self) -> State:
+        async with self._ctx.read() as tx:
+            open_runs = await runs.open_ones(tx)
+            return State(
+                epoch=self._ctx.site.epoch,
+                runs=open_runs,
+                computes=await computes.every(tx),
+                allocations=await allocations.open_ones(tx),
+                nodes=await allocations.nodes(tx),
+                hosts=await hosts.every(tx),
+                environments=await self._environments(tx, open_runs),
+                failed_starts=await allocations.failed_starts(tx, since=self._ctx.clock() - timedelta(seconds=FAILED_STARTS_S)),
+            )
+
+    async def _environments(self, tx: Tx, open_runs: Sequence[Run]) -> Mapping[RunKey, Need]:
+        """Of queued runs whose environment is not locked: what they wait for."""
+        queued = [run for run in open_runs if run.status is RunStatus.QUEUED]
+        self._ready &= {run.key for run in queued}
+        unknown = [run.key for run in queued if run.key not in self._ready]
+        needs: dict[RunKey, Need] = {}
+        found: dict[tuple[str, ...], Environment] = {}
+        for key, spec in (await runs.specs(tx, unknown) if unknown else {}).items():
+            named = spec.get("environment")
+            if named is None:
+                self._ready.add(key)
+                continue
+            name = (named["workspace"], named["name"], named["version"])
+            if name not in found:
+                found[name] = await assets.environment(tx, *name)
+            if found[name].status is EnvironmentStatus.SUCCEEDED:
+                self._ready.add(key)
+            else:
+                needs[key] = Need(name=f"{name[1]}:{name[2]}", status=found[name].status, reason=found[name].reason)
+        return needs
+
+    async def _record(self, made: Plan) -> None:
+        """All records of a turn, in one transaction."""
+        now = self._ctx.clock()
+        async with self._ctx.begin() as tx:
+            await allocations.use(tx, made.nodes, now=now)
+            await hosts.claim(tx, made.hosts)
+            for record in made.records:
+                match record:
+                    case RecordRun():
+                        await self._record_run(tx, record)
+                    case AddAllocation():
+                        await computes.update(tx, record.compute, now=now)
+                        await allocations.add(tx, record.allocation)
+                    case RecordAllocation():
+                        await allocations.record(tx, record.allocation, record.event, now=now, reason=record.reason)
+                    case RecordCompute():
+                        await computes.record(tx, record.compute, record.event, now=now, reason=record.reason)
+            await runs.explain(tx, made.reasons)
+
+    async def _record_run(self, tx: Tx, record: RecordRun) -> None:
+        now = self._ctx.clock()
+        await runs.record(tx, record.run, record.event, now=now, reason=record.reason, changes=record.changes)
+        if record.again is not None:
+            await jobs.next_attempt(tx, record.run.owner_id, attempt=record.run.ordinal)
+            spec = (await runs.specs(tx, [record.run.key]))[record.run.key]
+            await runs.add(tx, record.again, spec, event="tried_again")
+
+    async def _publish(self) -> None:
+        async with self._ctx.read() as tx:
+            desired = await self._renderer.render(tx, await allocations.nodes(tx), await runs.open_ones(tx))
+        self._ctx.hub.publish(desired)
+
+    async def _act(self, effect: Effect) -> None:
+        """One effect and its record. A driver that fails is asked again next turn; what it said is shown."""
+        allocation = effect.allocation
+        try:
+            match effect:
+                case CallAllocate():
+                    await self._driver.allocate(allocation)
+                    await self._record_effect(allocation.key, AllocationEvent.REQUESTED)
+                case CallRelease():
+                    await self._driver.release(allocation.key, grace_s=RELEASE_GRACE_S)
+                case CallForget():
+                    await self._driver.forget(allocation.key)
+                    await self._record_effect(allocation.key, AllocationEvent.CLEANED_UP)
+        except (OSError, UltramarineError) as failure:
+            log.warning("allocation %s: %s: %s", allocation.key, type(effect).__name__, failure)
+
+    async def _record_effect(self, key: AllocationKey, event: AllocationEvent) -> None:
+        """The allocation may have moved meanwhile (its runner said hello): the event is applied to what it is now."""
+        async with self._ctx.begin() as tx:
+            now_is = await allocations.get(tx, key)
+            if event is AllocationEvent.REQUESTED and now_is.status is not AllocationStatus.WANTED:
+                return
+            await allocations.record(tx, now_is, event, now=self._ctx.clock())

@@ -1,0 +1,173 @@
+"""Runners as processes of this machine.
+
+An allocation is a folder named by its key; making it is the claim. `process.json` names the runner, `ended` is the mark that it is over.
+The runner is in a session of its own and outlives this server. Whatever is left of an allocation carries its key in its environment, and is swept.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import ClassVar
+
+from ultramarine.domain.allocation import Allocation
+from ultramarine.domain.names import AllocationKey
+from ultramarine.drivers.local.processes import ProcessId, find_by_environment, process_id
+from ultramarine.drivers.protocol import Joining, Observation
+from ultramarine.planning.seen import AllocationNews
+
+KEY_VARIABLE = "ULTRAMARINE_ALLOCATION"
+_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER")
+_KEPT_PREFIXES = ("PIP_", "UV_", "SSL_", "OPENBLAS_", "ULTRAMARINE_TEST")
+_KEPT_ENDINGS = ("_PROXY", "_proxy", "_CA_BUNDLE")
+
+
+class LocalDriver:
+    kind: ClassVar[str] = "local"
+
+    def __init__(self, folder: Path, *, pyz: Path, joining: Joining) -> None:
+        """`folder`: where allocations have their folders; `pyz`: the packed runner."""
+        self._folder, self._pyz, self._joining = folder, pyz, joining
+        self._children: dict[AllocationKey, subprocess.Popen[bytes]] = {}
+        self._watched: dict[AllocationKey, int] = {}
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    async def allocate(self, allocation: Allocation) -> None:
+        folder = self._folder / allocation.key
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if (folder / "ended").exists() or (folder / "process.json").exists() or self._found(allocation.key) is not None:
+            return
+        self._write(folder / "config.json", dict(self._joining.config(allocation, 0)))
+        with (folder / "runner.log").open("ab") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-I", str(self._pyz), str(folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+                env=_environment() | {KEY_VARIABLE: allocation.key},
+                start_new_session=True,
+            )
+        self._children[allocation.key] = child
+        if (started := process_id(child.pid)) is not None:
+            self._write(folder / "process.json", {"pid": started.pid, "started": started.started, "boot": started.boot})
+        self._watch(allocation.key, child.pid)
+
+    async def observe(self) -> Observation:
+        keys = [AllocationKey(entry.name) for entry in os.scandir(self._folder) if entry.is_dir()]
+        return {key: self._look(key) for key in keys}
+
+    async def release(self, key: AllocationKey, *, grace_s: float) -> None:
+        folder = self._folder / key
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if (folder / "ended").exists():
+            return
+        if (runner := self._found(key)) is not None and runner.is_alive():
+            os.kill(runner.pid, signal.SIGTERM)
+            await self._gone(key, runner, within_s=grace_s)
+        await self._sweep(key)
+        self._mark_ended(key, "Released.")
+
+    async def forget(self, key: AllocationKey) -> None:
+        await asyncio.to_thread(shutil.rmtree, self._folder / key, True)
+        self._unwatch(key)
+        self._children.pop(key, None)
+
+    def leftovers(self, known: set[AllocationKey]) -> dict[AllocationKey, list[int]]:
+        """Allocations with a folder or processes here that nobody knows of, with the processes' ids."""
+        names = {AllocationKey(entry.name) for entry in os.scandir(self._folder) if entry.is_dir()}
+        return {key: find_by_environment(KEY_VARIABLE, key) for key in names - known}
+
+    def _look(self, key: AllocationKey) -> AllocationNews:
+        folder = self._folder / key
+        if (folder / "ended").exists():
+            return AllocationNews(state="ended", reason=(folder / "ended").read_text())
+        self._reap(key)
+        if (runner := self._found(key)) is None:
+            return AllocationNews(state="unknown")
+        if runner.is_alive():
+            self._watch(key, runner.pid)
+            return AllocationNews(state="up")
+        # The keeper ends the trees when its link dies, and the other way round; what is left, or stuck, is swept here.
+        for pid in find_by_environment(KEY_VARIABLE, key):
+            _kill(pid)
+        self._mark_ended(key, f"Its runner (pid {runner.pid}) has ended.")
+        return AllocationNews(state="ended", reason=f"Its runner (pid {runner.pid}) has ended.")
+
+    def _found(self, key: AllocationKey) -> ProcessId | None:
+        """Its runner, as written down; when this server died before it could write, as found among the processes."""
+        path = self._folder / key / "process.json"
+        if path.exists():
+            return ProcessId(**json.loads(path.read_text()))
+        pids = find_by_environment(KEY_VARIABLE, key)
+        return process_id(min(pids)) if pids else None
+
+    async def _gone(self, key: AllocationKey, runner: ProcessId, *, within_s: float) -> None:
+        deadline = asyncio.get_running_loop().time() + within_s
+        while runner.is_alive() and asyncio.get_running_loop().time() < deadline:
+            self._reap(key)
+            await asyncio.sleep(0.02)
+
+    async def _sweep(self, key: AllocationKey) -> None:
+        """End whatever still carries the key. Again until nothing is found: a fork bomb has children while we look."""
+        for _ in range(200):
+            self._reap(key)
+            if not (pids := find_by_environment(KEY_VARIABLE, key)):
+                return
+            for pid in pids:
+                _kill(pid)
+            await asyncio.sleep(0.01)
+
+    def _reap(self, key: AllocationKey) -> None:
+        if (child := self._children.get(key)) is not None:
+            child.poll()
+
+    def _mark_ended(self, key: AllocationKey, words: str) -> None:
+        temporary = self._folder / key / "ended.new"
+        temporary.write_text(words)
+        temporary.rename(self._folder / key / "ended")
+        self._unwatch(key)
+
+    def _watch(self, key: AllocationKey, pid: int) -> None:
+        """Wake the loops at the moment that a runner ends."""
+        if key in self._watched:
+            return
+        with contextlib.suppress(OSError):
+            self._watched[key] = os.pidfd_open(pid)
+            asyncio.get_running_loop().add_reader(self._watched[key], self._on_end, key)
+
+    def _on_end(self, key: AllocationKey) -> None:
+        self._unwatch(key)
+        self._joining.wake()
+
+    def _unwatch(self, key: AllocationKey) -> None:
+        if (descriptor := self._watched.pop(key, None)) is not None:
+            asyncio.get_running_loop().remove_reader(descriptor)
+            os.close(descriptor)
+
+    def _write(self, path: Path, value: object) -> None:
+        """Whole or not at all, and readable only by us."""
+        temporary = path.with_suffix(".new")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(value, file)
+        temporary.rename(path)
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _environment() -> dict[str, str]:
+    """What a runner inherits: where things are and how the network is reached, nothing of ours."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in _KEPT or name.startswith(_KEPT_PREFIXES) or name.endswith(_KEPT_ENDINGS)
+    }

@@ -1,0 +1,54 @@
+"""Processes of this machine, told apart by pid, start time and boot: a pid alone may be somebody else's by now."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessId:
+    pid: int
+    started: str  #: field 22 of /proc/PID/stat, in clock ticks since boot
+    boot: str
+
+    def is_alive(self) -> bool:
+        """It runs: not ended, not a zombie, not another process with its number."""
+        return self == process_id(self.pid) and _state(self.pid) not in ("Z", "X", "")
+
+
+def boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def process_id(pid: int) -> ProcessId | None:
+    fields = _stat(pid)
+    return ProcessId(pid=pid, started=fields[19], boot=boot_id()) if fields else None
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields after the command's name, which may itself hold spaces and parentheses."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _state(pid: int) -> str:
+    fields = _stat(pid)
+    return fields[0] if fields else ""
+
+
+def find_by_environment(variable: str, value: str) -> list[int]:
+    """Every process that carries `variable=value` in the environment it was started with."""
+    wanted = f"{variable}={value}".encode()
+    found: list[int] = []
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        try:
+            environment = Path(f"/proc/{entry.name}/environ").read_bytes().split(b"\0")
+        except OSError:
+            continue  # it has ended, or is another user's
+        if wanted in environment and _state(int(entry.name)) not in ("Z", "X", ""):
+            found.append(int(entry.name))
+    return found

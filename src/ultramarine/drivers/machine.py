@@ -1,0 +1,46 @@
+"""What this machine has: CPUs, memory and GPUs that may be promised."""
+
+import os
+import platform
+from pathlib import Path
+
+import pynvml
+
+from ultramarine.domain.host import THIS_MACHINE, Host
+from ultramarine.domain.size import Amount
+
+
+def this_machine() -> Host:
+    """Measured once, at the start: the CPUs that we may use, the memory that there is (a cgroup's limit counts), the GPUs of NVML by UUID."""
+    gpus = _gpu_uuids()
+    total = Amount(cpus_milli=len(os.sched_getaffinity(0)) * 1000, memory_bytes=_memory_bytes(), gpus=len(gpus))
+    return Host(name=THIS_MACHINE, total=total, gpu_ids=gpus)
+
+
+def this_platform() -> str:
+    return f"{platform.system().lower()}-{platform.machine()}"
+
+
+def _memory_bytes() -> int:
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limits = [physical]
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            text = Path(path).read_text().strip()
+        except OSError:
+            continue
+        if text.isdigit():
+            limits.append(int(text))
+    return min(limits)
+
+
+def _gpu_uuids() -> tuple[str, ...]:
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return ()  # no NVIDIA driver on this machine
+    try:
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        return tuple(str(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles)
+    finally:
+        pynvml.nvmlShutdown()

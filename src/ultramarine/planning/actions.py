@@ -1,0 +1,75 @@
+"""What a plan consists of: records, which share one transaction, and effects, each a single call that is safe to repeat."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ultramarine.domain.allocation import Allocation, AllocationEvent, Node
+from ultramarine.domain.compute import Compute, ComputeEvent
+from ultramarine.domain.host import Host
+from ultramarine.domain.names import RunKey
+from ultramarine.domain.run import Run, RunEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordRun:
+    """A run took an event. `again`: the next attempt, queued in the same transaction."""
+
+    run: Run
+    event: RunEvent
+    reason: str = ""
+    changes: dict[str, Any] = field(default_factory=dict[str, Any])
+    again: Run | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddAllocation:
+    """Write the row of a new allocation, before anything is started. `compute` has counted it."""
+
+    allocation: Allocation
+    compute: Compute
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordAllocation:
+    allocation: Allocation
+    event: AllocationEvent
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordCompute:
+    compute: Compute
+    event: ComputeEvent
+    reason: str = ""
+
+
+Record = RecordRun | AddAllocation | RecordAllocation | RecordCompute
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallAllocate:
+    allocation: Allocation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRelease:
+    allocation: Allocation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallForget:
+    allocation: Allocation
+
+
+Effect = CallAllocate | CallRelease | CallForget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """`nodes` and `hosts`: copies that the records rest on; a record is refused when one of them was changed since."""
+
+    records: tuple[Record, ...] = ()
+    effects: tuple[Effect, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    hosts: tuple[Host, ...] = ()
+    reasons: dict[RunKey, str] = field(default_factory=dict[RunKey, str])

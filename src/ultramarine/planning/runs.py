@@ -1,0 +1,161 @@
+"""What the newest news means for a run that is on nodes; and whether a failed one is tried again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from ultramarine.domain.names import Epoch, NodeKey, RunKey
+from ultramarine.domain.run import (
+    EVENT_OF_CAUSE,
+    INFRASTRUCTURE,
+    INFRASTRUCTURE_RETRIES_MAX,
+    RUN,
+    Cause,
+    Ending,
+    Master,
+    Mode,
+    Run,
+    RunEvent,
+    RunReport,
+    RunStatus,
+)
+from ultramarine.planning.actions import RecordRun
+from ultramarine.planning.seen import Seen, Silence
+
+S, E = RunStatus, RunEvent
+NOT_TRIED_AGAIN = frozenset({Cause.IMPOSSIBLE, Cause.ENVIRONMENT, Cause.STOPPED, Cause.COMPLETED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _News:
+    """A run's reports, node by node in the order of their ranks."""
+
+    reports: tuple[RunReport | None, ...]
+    lost: tuple[NodeKey, ...]
+    silent: tuple[NodeKey, ...]
+    endings: tuple[Ending, ...]
+
+    @property
+    def is_over(self) -> bool:
+        """On each node it has ended, or the node is lost."""
+        return len(self.endings) + len(self.lost) == len(self.reports)
+
+    def all_in(self, *phases: str) -> bool:
+        return all(report is not None and report.phase in phases for report in self.reports)
+
+
+def follow(run: Run, seen: Seen, now: datetime, *, epoch: Epoch) -> RecordRun | None:
+    """The one thing to record of a run on nodes now, or None. Called again after each record."""
+    news = _news(run, seen, now)
+    if news.is_over:
+        return _finish(run, _decisive(run, news), epoch=epoch, now=now)
+    if (bad := _first_bad(news)) is not None and not run.is_being_stopped:
+        return RecordRun(run=run, event=E.RANKS_ENDED, reason=bad.words, changes={"ending": bad})
+    if run.status is S.CANCEL_REQUESTED:
+        return None
+    if news.silent and run.status is not S.NOT_RESPONDING:
+        quiet = f"No word from node {news.silent[0]} for {seen.patience.silent_after_s:g} s; its lease is {seen.patience.lease_s:g} s."
+        return RecordRun(run=run, event=E.FELL_SILENT, reason=quiet)
+    return None if news.silent else _advance(run, news)
+
+
+def _news(run: Run, seen: Seen, now: datetime) -> _News:
+    reports = tuple(seen.report(node, run.key) for node in run.nodes)
+    ended = [report is not None and report.phase == "ended" for report in reports]
+    silences = [Silence.NONE if is_ended else seen.silence(node, now) for node, is_ended in zip(run.nodes, ended, strict=True)]
+    return _News(
+        reports=reports,
+        lost=tuple(n for n, s in zip(run.nodes, silences, strict=True) if s is Silence.FINAL),
+        silent=tuple(n for n, s in zip(run.nodes, silences, strict=True) if s is Silence.NEW),
+        endings=tuple(report.ended for report in reports if report is not None and report.ended is not None),
+    )
+
+
+def _first_bad(news: _News) -> Ending | None:
+    """What fails a gang: one node's failure, or one node's loss."""
+    bad = [ending for ending in news.endings if ending.cause is not Cause.COMPLETED]
+    if bad:
+        return min(bad, key=lambda ending: ending.cause is Cause.STOPPED)
+    return Ending(cause=Cause.NODE_LOST, words=f"Node {news.lost[0]} was lost.") if news.lost else None
+
+
+def _decisive(run: Run, news: _News) -> Ending:
+    """How it ended as a whole: what was decided already, else the first failure, else success. Outputs of all nodes come together."""
+    outputs = {name: manifest for ending in reversed(news.endings) for name, manifest in ending.outputs.items()}
+    decided = run.ending or _first_bad(news) or Ending(cause=Cause.COMPLETED)
+    return replace(decided, outputs=outputs)
+
+
+def _finish(run: Run, ending: Ending, *, epoch: Epoch, now: datetime) -> RecordRun:
+    event = EVENT_OF_CAUSE[ending.cause]
+    again = _again(run, ending, RUN.next(run.status, event), epoch=epoch, now=now)
+    words = ending.words if again is None else f"{ending.words} Tried again as attempt {again.ordinal}."
+    return RecordRun(run=run, event=event, reason=words, changes={"ending": ending}, again=again)
+
+
+def _again(run: Run, ending: Ending, status: RunStatus, *, epoch: Epoch, now: datetime) -> Run | None:
+    """The next attempt at a job whose attempt has failed, or None. Replicas are replaced by their deployment's planner."""
+    if status is not S.FAILED or run.mode is not Mode.TASK:
+        return None
+    was_lost = ending.cause in INFRASTRUCTURE
+    if was_lost and run.losses >= INFRASTRUCTURE_RETRIES_MAX:
+        return None
+    if not was_lost and (run.retries_left == 0 or ending.cause in NOT_TRIED_AGAIN):
+        return None
+    return replace(
+        run,
+        key=run_key(epoch, run.owner_id, run.ordinal + 1),
+        ordinal=run.ordinal + 1,
+        losses=run.losses + was_lost,
+        retries_left=run.retries_left - (not was_lost),
+        status=RUN.initial,
+        reason=f"Attempt {run.ordinal}: {ending.words}",
+        ending=None,
+        nodes=(),
+        master=None,
+        sockets={},
+        version=1,
+        created_at=now,
+        changed_at=now,
+        started_at=None,
+        ended_at=None,
+    )
+
+
+def _advance(run: Run, news: _News) -> RecordRun | None:
+    """Preparing → ready → running → finalizing."""
+    if news.all_in("finalizing", "ended"):
+        return None if run.status is S.FINALIZING else RecordRun(run=run, event=E.RANKS_ENDED, reason="Its outputs are being uploaded.")
+    if news.all_in("running", "finalizing", "ended"):
+        return _started(run, news) if run.status in (S.PREPARING, S.NOT_RESPONDING) else None
+    if run.status is S.NOT_RESPONDING:
+        return RecordRun(run=run, event=E.STILL_PREPARING)
+    if run.status is S.PREPARING and run.master is None and len(run.nodes) > 1 and news.all_in("ready"):
+        first = news.reports[0]
+        assert first is not None, "all nodes are ready, so the first has reported"
+        master = Master(address=first.address, port=first.port)
+        words = f"All {len(run.nodes)} nodes are ready."
+        return RecordRun(run=run, event=E.ALL_READY, reason=words, changes={"master": master})
+    return None
+
+
+def _started(run: Run, news: _News) -> RecordRun:
+    sockets = {name: address for report in news.reports if report is not None for name, address in report.sockets.items()}
+    return RecordRun(run=run, event=E.STARTED, changes={"sockets": sockets})
+
+
+def run_key(epoch: Epoch, owner_id: str, ordinal: int) -> RunKey:
+    """Our name for this attempt or replica, never given twice: the epoch changes when a backup is restored."""
+    return RunKey(f"{epoch}-{owner_id}-{ordinal}")
+
+
+def progress(runs: Sequence[Run], seen: Seen) -> dict[RunKey, str]:
+    """What runs in preparation are doing, in words, where that has changed."""
+    words: dict[RunKey, str] = {}
+    for run in runs:
+        if run.status is not S.PREPARING:
+            continue
+        told = [report.progress for node in run.nodes if (report := seen.report(node, run.key)) and report.progress]
+        if told and told[0] != run.reason:
+            words[run.key] = told[0]
+    return words

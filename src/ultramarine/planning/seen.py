@@ -1,0 +1,81 @@
+"""What was observed: reports of runners and observations of drivers. No news is no event; only the lease turns long silence into a fact."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Literal
+
+from ultramarine.domain.names import AllocationKey, NodeKey, RunKey
+from ultramarine.domain.run import RunReport
+
+
+class Silence(StrEnum):
+    NONE = "none"
+    NEW = "new"  #: no beat for a while: no new work there
+    FINAL = "final"  #: lease and margin are over, or the target said that it ended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeNews:
+    """A node's last accepted report."""
+
+    heard_at: datetime
+    runs: Mapping[RunKey, RunReport] = field(default_factory=dict[RunKey, RunReport])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllocationNews:
+    """What a driver says of an allocation. `unknown` is what it says by default: absence is no word."""
+
+    state: Literal["pending", "up", "ended", "unknown"]
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long silence may last, in seconds."""
+
+    silent_after_s: float = 15
+    lease_s: float = 300
+    margin_s: float = 15
+    start_s: float = 60  #: from asking a driver to the runner's hello
+    beat_s: float = 5  #: between two reports of a runner
+    grace_s: float = 10  #: between SIGTERM and SIGKILL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """`listening_since`: when this server began to listen without a gap; every lease gets a full term from then."""
+
+    listening_since: datetime
+    nodes: Mapping[NodeKey, NodeNews] = field(default_factory=dict[NodeKey, NodeNews])
+    allocations: Mapping[AllocationKey, AllocationNews] = field(default_factory=dict[AllocationKey, AllocationNews])
+    patience: Patience = Patience()
+    is_draining: bool = False  #: the service is being stopped: nothing is placed or made, and idle nodes go at once
+
+    def report(self, node: NodeKey, run: RunKey) -> RunReport | None:
+        news = self.nodes.get(node)
+        return None if news is None else news.runs.get(run)
+
+    def has_ended(self, allocation: AllocationKey) -> bool:
+        news = self.allocations.get(allocation)
+        return news is not None and news.state == "ended"
+
+    def silence(self, node: NodeKey, now: datetime) -> Silence:
+        if self.has_ended(allocation_of(node)):
+            return Silence.FINAL
+        news = self.nodes.get(node)
+        since = self.listening_since if news is None else max(news.heard_at, self.listening_since)
+        quiet = now - since
+        if quiet > timedelta(seconds=self.patience.lease_s + self.patience.margin_s):
+            return Silence.FINAL
+        return Silence.NEW if quiet > timedelta(seconds=self.patience.silent_after_s) else Silence.NONE
+
+    def is_usable(self, node: NodeKey, now: datetime) -> bool:
+        """It was heard by this server, lately: work may be placed there."""
+        return node in self.nodes and self.silence(node, now) is Silence.NONE
+
+
+def allocation_of(node: NodeKey) -> AllocationKey:
+    return AllocationKey(node.rpartition(".")[0])

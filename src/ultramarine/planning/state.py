@@ -1,0 +1,104 @@
+"""What the control plane knows at the beginning of a turn, and what follows from it about room."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+
+from ultramarine.domain.allocation import HOLDS_ROOM, USABLE, Allocation, Node
+from ultramarine.domain.compute import Compute
+from ultramarine.domain.environment import EnvironmentStatus
+from ultramarine.domain.host import Host
+from ultramarine.domain.names import ComputeId, Epoch, NodeKey, RunKey
+from ultramarine.domain.run import ON_NODES, Run, RunStatus
+from ultramarine.domain.size import Amount
+from ultramarine.planning.seen import Seen
+
+START_REST_S_MAX = 60.0
+FAILED_STARTS_S = 300.0  #: how long a failed start counts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What stands between a queued run and its start besides room: its environment."""
+
+    name: str
+    status: EnvironmentStatus
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """`runs`: all open ones, in the order of the queue. `environments`: by run, where one is not ready or has failed."""
+
+    epoch: Epoch
+    runs: Sequence[Run]
+    computes: Sequence[Compute]
+    allocations: Sequence[Allocation]
+    nodes: Sequence[Node]
+    hosts: Sequence[Host]
+    environments: Mapping[RunKey, Need] = field(default_factory=dict[RunKey, Need])
+    failed_starts: Sequence[Allocation] = ()  #: lately ended without having come up, the oldest first
+
+    @cached_property
+    def compute_of(self) -> Mapping[ComputeId, Compute]:
+        return {compute.id: compute for compute in self.computes}
+
+    @cached_property
+    def node_of(self) -> Mapping[NodeKey, Node]:
+        return {node.key: node for node in self.nodes}
+
+    @cached_property
+    def allocations_of(self) -> Mapping[ComputeId, Sequence[Allocation]]:
+        """By compute, those that are, or soon will be, a place for runs."""
+        found: dict[ComputeId, list[Allocation]] = {compute.id: [] for compute in self.computes}
+        for allocation in self.allocations:
+            if allocation.status in USABLE:
+                found.setdefault(allocation.compute, []).append(allocation)
+        return found
+
+    @cached_property
+    def placed(self) -> Mapping[NodeKey, Sequence[Run]]:
+        """By node, the open runs that are on it."""
+        found: dict[NodeKey, list[Run]] = {}
+        for run in self.runs:
+            for node in run.nodes if run.status in ON_NODES else ():
+                found.setdefault(node, []).append(run)
+        return found
+
+    @cached_property
+    def queued(self) -> Sequence[Run]:
+        return [run for run in self.runs if run.status is RunStatus.QUEUED]
+
+    def lingering(self, node: NodeKey, seen: Seen) -> bool:
+        """Something lives there that is on its way out: a run that we have ended, but its runner not yet."""
+        news = seen.nodes.get(node)
+        here = {run.key for run in self.placed.get(node, ())}
+        return news is not None and any(report.phase != "ended" and key not in here for key, report in news.runs.items())
+
+    def taken(self, host: str) -> Amount:
+        """What is promised of a host: the claims of its allocations, and of the runs on its elastic nodes."""
+        total = Amount()
+        for allocation in self.allocations:
+            if allocation.host != host or allocation.status not in HOLDS_ROOM:
+                continue
+            total += allocation.claim
+            if allocation.is_elastic:
+                for run in self.placed.get(allocation.node, ()):
+                    total += run.need or Amount()
+        return total
+
+    def resting_until(self, compute: ComputeId) -> tuple[datetime, str] | None:
+        """Until when no new node of a compute is started, since its last ones failed to start, and why they did."""
+        failed = [a for a in self.failed_starts if a.compute == compute]
+        if not failed:
+            return None
+        rest_s = min(START_REST_S_MAX, 2.0 ** (len(failed) - 1))
+        return failed[-1].changed_at + timedelta(seconds=rest_s), failed[-1].reason
+
+    def is_idle(self, allocation: Allocation, seen: Seen) -> bool:
+        return not self.placed.get(allocation.node) and not self.lingering(allocation.node, seen)
+
+    def idle_since(self, allocation: Allocation) -> datetime:
+        node = self.node_of.get(allocation.node)
+        return allocation.changed_at if node is None else node.used_at

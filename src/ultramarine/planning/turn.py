@@ -1,0 +1,56 @@
+"""One turn of the scheduler, as a pure function of what is known and what was seen."""
+
+from datetime import datetime
+
+from ultramarine.domain.allocation import Node
+from ultramarine.domain.run import ON_NODES, RUN
+from ultramarine.planning import allocations, placement, runs
+from ultramarine.planning.actions import AddAllocation, Plan, Record, RecordAllocation, RecordRun
+from ultramarine.planning.placement import Room
+from ultramarine.planning.seen import Seen
+from ultramarine.planning.state import State
+
+
+def plan(state: State, seen: Seen, now: datetime) -> Plan:
+    """Follow what is on nodes, place what waits, grow, shrink; with the reasons of what waits.
+
+    A row is recorded at most once a turn: of two records for one thing the first is kept, the other comes next turn.
+    """
+    room = Room.at(state, seen, now)
+    followed = [record for run in state.runs if run.status in ON_NODES and (record := runs.follow(run, seen, now, epoch=state.epoch))]
+    records: list[Record] = [*followed, *allocations.empty(room), *allocations.follow(room)]
+    if not seen.is_draining:
+        records += [*placement.place(room), *allocations.grow(room)]
+    records += allocations.shrink(room)
+    reasons = {key: words for key, words in room.reasons.items()} | runs.progress(state.runs, seen)
+    said = {run.key: run.reason for run in state.runs}
+    return Plan(
+        records=tuple(_once(records)),
+        effects=tuple(allocations.effects(room)),
+        nodes=tuple(room.used_nodes.values()) + _touched(followed, room),
+        hosts=tuple(room.used_hosts.values()),
+        reasons={key: words for key, words in reasons.items() if said.get(key) != words},
+    )
+
+
+def _touched(followed: list[RecordRun], room: Room) -> tuple[Node, ...]:
+    """Nodes whose run has ended: their idle time begins now."""
+    ended = {node for record in followed if RUN.next(record.run.status, record.event) in RUN.final for node in record.run.nodes}
+    return tuple(room.state.node_of[node] for node in ended if node in room.state.node_of and node not in room.used_nodes)
+
+
+def _once(records: list[Record]) -> list[Record]:
+    kept: dict[str, Record] = {}
+    for record in records:
+        kept.setdefault(_name(record), record)
+    return list(kept.values())
+
+
+def _name(record: Record) -> str:
+    match record:
+        case RecordRun():
+            return f"run {record.run.key}"
+        case AddAllocation() | RecordAllocation():
+            return f"allocation {record.allocation.key}"
+        case _:
+            return f"compute {record.compute.id}"

@@ -1,0 +1,67 @@
+"""`python -m ultramarine.server --home HOME --socket HOME/run/control.sock`: serves until SIGTERM."""
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from ultramarine.api.app import build
+from ultramarine.controllers.loop import forever
+from ultramarine.domain.errors import UltramarineError
+from ultramarine.server.parts import Parts, put_together
+from ultramarine.settings import Settings
+
+STREAMS_END_S = 2  #: open streams are cut off after so long when the server stops; clients go on where they were
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(prog="ultramarine.server", description=__doc__)
+    arguments.add_argument("--home", type=Path, required=True)
+    arguments.add_argument("--socket", type=Path, required=True)
+    given = arguments.parse_args()
+    settings = Settings()
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    try:
+        asyncio.run(_serve(settings, home=given.home.absolute(), socket=given.socket.absolute()))
+    except UltramarineError as error:
+        sys.stderr.write(f"{error}\n{error.hint}\n")
+        return 2
+    return 0
+
+
+async def _serve(settings: Settings, *, home: Path, socket: Path) -> None:
+    parts = await put_together(settings, home=home, socket=socket)
+    socket.unlink(missing_ok=True)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            build(parts.ctx),
+            uds=str(socket),
+            loop="uvloop",
+            http="httptools",
+            access_log=False,
+            log_config=None,
+            timeout_graceful_shutdown=STREAMS_END_S,
+        )
+    )
+    os.umask(0o077)
+    loops = [asyncio.create_task(forever(name, tick, parts.ctx.work)) for name, tick in parts.loops.items()]
+    try:
+        await server.serve()
+    finally:
+        await _end(parts, loops)
+
+
+async def _end(parts: Parts, loops: list[asyncio.Task[None]]) -> None:
+    for loop in loops:
+        loop.cancel()
+    await asyncio.gather(*loops, return_exceptions=True)
+    await parts.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""What is made at the first start and brought up to date at each: the installation's row, the default workspace, the owner's token, curated environments."""
+
+import json
+import os
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ultramarine import curated
+from ultramarine.controllers.environments import keep
+from ultramarine.domain.environment import Environment, EnvironmentSpec, EnvironmentStatus
+from ultramarine.domain.errors import NotFound
+from ultramarine.domain.identity import EVERY_WORKSPACE, Role, Token
+from ultramarine.domain.names import Epoch
+from ultramarine.services import identity
+from ultramarine.services.context import Context
+from ultramarine.services.secrets import new_token, sha256_of
+from ultramarine.store import assets, hosts, installation
+from ultramarine.store.database import Database
+
+DEFAULT_WORKSPACE = "default"
+
+
+async def epoch_of(db: Database) -> Epoch:
+    """The installation's epoch, made when the database is new."""
+    async with db.begin() as tx:
+        if (there := await installation.epoch(tx)) is not None:
+            return there
+        made = Epoch(f"e{secrets.token_hex(3)}")
+        await installation.found(tx, made, now=datetime.now(UTC))
+        return made
+
+
+async def begin(ctx: Context, home: Path) -> None:
+    """Make what is missing. May be interrupted and repeated anywhere."""
+    async with ctx.begin() as tx:
+        await hosts.put(tx, ctx.site.machine)
+        if not await installation.has_workspace(tx, DEFAULT_WORKSPACE):
+            await identity.found_workspace(tx, ctx, DEFAULT_WORKSPACE, identity.WorkspaceSpec(), now=ctx.clock())
+    await _owner(ctx, home / "connection.json")
+    await _curated(ctx)
+    write_private(home / "run" / "internal.secret", ctx.secrets.of("internal"))
+
+
+async def _owner(ctx: Context, path: Path) -> None:
+    """The owner's token lies in the home, readable by its owner alone: whoever may read it is the owner."""
+    known = {"url": ctx.site.address, "second_url": ctx.site.second_address}
+    there = json.loads(path.read_text()) if path.exists() else {}
+    async with ctx.begin() as tx:
+        token = await installation.find_token(tx, sha256_of(there.get("token", "")))
+        if token is None or not token.is_valid(ctx.clock()):
+            there["token"] = new_token()
+            owner = Token(id=ctx.names()[:12], subject="owner", workspace=EVERY_WORKSPACE, role=Role.OWNER, created_at=ctx.clock())
+            await installation.add_token(tx, owner, sha256=sha256_of(there["token"]))
+        write_private(path, json.dumps({**there, **known}))
+
+
+async def _curated(ctx: Context) -> None:
+    """Every curated environment in the version that this release ships; older versions stay for what was made with them."""
+    for each in curated.load().values():
+        async with ctx.begin() as tx:
+            try:
+                await assets.environment(tx, assets.CURATED, each.name, each.version)
+            except NotFound:
+                await assets.add_environment(tx, _environment(ctx, each))
+
+
+def _environment(ctx: Context, each: curated.Curated) -> Environment:
+    lock = each.lock(python=each.choose_python(ctx.site.pythons), platform=ctx.site.platform)
+    spec = EnvironmentSpec(
+        name=each.name, version=each.version, requirements=list(each.requirements), python=lock.python, description=each.description
+    )
+    return Environment(
+        workspace=assets.CURATED,
+        name=each.name,
+        version=each.version,
+        spec=spec,
+        locked=keep(ctx, lock),
+        is_curated=True,
+        status=EnvironmentStatus.SUCCEEDED,
+        created_at=ctx.clock(),
+    )
+
+
+def write_private(path: Path, text: str) -> None:
+    """Whole or not at all, readable by the owner alone."""
+    aside = path.with_name(f".{path.name}.new")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.rename(path)
+
+

@@ -1,0 +1,129 @@
+"""Real parts, put together: from a home folder to a context, a driver and loops."""
+
+import secrets
+import shutil
+import sys
+import sysconfig
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ultramarine.controllers.environments import EnvironmentLoop
+from ultramarine.controllers.runs import RunLoop
+from ultramarine.domain.allocation import Allocation
+from ultramarine.domain.size import GIB, Amount, Sizes
+from ultramarine.drivers import pyz
+from ultramarine.drivers.local import LocalDriver
+from ultramarine.drivers.machine import this_machine, this_platform
+from ultramarine.drivers.protocol import Joining
+from ultramarine.drivers.pyz import pythons as find_pythons
+from ultramarine.files.blobs import Blobs
+from ultramarine.files.logs import Logs
+from ultramarine.locks.site import site_options
+from ultramarine.planning.seen import Patience
+from ultramarine.server.first_start import begin, epoch_of
+from ultramarine.services.context import Context, Limits, Site
+from ultramarine.services.hub import Hub
+from ultramarine.services.nodes import JOIN
+from ultramarine.services.secrets import Secrets
+from ultramarine.settings import Settings
+from ultramarine.store.database import AsyncDatabase
+from ultramarine.store.migration import migrate
+
+Tick = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    ctx: Context
+    loops: Mapping[str, Tick]
+
+    async def close(self) -> None:
+        await self.ctx.db.close()
+
+
+async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts:
+    """Bring the database up to date, make what a first start makes, and connect everything."""
+    url = _synchronous(settings.database_url) or f"sqlite:///{home / 'ultramarine.db'}"
+    migrate(url)
+    db = AsyncDatabase(url)
+    ctx = Context(
+        db=db,
+        clock=lambda: datetime.now(UTC),
+        names=lambda: secrets.token_hex(16),
+        blobs=Blobs(home / "files"),
+        logs=Logs(home / "files" / "logs"),
+        secrets=Secrets.at(home / "master.key"),
+        hub=Hub(patience=_patience(settings), listening_since=datetime.now(UTC)),
+        site=_site(settings, epoch=await epoch_of(db)),
+    )
+    await begin(ctx, home)
+    driver = LocalDriver(home / "nodes", pyz=pyz.build(home / "tools"), joining=_joining(ctx, home, socket))
+    loops = {
+        "runs": RunLoop(ctx, driver, owner=secrets.token_hex(8)).tick,
+        "environments": EnvironmentLoop(ctx, uv=ctx.site.uv, cache=home / "cache" / "uv", options=site_options()).tick,
+    }
+    return Parts(ctx=ctx, loops=loops)
+
+
+def _synchronous(url: str) -> str:
+    """SQLAlchemy's name for what people write: psycopg is our driver of PostgreSQL, in both colours."""
+    return url.replace("postgresql:", "postgresql+psycopg:", 1)
+
+
+def _site(settings: Settings, *, epoch: Any) -> Site:
+    address = f"http://{settings.host}:{settings.port}"
+    native = {
+        name: Amount(cpus_milli=round(size.cpus * 1000), memory_bytes=round(size.memory_gib * GIB), gpus=size.gpus)
+        for name, size in settings.size_catalogue().items()
+    }
+    here = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    return Site(
+        epoch=epoch,
+        address=address,
+        second_address=f"http://{settings.host}:{settings.second_port}",
+        machine=this_machine(),
+        sizes=Sizes(native, settings.size_alias_catalogue()),
+        platform=this_platform(),
+        pythons=(here, *(python for python in find_pythons() if python != here)),
+        options=site_options().to_json(),
+        uv=_uv(),
+        limits=Limits(upload_bytes_max=settings.upload_bytes_max, manifest_bytes_max=settings.manifest_bytes_max),
+    )
+
+
+def _patience(settings: Settings) -> Patience:
+    return Patience(
+        silent_after_s=settings.silent_after_s,
+        lease_s=settings.lease_s,
+        margin_s=settings.lease_margin_s,
+        start_s=settings.node_start_s,
+        beat_s=settings.beat_s,
+        grace_s=settings.grace_s,
+    )
+
+
+def _joining(ctx: Context, home: Path, socket: Path) -> Joining:
+    def config(allocation: Allocation, rank: int) -> Mapping[str, Any]:
+        return {
+            "url": f"unix:{socket}",
+            "allocation": allocation.key,
+            "rank": rank,
+            "epoch": ctx.site.epoch,
+            "join_secret": ctx.secrets.of(JOIN, allocation.key),
+            "cache": str(home / "cache"),
+            "cpus": allocation.capacity.cpus_milli / 1000,
+            "memory_bytes": allocation.capacity.memory_bytes,
+            "gpus": list(allocation.gpu_ids),
+            "uv": ctx.site.uv or None,
+        }
+
+    return Joining(config=config, wake=ctx.work.ring)
+
+
+def _uv() -> str:
+    """The uv beside our own Python, else the one on PATH."""
+    beside = Path(sysconfig.get_path("scripts")) / "uv"
+    return str(beside) if beside.exists() else shutil.which("uv") or ""

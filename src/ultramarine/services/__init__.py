@@ -1,0 +1,1 @@
+"""What a user, a runner or the gateway can ask. One function is one transaction."""

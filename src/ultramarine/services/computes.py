@@ -1,0 +1,138 @@
+"""Compute targets, their nodes and what they use."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ultramarine.domain.allocation import Allocation, AllocationStatus
+from ultramarine.domain.compute import ClusterSpec, Compute, ComputeEvent, ComputeStatus, LocalSpec, read_spec
+from ultramarine.domain.errors import Conflict, InvalidInput
+from ultramarine.domain.names import ComputeId, checked_name
+from ultramarine.domain.run import ON_NODES, Run
+from ultramarine.domain.size import Amount, Size
+from ultramarine.planning.state import State
+from ultramarine.services import identity
+from ultramarine.services.context import Context
+from ultramarine.store import allocations, computes, hosts, runs
+from ultramarine.store.database import Tx
+
+CHANGEABLE = ("min_instances", "max_instances", "idle_time_before_scale_down", "description", "tags")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComputeState:
+    """A compute with what lives on it now."""
+
+    compute: Compute
+    allocations: Sequence[Allocation]
+    runs: Sequence[Run]
+    notice: str = ""
+
+    def runs_on(self, allocation: Allocation) -> list[Run]:
+        return [run for run in self.runs if allocation.node in run.nodes and run.status in ON_NODES]
+
+
+async def put(ctx: Context, workspace: str, name: str, body: Mapping[str, Any]) -> tuple[ComputeState, bool]:
+    """Make a cluster, or change the one that is there. The second value: whether it is new."""
+    checked_name("compute", name)
+    spec = read_spec({**body, "name": body.get("name", name)})
+    if spec.name != name:
+        raise InvalidInput(f"name: the body says {spec.name!r}, the address {name!r}.", hint="Use one name in both.")
+    if isinstance(spec, LocalSpec):
+        raise Conflict("The compute local is there in every workspace and cannot be made.", hint="um compute show local")
+    size, notice = ctx.site.sizes.fitted(spec.size, ctx.site.machine.total)
+    async with ctx.begin() as tx:
+        await identity.require_workspace(tx, workspace)
+        there = await computes.find(tx, workspace, name)
+        if there is None:
+            await computes.add(tx, _new(ctx, workspace, spec, size))
+        else:
+            await computes.update(tx, _changed(there, spec, size), now=ctx.clock())
+        state = await _state(tx, await computes.get(tx, workspace, name), notice)
+    ctx.ring()
+    return state, there is None
+
+
+def _new(ctx: Context, workspace: str, spec: ClusterSpec, size: Size) -> Compute:
+    now = ctx.clock()
+    return Compute(
+        id=ComputeId(f"c{ctx.names()[:10]}"),
+        workspace=workspace,
+        name=spec.name,
+        spec=spec,
+        host=ctx.site.machine.name,
+        size=size.amount,
+        size_name=size.name,
+        created_at=now,
+        changed_at=now,
+    )
+
+
+def _changed(there: Compute, spec: ClusterSpec, size: Size) -> Compute:
+    """Nodes keep the size that they were made with, so a cluster's size stays as it is."""
+    if there.status is not ComputeStatus.SUCCEEDED:
+        raise Conflict(f"Compute {there.name} is being deleted.", hint=f"Wait until um compute show {there.name} says that it is gone.")
+    if size.name != there.size_name:
+        raise Conflict(f"Compute {there.name} has size {there.size_name}; a size cannot be changed to {size.name}.", hint="Make another compute with that size.")
+    return replace(there, spec=spec)
+
+
+async def update(ctx: Context, workspace: str, name: str, changes: Mapping[str, Any]) -> ComputeState:
+    async with ctx.read() as tx:
+        there = await computes.get(tx, workspace, name)
+    if unknown := [field for field in changes if field not in CHANGEABLE]:
+        raise InvalidInput(f"{unknown[0]}: it cannot be changed.", hint=f"What can be changed: {', '.join(CHANGEABLE)}.")
+    state, _ = await put(ctx, workspace, name, {**there.spec.body(), "type": there.spec.type, **changes})
+    return state
+
+
+async def get(ctx: Context, workspace: str, name: str) -> ComputeState:
+    async with ctx.read() as tx:
+        return await _state(tx, await computes.get(tx, workspace, name))
+
+
+async def every(ctx: Context, workspace: str) -> Sequence[ComputeState]:
+    async with ctx.read() as tx:
+        await identity.require_workspace(tx, workspace)
+        return [await _state(tx, compute) for compute in await computes.every(tx, workspace)]
+
+
+async def delete(ctx: Context, workspace: str, name: str) -> ComputeState:
+    """Ask for its end: its runs are canceled, its nodes released, then it is gone."""
+    async with ctx.begin() as tx:
+        compute = await computes.get(tx, workspace, name)
+        if compute.is_elastic:
+            raise Conflict("The compute local is this machine itself and cannot be deleted.", hint="um compute list")
+        if compute.status is ComputeStatus.SUCCEEDED:
+            compute = await computes.record(tx, compute, ComputeEvent.DELETE_ASKED, now=ctx.clock(), reason="Asked by user.")
+        state = await _state(tx, compute)
+    ctx.ring()
+    return state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Of one host: what it has and what is promised of it."""
+
+    host: str
+    total: Amount
+    taken: Amount
+
+
+async def usage(ctx: Context) -> Sequence[Usage]:
+    async with ctx.read() as tx:
+        state = State(
+            epoch=ctx.site.epoch,
+            runs=await runs.open_ones(tx),
+            computes=(),
+            allocations=await allocations.open_ones(tx),
+            nodes=(),
+            hosts=await hosts.every(tx),
+        )
+    return [Usage(host=host.name, total=host.total, taken=state.taken(host.name)) for host in state.hosts]
+
+
+async def _state(tx: Tx, compute: Compute, notice: str = "") -> ComputeState:
+    held = [a for a in await allocations.open_ones(tx) if a.compute == compute.id and a.status is not AllocationStatus.ENDED]
+    there = [run for run in await runs.open_ones(tx) if run.compute == compute.id]
+    return ComputeState(compute=compute, allocations=held, runs=there, notice=notice)

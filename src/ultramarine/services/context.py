@@ -1,0 +1,63 @@
+"""What every service function is given: the store, the files, the clock, names, and who listens."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ultramarine.domain.host import Host
+from ultramarine.domain.names import Epoch
+from ultramarine.domain.size import Sizes
+from ultramarine.files.blobs import Blobs
+from ultramarine.files.logs import Logs
+from ultramarine.services.bell import Bell
+from ultramarine.services.hub import Hub
+from ultramarine.services.secrets import Secrets
+from ultramarine.store.database import Database, Tx
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    upload_bytes_max: int = 100 * 1024**3
+    manifest_bytes_max: int = 32 * 1024**2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """What this installation is: where it answers, and the machine it is on."""
+
+    epoch: Epoch
+    address: str  #: of the API and the endpoints, as clients reach it: `http://127.0.0.1:7770`
+    second_address: str  #: of what runs people's scripts
+    machine: Host
+    sizes: Sizes
+    uv: str = ""  #: the uv program
+    platform: str = "linux-x86_64"
+    pythons: tuple[str, ...] = ("3.11",)  #: on this machine, the one we prefer first
+    options: Mapping[str, object] = field(default_factory=dict[str, object])  #: the site's package index, for nodes
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    db: Database
+    clock: Callable[[], datetime]
+    names: Callable[[], str]  #: a new name of 32 hexadecimal digits, never given twice
+    blobs: Blobs
+    logs: Logs
+    secrets: Secrets
+    hub: Hub
+    site: Site
+    work: Bell = field(default_factory=Bell)  #: something was written or reported: the loops look again
+    changes: Bell = field(default_factory=Bell)  #: events or logs have grown: streams look again
+
+    def begin(self) -> AbstractAsyncContextManager[Tx]:
+        """A transaction that writes. Ring afterwards, so that loops and streams see what was written."""
+        return self.db.begin()
+
+    def read(self) -> AbstractAsyncContextManager[Tx]:
+        return self.db.read()
+
+    def ring(self) -> None:
+        self.work.ring()
+        self.changes.ring()

@@ -1,0 +1,87 @@
+"""Rendering what each node shall run, in the words of the runner's protocol."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ultramarine.domain.allocation import Node
+from ultramarine.domain.names import NodeKey, RunKey
+from ultramarine.domain.run import ON_NODES, Mode, OwnerNoun, Run
+from ultramarine.planning.desired import phase
+from ultramarine.services.context import Context
+from ultramarine.services.identity import run_token
+from ultramarine.store import assets, runs
+from ultramarine.store.database import Tx
+from ultramarine.tracking.variables import TOKEN_VARIABLE, job_variables
+
+
+class Renderer:
+    """Holds the rendered specifications of runs that are on nodes: they never change, and rendering one reads the store."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._specs: dict[RunKey, dict[str, Any]] = {}
+
+    async def render(self, tx: Tx, nodes: Sequence[Node], open_runs: Sequence[Run]) -> Mapping[NodeKey, Mapping[str, Any]]:
+        """By node, its runs by key."""
+        placed = [run for run in open_runs if run.status in ON_NODES]
+        await self._learn(tx, placed)
+        desired: dict[NodeKey, dict[str, Any]] = {node.key: {} for node in nodes}
+        for run in placed:
+            for rank, node in enumerate(run.nodes):
+                if node in desired:
+                    desired[node][run.key] = self._wanted(run, rank)
+        return desired
+
+    def _wanted(self, run: Run, node_rank: int) -> dict[str, Any]:
+        return {
+            "phase": phase(run),
+            "grace_s": self._ctx.hub.patience.grace_s,
+            "master": None if run.master is None else asdict(run.master),
+            "spec": self._specs[run.key] | {"node_rank": node_rank},
+        }
+
+    async def _learn(self, tx: Tx, placed: Sequence[Run]) -> None:
+        keys = {run.key for run in placed}
+        self._specs = {key: spec for key, spec in self._specs.items() if key in keys}
+        new = [run for run in placed if run.key not in self._specs]
+        stored = await runs.specs(tx, [run.key for run in new]) if new else {}
+        for run in new:
+            self._specs[run.key] = await self._whole(tx, run, stored[run.key])
+
+    async def _whole(self, tx: Tx, run: Run, spec: Mapping[str, Any]) -> dict[str, Any]:
+        """A run's specification with what is known only now: its environment's lock, its token, where tracking is."""
+        plain = {k: v for k, v in spec.items() if k not in ("environment", "experiment", "behind")}
+        variables, token = dict(plain.get("environment_variables", {})), run_token(self._ctx, run.key)
+        secret: dict[str, str] = {}
+        if run.owner_noun is OwnerNoun.JOB:
+            address = self._ctx.site.address
+            tracking = job_variables(address=address, run_id=run.owner_id, experiment=str(spec["experiment"]))
+            variables = tracking | {"AZUREML_ARM_WORKSPACE_NAME": run.workspace} | variables
+            secret[TOKEN_VARIABLE] = token
+        return plain | {
+            "mode": run.mode.value,
+            "workspace": run.workspace,
+            "name": run.owner_name,
+            "nodes": len(run.nodes),
+            "environment": await self._environment(tx, spec.get("environment")),
+            "behind": [await self._environment(tx, each) for each in spec.get("behind", ())],
+            "environment_variables": variables,
+            "secret_variables": secret,
+            "token": token,
+            "limits": {"memory_bytes": run.need.memory_bytes if run.need and run.mode is Mode.SERVICE else None} | dict(spec.get("limits", {})),
+        }
+
+    async def _environment(self, tx: Tx, named: Mapping[str, str] | None) -> dict[str, Any] | None:
+        if named is None:
+            return None
+        found = await assets.environment(tx, named["workspace"], named["name"], named["version"])
+        assert found.locked is not None, "a run is placed only when its environment is locked"
+        if found.locked.packages == 0:
+            return None  # nothing to install: the node's own Python, and no virtual environment to be made
+        return {
+            "digest": found.locked.digest,
+            "python": found.locked.python,
+            "lock": found.locked.lock,
+            "options": self._ctx.site.options,
+        }

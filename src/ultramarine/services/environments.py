@@ -1,0 +1,77 @@
+"""Environments: created as wanted, locked by a loop."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ultramarine.domain.conda import Wanted, choose_python, from_conda, from_requirements
+from ultramarine.domain.environment import Environment, EnvironmentSpec, EnvironmentStatus
+from ultramarine.domain.errors import AlreadyExists
+from ultramarine.domain.names import Reference, checked_name
+from ultramarine.services import identity
+from ultramarine.services.context import Context
+from ultramarine.store import assets
+from ultramarine.store.database import Tx
+
+
+async def create(ctx: Context, workspace: str, name: str, version: str | None, body: Mapping[str, Any]) -> tuple[Environment, bool]:
+    """Keep what is wanted, to be locked at once by the loop. Without a version: the next number. The second value: whether it is new."""
+    checked_name("environment", name)
+    spec = EnvironmentSpec.read({**body, "name": name}, what=f"environment {name}")
+    wanted(spec, pythons=ctx.site.pythons)
+    async with ctx.begin() as tx:
+        await identity.require_workspace(tx, workspace)
+        there = {e.version: e for e in await assets.environments(tx, workspace, name) if not e.is_curated}
+        chosen = checked_name("version", version or spec.version or str(_next(there)))
+        if (same := there.get(chosen)) is not None:
+            if _content(same.spec) != _content(spec):
+                raise AlreadyExists("environment", f"{name}:{chosen}", hint="A version never changes: leave out the version to make the next one.")
+            return same, False
+        environment = Environment(workspace=workspace, name=name, version=chosen, spec=spec, created_at=ctx.clock())
+        await assets.add_environment(tx, environment)
+    ctx.ring()
+    return environment, True
+
+
+def wanted(spec: EnvironmentSpec, *, pythons: Sequence[str]) -> tuple[Wanted, str]:
+    """What is to be installed, and for which Python (x.y). Raises for what cannot be, naming what is in the way."""
+    found = from_conda(spec.conda_file) if spec.conda_file is not None else from_requirements(spec.requirements or ())
+    if spec.python is not None:
+        found = replace(found, python=f"=={spec.python}.*")
+    return found, choose_python(found, pythons, preferred=pythons[0])
+
+
+async def for_run(ctx: Context, tx: Tx, workspace: str, given: str | EnvironmentSpec, *, field: str) -> Environment:
+    """The environment that a job or deployment names; an inline one becomes an asset of its own, named by its content."""
+    if isinstance(given, str):
+        reference = Reference.parse(given, field=field)
+        return await assets.environment(tx, workspace, reference.name, reference.version)
+    wanted(given, pythons=ctx.site.pythons)
+    name = f"inline-{hashlib.sha256(json.dumps(_content(given), sort_keys=True).encode()).hexdigest()[:16]}"
+    there = await assets.environments(tx, workspace, name)
+    if there and there[-1].status is not EnvironmentStatus.FAILED:
+        return there[-1]
+    environment = Environment(workspace=workspace, name=name, version=str(len(there) + 1), spec=given, created_at=ctx.clock())
+    await assets.add_environment(tx, environment)
+    return environment
+
+
+async def get(ctx: Context, workspace: str, name: str, version: str | None) -> Environment:
+    async with ctx.read() as tx:
+        return await assets.environment(tx, workspace, name, version)
+
+
+async def versions(ctx: Context, workspace: str, name: str | None = None) -> Sequence[Environment]:
+    async with ctx.read() as tx:
+        await identity.require_workspace(tx, workspace)
+        return await assets.environments(tx, workspace, name)
+
+
+def _content(spec: EnvironmentSpec) -> dict[str, Any]:
+    return {k: v for k, v in spec.body().items() if k in ("conda_file", "requirements", "python")}
+
+
+def _next(versions: Mapping[str, Any]) -> int:
+    return max((int(v) for v in versions if v.isdigit()), default=0) + 1

@@ -1,0 +1,135 @@
+"""Tokens and workspaces: who may ask what."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from ultramarine.domain.compute import LOCAL, Compute, LocalSpec
+from ultramarine.domain.errors import InvalidInput, NotFound, NotSignedIn
+from ultramarine.domain.identity import EVERY_WORKSPACE, Right, Role, Token, check
+from ultramarine.domain.names import ComputeId, RunKey, checked_name
+from ultramarine.domain.spec import Spec
+from ultramarine.services.context import Context
+from ultramarine.services.secrets import new_token, sha256_of
+from ultramarine.store import computes, installation, runs
+from ultramarine.store.database import Tx
+
+RUN = "run"  #: the purpose of a run's own token
+
+
+class TokenSpec(Spec):
+    """A token to be made."""
+
+    subject: str
+    workspace: str = EVERY_WORKSPACE
+    role: Role = Role.DATA_SCIENTIST
+    expires_in_s: int | None = None
+
+
+class WorkspaceSpec(Spec):
+    name: str | None = None
+    description: str = ""
+    tags: dict[str, str] = {}
+
+
+async def signed_in(ctx: Context, bearer: str) -> Token:
+    """Whose token this is, or `NotSignedIn`."""
+    if bearer.startswith(f"{RUN}:"):
+        return await _run_token(ctx, bearer)
+    async with ctx.read() as tx:
+        token = await installation.find_token(tx, sha256_of(bearer)) if bearer else None
+    if token is None:
+        raise NotSignedIn("There is no valid token with this request.", hint="Send Authorization: Bearer TOKEN; on this machine `um` finds it by itself.")
+    if not token.is_valid(ctx.clock()):
+        state = "was revoked" if token.revoked_at else f"has expired at {token.expires_at:%Y-%m-%d %H:%M} UTC"
+        raise NotSignedIn(f"The token of {token.subject!r} {state}.", hint="Ask an owner for a new one: um token create")
+    return token
+
+
+async def _run_token(ctx: Context, bearer: str) -> Token:
+    """A run's own token: good for its workspace while it has not ended. It is derived, and so never stored."""
+    _, key, secret = (bearer.split(":") + ["", ""])[:3]
+    refused = NotSignedIn("This run's token is not valid (any more).", hint="A run's token ends with the run.")
+    if not ctx.secrets.matches(secret, RUN, key):
+        raise refused
+    async with ctx.read() as tx:
+        try:
+            run = await runs.get(tx, key)
+        except NotFound:
+            raise refused from None
+    if run.is_final:
+        raise refused
+    return Token(
+        id=run.key, subject=f"job {run.owner_name}", workspace=run.workspace, role=Role.DATA_SCIENTIST, run_key=run.key, created_at=run.created_at
+    )
+
+
+def run_token(ctx: Context, key: RunKey) -> str:
+    return ctx.secrets.token(RUN, key)
+
+
+async def authorize(ctx: Context, bearer: str, right: Right, workspace: str) -> Token:
+    token = await signed_in(ctx, bearer)
+    check(token, right, workspace)
+    return token
+
+
+async def create_token(ctx: Context, spec: TokenSpec) -> tuple[Token, str]:
+    """Make a token. It is shown now and never again."""
+    checked_name("token's subject", spec.subject)
+    if spec.expires_in_s is not None and spec.expires_in_s <= 0:
+        raise InvalidInput(f"expires_in_s: {spec.expires_in_s} is not in the future.", hint="Give seconds from now, e.g. 86400 for a day.")
+    secret, now = new_token(), ctx.clock()
+    expires = None if spec.expires_in_s is None else now + timedelta(seconds=spec.expires_in_s)
+    token = Token(id=ctx.names()[:12], subject=spec.subject, workspace=spec.workspace, role=spec.role, created_at=now, expires_at=expires)
+    async with ctx.begin() as tx:
+        if spec.workspace != EVERY_WORKSPACE:
+            await require_workspace(tx, spec.workspace)
+        await installation.add_token(tx, token, sha256=sha256_of(secret))
+    return token, secret
+
+
+async def tokens(ctx: Context) -> Sequence[Token]:
+    async with ctx.read() as tx:
+        return await installation.tokens(tx)
+
+
+async def revoke_token(ctx: Context, id: str) -> None:
+    async with ctx.begin() as tx:
+        await installation.revoke_token(tx, id, now=ctx.clock())
+
+
+async def create_workspace(ctx: Context, name: str, spec: WorkspaceSpec) -> bool:
+    """Make a workspace with its `local` compute. False when it is there."""
+    checked_name("workspace", name)
+    async with ctx.begin() as tx:
+        if await installation.has_workspace(tx, name):
+            return False
+        await found_workspace(tx, ctx, name, spec, now=ctx.clock())
+    return True
+
+
+async def found_workspace(tx: Tx, ctx: Context, name: str, spec: WorkspaceSpec, *, now: datetime) -> None:
+    await installation.add_workspace(tx, name, description=spec.description, tags=spec.tags, now=now)
+    local = Compute(
+        id=ComputeId(f"c{ctx.names()[:10]}"),
+        workspace=name,
+        name=LOCAL,
+        spec=LocalSpec(),
+        host=ctx.site.machine.name,
+        size=ctx.site.machine.total,
+        size_name="machine",
+        created_at=now,
+        changed_at=now,
+    )
+    await computes.add(tx, local)
+
+
+async def workspaces(ctx: Context) -> Sequence[dict[str, Any]]:
+    async with ctx.read() as tx:
+        return await installation.workspaces(tx)
+
+
+async def require_workspace(tx: Tx, name: str) -> None:
+    if not await installation.has_workspace(tx, name):
+        raise NotFound("workspace", name, known=[w["name"] for w in await installation.workspaces(tx)])

@@ -1,0 +1,158 @@
+"""Jobs: created, looked at, canceled."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ultramarine.domain.compute import Compute, ComputeStatus
+from ultramarine.domain.environment import Environment
+from ultramarine.domain.errors import AlreadyExists, Conflict, InvalidInput
+from ultramarine.domain.job import PRIORITIES, Input, Job, JobSpec
+from ultramarine.domain.names import JobId, Reference, checked_name
+from ultramarine.domain.run import RUN, Mode, OwnerNoun, Run, RunEvent
+from ultramarine.planning.runs import run_key
+from ultramarine.services import environments, identity
+from ultramarine.services.context import Context
+from ultramarine.services.snapshots import get_snapshot, uploaded
+from ultramarine.store import assets, computes, events, jobs, runs
+from ultramarine.store.database import Tx
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobState:
+    """A job with its newest run, whose status is the job's."""
+
+    job: Job
+    run: Run
+
+
+async def create(ctx: Context, workspace: str, name: str, body: Mapping[str, Any], *, user: str) -> tuple[JobState, bool]:
+    """Write a job and its first run, Queued. The same body again is the same job; another one is refused. The second value: whether it is new."""
+    checked_name("job", name)
+    spec = JobSpec.read({**body, "name": body.get("name", name)}, what=f"job {name}")
+    if spec.name != name:
+        raise InvalidInput(f"name: the body says {spec.name!r}, the address {name!r}.", hint="Use one name in both.")
+    digest = hashlib.sha256(json.dumps(spec.body(), sort_keys=True).encode()).hexdigest()
+    async with ctx.begin() as tx:
+        await identity.require_workspace(tx, workspace)
+        if (there := await jobs.find(tx, workspace, name)) is not None:
+            if there.body_sha256 != digest:
+                raise AlreadyExists("job", name)
+            return JobState(job=there, run=await runs.newest(tx, there.id)), False
+        job = Job(id=JobId(ctx.names()), workspace=workspace, name=name, spec=spec, body_sha256=digest, user=user, created_at=ctx.clock())
+        run = await _first_run(ctx, tx, job)
+        await jobs.add(tx, job)
+    ctx.ring()
+    return JobState(job=job, run=run), True
+
+
+async def _first_run(ctx: Context, tx: Tx, job: Job) -> Run:
+    spec = job.spec
+    compute = await _target(tx, job.workspace, spec)
+    environment = await environments.for_run(ctx, tx, job.workspace, spec.environment, field="environment")
+    plan = await _run_spec(ctx, tx, job, environment)
+    run = Run(
+        key=run_key(ctx.site.epoch, job.id, 1),
+        workspace=job.workspace,
+        owner_noun=OwnerNoun.JOB,
+        owner_id=job.id,
+        owner_name=job.name,
+        ordinal=1,
+        mode=Mode.TASK,
+        compute=compute.id,
+        instance_count=spec.resources.instance_count,
+        need=ctx.site.sizes.fitted("STANDARD_DS1_V2", ctx.site.machine.total)[0].amount if compute.is_elastic else None,
+        priority=PRIORITIES[spec.queue_settings.priority],
+        retries_left=spec.retries,
+        created_at=job.created_at,
+        changed_at=job.created_at,
+    )
+    return await runs.add(tx, run, plan)
+
+
+async def _target(tx: Tx, workspace: str, spec: JobSpec) -> Compute:
+    """The compute that the job names, if it can take the job at all."""
+    name = Reference.parse(spec.compute, field="compute").name
+    compute = await computes.get(tx, workspace, name)
+    count = spec.resources.instance_count
+    if compute.status is not ComputeStatus.SUCCEEDED:
+        raise Conflict(f"compute: {name} is being deleted.", hint="um compute list")
+    if count > compute.max_instances:
+        raise InvalidInput(
+            f"resources.instance_count: {count} nodes are asked for, and {name} has max_instances {compute.max_instances}.",
+            hint=f"Ask for fewer, or: um compute update -n {name} --max-instances {count}",
+        )
+    return compute
+
+
+async def _run_spec(ctx: Context, tx: Tx, job: Job, environment: Environment) -> dict[str, Any]:
+    """What the runner needs, as far as it is known now; node, environment's lock and tokens are added when it is sent."""
+    spec, expressions = job.spec, job.spec.expressions()
+    variables = {n: expressions.value(v, field=f"environment_variables.{n}") for n, v in spec.environment_variables.items()}
+    return {
+        "command": expressions.command(spec.command),
+        "code": None if spec.code is None else {"snapshot": uploaded(ctx, spec.code, field="code")},
+        "inputs": [await _input(ctx, tx, job.workspace, name, given) for name, given in spec.file_inputs().items()],
+        "outputs": [{"name": name, "kind": output.type} for name, output in spec.outputs.items()],
+        "environment_variables": variables,
+        "environment": {"workspace": environment.workspace, "name": environment.name, "version": environment.version},
+        "distribution": None if spec.distribution is None else spec.distribution.type,
+        "processes_per_node": 1 if spec.distribution is None else spec.distribution.process_count_per_instance,
+        "limits": {"timeout_s": spec.limits.timeout},
+        "experiment": spec.experiment_name,
+    }
+
+
+async def _input(ctx: Context, tx: Tx, workspace: str, name: str, given: Input) -> dict[str, Any]:
+    field, path = f"inputs.{name}.path", given.path or ""
+    if path.startswith("azureml:") and not path.startswith("azureml://"):
+        reference = Reference.parse(path, field=field)
+        snapshot = (await assets.data(tx, workspace, reference.name, reference.version)).snapshot
+    else:
+        snapshot = uploaded(ctx, path, field=field)
+    kind = get_snapshot(ctx, snapshot).kind
+    if given.type == "uri_file" and kind != "file":
+        raise InvalidInput(f"{field}: {path} is a folder, and the input's type is uri_file.", hint="Name one file, or write type: uri_folder.")
+    variable = f"AZURE_ML_INPUT_{name}"
+    return {"name": name, "variable": variable, "snapshot": snapshot, "mode": given.mode, "kind": given.type}
+
+
+async def get(ctx: Context, workspace: str, name: str) -> JobState:
+    async with ctx.read() as tx:
+        job = await jobs.get(tx, workspace, name)
+        return JobState(job=job, run=await runs.newest(tx, job.id))
+
+
+async def attempts(ctx: Context, workspace: str, name: str) -> tuple[Job, Sequence[Run]]:
+    async with ctx.read() as tx:
+        job = await jobs.get(tx, workspace, name)
+        return job, await runs.of_owner(tx, job.id)
+
+
+async def page(
+    ctx: Context, workspace: str, *, before: int | None, limit: int, status: str = "", experiment: str = ""
+) -> Sequence[tuple[int, dict[str, Any]]]:
+    async with ctx.read() as tx:
+        await identity.require_workspace(tx, workspace)
+        return await jobs.page(tx, workspace, before=before, limit=limit, status=status, experiment=experiment)
+
+
+async def cancel(ctx: Context, workspace: str, name: str) -> JobState:
+    """Ask it to stop. One that is being canceled already stays so; one that has ended is refused."""
+    async with ctx.begin() as tx:
+        job = await jobs.get(tx, workspace, name)
+        run = await runs.newest(tx, job.id)
+        if RunEvent.CANCEL_ASKED in RUN.events(run.status) or run.is_final:
+            run = await runs.record(tx, run, RunEvent.CANCEL_ASKED, now=ctx.clock(), reason="Asked by user.")
+    ctx.ring()
+    return JobState(job=job, run=run)
+
+
+async def history(ctx: Context, workspace: str, name: str) -> Sequence[events.Happening]:
+    async with ctx.read() as tx:
+        job = await jobs.get(tx, workspace, name)
+        return await events.of(tx, job.id)
+
+

@@ -1,0 +1,63 @@
+"""Secrets that are derived, not stored: a node's, a run's, an allocation's come from the master key and their name.
+
+The master key lies in a file of its own, apart from the database and its backups. Everything derived is 256 bits of HMAC-SHA-256 and is compared in
+constant time. What must be shown again (endpoint keys) is sealed with Fernet under a key derived from the same master.
+"""
+
+import base64
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+from cryptography.fernet import Fernet
+
+
+class Secrets:
+    def __init__(self, master: bytes) -> None:
+        self._master = master
+        self._seal = Fernet(base64.urlsafe_b64encode(self._derive("seal")))
+
+    @classmethod
+    def at(cls, path: Path) -> "Secrets":
+        """Read the master key, or make it at the first start (0600)."""
+        if not path.exists():
+            aside = path.with_suffix(".new")
+            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(secrets.token_bytes(32))
+                file.flush()
+                os.fsync(file.fileno())
+            aside.rename(path)
+        return cls(path.read_bytes())
+
+    def _derive(self, *parts: str) -> bytes:
+        return hmac.new(self._master, "\0".join(parts).encode(), hashlib.sha256).digest()
+
+    def of(self, purpose: str, *names: str) -> str:
+        """The secret of a named thing for a purpose, always the same."""
+        return self._derive(purpose, *names).hex()
+
+    def token(self, purpose: str, *names: str) -> str:
+        """A bearer token that says whose it is: `purpose:name:…:secret`."""
+        return ":".join((purpose, *names, self.of(purpose, *names)))
+
+    def matches(self, given: str, purpose: str, *names: str) -> bool:
+        return hmac.compare_digest(given.encode(), self.of(purpose, *names).encode())
+
+    def seal(self, text: str) -> str:
+        return self._seal.encrypt(text.encode()).decode()
+
+    def unseal(self, sealed: str) -> str:
+        return self._seal.decrypt(sealed.encode()).decode()
+
+
+def sha256_of(token: str) -> str:
+    """What is stored of a token or key."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def new_token() -> str:
+    """256 random bits, recognisable in a leak."""
+    return f"um_{secrets.token_hex(32)}"

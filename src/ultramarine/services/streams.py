@@ -1,0 +1,130 @@
+"""Live logs and events, as messages that can be resumed after any of them."""
+
+import codecs
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ultramarine.domain.names import RunKey
+from ultramarine.domain.run import RUN, RunStatus
+from ultramarine.services import jobs
+from ultramarine.services.context import Context
+from ultramarine.store import events, runs
+
+PIECE_BYTES = 256 * 1024
+QUIET_S = 15.0  #: after so long without news something is sent, so that a dead connection is noticed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A server-sent event. `id` names the place in the stream after it; None keeps the place."""
+
+    event: str
+    data: Mapping[str, Any]
+    id: str | None = None
+
+
+@dataclass(slots=True)
+class _Place:
+    """How far a job's stream has been told: the last event, and the bytes of each log."""
+
+    seq: int = 0
+    read: dict[str, int] = field(default_factory=dict[str, int])
+
+    @classmethod
+    def parse(cls, id: str | None) -> "_Place":
+        try:
+            seq, read = json.loads(id or "")
+            return cls(int(seq), {str(name): int(offset) for name, offset in dict(read).items()})
+        except (ValueError, TypeError):
+            return cls()
+
+    def __str__(self) -> str:
+        return json.dumps([self.seq, self.read], separators=(",", ":"))
+
+
+async def of_job(ctx: Context, workspace: str, name: str, *, last_id: str | None) -> AsyncIterator[Message]:
+    """`status` and `log` messages as they happen, and `end` once the job has ended and its logs are told."""
+    place = _Place.parse(last_id)
+    while True:
+        count = ctx.changes.count
+        job, attempts = await jobs.attempts(ctx, workspace, name)
+        newest = attempts[-1]
+        async with ctx.read() as tx:
+            happened = [h for h in await events.of(tx, job.id) if h.seq > place.seq]
+        for happening in happened:
+            place.seq = happening.seq
+            if happening.status not in {s.value for s in RUN.final}:
+                yield _status(happening.status, happening.reason, newest.ordinal, place)
+        for run in attempts:
+            for message in _logs(ctx, run.key, run.ordinal, place, is_over=run.is_final):
+                yield message
+        if newest.is_final and not _has_more(ctx, newest.key, newest.ordinal, place):
+            data = {"status": newest.status.value, "reason": newest.reason, "attempt": newest.ordinal}
+            yield Message(event="end", data=data, id=str(place))
+            return
+        if not happened and await ctx.changes.after(count, timeout_s=QUIET_S) == count:
+            yield Message(event="quiet", data={})
+
+
+def _status(status: str, reason: str, attempt: int, place: _Place) -> Message:
+    return Message(event="status", data={"status": status, "reason": reason, "attempt": attempt}, id=str(place))
+
+
+def _logs(ctx: Context, run: RunKey, attempt: int, place: _Place, *, is_over: bool) -> list[Message]:
+    """What the logs of a run have gained, in whole lines (its last line may end without one)."""
+    found: list[Message] = []
+    for log in ctx.logs.files(run):
+        name = f"{attempt}/{log.rank}/{log.file}"
+        offset = place.read.get(name, 0)
+        piece = ctx.logs.read(run, log.rank, log.file, offset=offset, bytes_max=PIECE_BYTES)
+        end = piece.rfind(b"\n") + 1
+        if end == 0 and (is_over or len(piece) == PIECE_BYTES):
+            end = len(piece)
+        if end == 0:
+            continue
+        place.read[name] = offset + end
+        text = codecs.decode(piece[:end], "utf-8", "replace")
+        data = {"attempt": attempt, "rank": log.rank, "file": log.file, "offset": offset, "text": text}
+        found.append(Message(event="log", data=data, id=str(place)))
+    return found
+
+
+def _has_more(ctx: Context, run: RunKey, attempt: int, place: _Place) -> bool:
+    return any(log.size > place.read.get(f"{attempt}/{log.rank}/{log.file}", 0) for log in ctx.logs.files(run))
+
+
+async def of_events(ctx: Context, workspace: str, *, after: int, noun: str = "") -> AsyncIterator[Message]:
+    """Every move of anything in a workspace, from event `after` on, without end."""
+    while True:
+        count = ctx.changes.count
+        async with ctx.read() as tx:
+            happened = await events.after(tx, workspace, after, noun=noun)
+        for happening in happened:
+            after = happening.seq
+            yield Message(event="event", data=happening_view(happening), id=str(after))
+        if not happened and await ctx.changes.after(count, timeout_s=QUIET_S) == count:
+            yield Message(event="quiet", data={})
+
+
+def happening_view(h: events.Happening) -> dict[str, Any]:
+    at = h.at.isoformat()
+    return {"seq": h.seq, "noun": h.noun, "id": h.id, "name": h.name, "event": h.event, "status": h.status, "reason": h.reason, "at": at}
+
+
+async def explain_job(ctx: Context, workspace: str, name: str) -> dict[str, Any]:
+    """Why a job waits, with its place in the queue, or why it failed, with the end of its log."""
+    state = await jobs.get(ctx, workspace, name)
+    run = state.run
+    waiting: dict[str, Any] | None = None
+    if run.status is RunStatus.QUEUED:
+        async with ctx.read() as tx:
+            same = [r.key for r in await runs.open_ones(tx) if r.status is RunStatus.QUEUED and r.compute == run.compute]
+        position = same.index(run.key) + 1 if run.key in same else 1
+        waiting = {"position": position, "queued": len(same), "reason": run.reason}
+    failed: dict[str, Any] | None = None
+    if run.status is RunStatus.FAILED and run.ending is not None:
+        e = run.ending
+        failed = {"cause": e.cause.value, "code": e.code, "words": e.words, "rank": e.rank, "tail": e.tail}
+    return {"name": name, "status": run.status.value, "reason": run.reason, "attempt": run.ordinal, "waiting": waiting, "failed": failed}
