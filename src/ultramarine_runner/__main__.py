@@ -8,8 +8,9 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Mapping, NoReturn, Sequence
+from typing import NoReturn
 
 from ultramarine_runner import config, hello, keeper, spawn, trees
 from ultramarine_runner.link import Link
@@ -20,7 +21,7 @@ _KEEPER_PATIENCE_S = 15.0
 
 
 def main(argv: Sequence[str]) -> int:
-    """The exit code: 0 the allocation is over, 2 nothing usable in FOLDER, 4 refused by the control plane, 5 the keeper died."""
+    """The exit code: 0 the allocation is over, 2 FOLDER is unusable, 4 the control plane refuses, 5 the keeper died."""
     if len(argv) != 2:
         print("usage: python runner.pyz FOLDER, where FOLDER holds config.json", file=sys.stderr)
         return EXIT_USAGE
@@ -70,7 +71,7 @@ def _end_all_below(keeper_pid: int) -> None:
 
 
 def _carry(allocation: str, environment: Mapping[str, str]) -> None:
-    """Be found by the sweeper: start anew with the allocation's key in the environment, where the driver did not put it there."""
+    """Be found by the sweeper: start anew with the allocation's key in the environment where it is not there yet."""
     if environment.get(trees.ALLOCATION) != allocation:
         arguments = sys.orig_argv[1:] if hasattr(sys, "orig_argv") else sys.argv
         os.execve(sys.executable, [sys.executable, *arguments], {**environment, trees.ALLOCATION: allocation})

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Mapping
+from typing import Any
 
 from .state import ending
-
 
 RECORD = "ended.json"
 
@@ -29,7 +29,7 @@ class Exit:
 
 
 def keep(folder: str, ended: dict[str, Any]) -> None:
-    """Write the exit record of a run into its folder; a full disk is told in the record's words, which are still reported."""
+    """Write the exit record of a run into its folder; a full disk is told in its words, which are still reported."""
     fresh = os.path.join(folder, f".{RECORD}")
     try:
         with open(fresh, "w") as stream:
@@ -47,7 +47,11 @@ def judge(
     oom: bool,
     at: float,
 ) -> dict[str, Any]:
-    """The `ended` of a run. `failed` is the first rank that failed unasked, `asked` the cause and words of our own ending."""
+    """The `ended` of a run.
+
+    `failed` is the first rank that failed unasked, `asked` the cause and words of our own ending, `oom` whether the
+    kernel has killed for want of memory meanwhile.
+    """
     ranks = {rank: {"code": one.code, "signal": one.signal} for rank, one in exits.items()}
     if failed is not None:
         one = exits[failed]

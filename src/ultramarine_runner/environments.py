@@ -26,7 +26,7 @@ TIMEOUT_S = 1800.0  #: for a build, its waiting for another builder included
 TURN_S = 0.1  #: between two looks at a build that goes on
 WORDS_MAX = 1500
 MARK = "ULTRAMARINE_BUILDING"  #: in the environment of every process of a build: the folder it works on
-_DIGEST = re.compile(r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,119}$")
+_DIGEST = re.compile(r"^[A-Za-z0-9_-]{1,120}\Z")
 _PINNED = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9._, -]*\])?==[A-Za-z0-9.+!_-]+(\s*;[^\\]*)?\s*\\?$")
 _HASH = re.compile(r"^\s+--hash=[a-z0-9]+:[0-9a-f]+\s*\\?$")
 _PASSED_ON = re.compile(r"^(UV_.*|.*_proxy|SSL_CERT_.*|PATH|HOME|LANG|LC_ALL|TMPDIR|NETRC)$", re.IGNORECASE)
@@ -128,9 +128,10 @@ def _alone(file: Path, deadline: float, progress: Callable[[str], None]) -> Iter
 
 def _clear_leftovers(home: Path) -> None:
     """Of builders that were killed: their uv first, or it would go on writing. Only called by who holds the lock."""
-    for folder in home.parent.glob(f".building-{home.name}-*"):
-        _end_processes_of(folder)
-        _delete(folder)
+    ours = re.compile(rf"^\.building-{re.escape(home.name)}-\d+(\.log)?$")
+    for left in [path for path in home.parent.iterdir() if ours.match(path.name)]:
+        _end_processes_of(left)
+        _delete(left)
     if home.exists():  # its Python is gone
         _delete(home)
 
@@ -163,7 +164,9 @@ def _environment_of(pid: int) -> bytes:
 
 
 def _delete(folder: Path) -> None:
-    """Delete a tree that may be read-only."""
+    """Delete a tree that may be read-only, or a file."""
+    if folder.is_file():
+        folder.unlink()
     for path, _, _ in os.walk(folder):
         with contextlib.suppress(OSError):
             os.chmod(path, 0o700)

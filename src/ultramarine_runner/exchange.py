@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import threading
 import time
-from typing import Any, Callable, Mapping
+from collections.abc import Mapping
+from typing import Any, Callable
 
 from .machine import boot_s
-from .wire import BACKOFF_FIRST_S, BACKOFF_LAST_S, Channel, Dismissed, Unreachable, backoff
+from .wire import BACKOFF_FIRST_S, BACKOFF_LAST_S, JSON, Channel, Dismissed, Unreachable, backoff
 
 _WAIT_S = 30
 
@@ -103,7 +104,7 @@ class Reporter:
     def _report(self, version: int) -> None:
         sent = boot_s()
         body = {**self._body(), "sent_boot_s": sent}
-        answer = self._channel.request("PUT", "/runner/v1/reported", json.dumps(body).encode())
+        answer = self._channel.request("PUT", "/runner/v1/reported", json.dumps(body).encode(), content_type=JSON)
         if answer.status != 200:
             raise Unreachable(f"reported: {answer.status}")
         self._accepted = version

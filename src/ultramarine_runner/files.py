@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -11,7 +12,8 @@ import time
 from pathlib import Path
 from typing import IO, Callable
 
-from .spec import BadSpec, Manifest, manifest
+from . import snapshot as snapshots
+from .snapshot import Manifest
 from .wire import Channel, Refused, Unreachable, backoff
 
 PREFIX = "/runner/v1/files/"
@@ -52,7 +54,7 @@ class Cache:
 
     def manifest(self, snapshot: str, channel: Channel, note: Note) -> Manifest:
         """What a snapshot holds."""
-        return manifest(self.blob(snapshot, channel, note).read_bytes())
+        return snapshots.read(self.blob(snapshot, channel, note).read_bytes())
 
     def mounted(self, snapshot: str, channel: Channel, note: Note) -> Path:
         """The snapshot as a read-only folder in the cache; for kind `file`, the file itself."""
@@ -136,18 +138,16 @@ def remove(folder: Path) -> None:
     """Delete a folder whatever a job has made of it (read-only folders, deep trees); what cannot be deleted is left."""
 
     def allow(function: Callable[..., object], path: str, _: object) -> None:
-        try:
-            os.chmod(os.path.dirname(path), stat.S_IRWXU)
-            os.chmod(path, stat.S_IRWXU, follow_symlinks=False) if not os.path.islink(path) else None
-            function(path)
-        except (OSError, NotImplementedError):
-            return
+        with contextlib.suppress(OSError):
+            for place in (os.path.dirname(path), path):
+                if not os.path.islink(place):
+                    os.chmod(place, stat.S_IRWXU)
+            if os.path.isdir(path) and not os.path.islink(path):
+                remove_once(path)
+            else:
+                os.unlink(path)
+
+    def remove_once(path: str) -> None:
+        shutil.rmtree(path, ignore_errors=True)
 
     shutil.rmtree(folder, onerror=allow)
-
-
-def link(target: Path, place: Path) -> None:
-    """Make `place` a symbolic link to `target`, an absolute path."""
-    if not target.is_absolute():
-        raise BadSpec(f"{target} is not absolute.")
-    place.symlink_to(target)

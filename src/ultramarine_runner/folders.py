@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from .ranks import Launch
 from .spec import Spec
 
 RANK_LOG = "std_log.txt"
@@ -45,6 +47,16 @@ class Folders:
         for _, file in logs:
             file.parent.mkdir(mode=0o700, parents=True)
         return logs
+
+    def order(self, launch: Launch) -> dict[str, Any]:
+        """One rank, as the keeper is told to start it."""
+        return {
+            "rank": launch.rank,
+            "argv": launch.argv,
+            "environment": launch.environment,
+            "folder": str(self.code),
+            "log": str(self.rank_log(launch.rank)),
+        }
 
 
 def tail(file: Path, *, limit: int = 4096) -> str:

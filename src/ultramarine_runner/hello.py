@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from . import PROTOCOL, machine
 from .config import Config
-from .wire import Channel, Refused, Unreachable, backoff, words
+from .wire import JSON, Channel, Refused, Unreachable, backoff, words
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def greet(config: Config, channel: Channel) -> Welcome:
     for wait in backoff():
         sent = machine.boot_s()
         try:
-            answer = channel.request("POST", "/runner/v1/hello", body)
+            answer = channel.request("POST", "/runner/v1/hello", body, content_type=JSON)
             if answer.status != 200:
                 raise Refused(answer.status, f"hello was refused: {answer.status} {words(answer)}")
             raw = answer.json()

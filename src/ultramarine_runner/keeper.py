@@ -1,6 +1,7 @@
 """The keeper: forks the ranks, waits for them, ends whole trees, keeps the exit records. One thread, no network.
 
-It never trusts the link to be there: when the socket between them closes, it ends everything, writes the records, exits.
+It never trusts the link to be there: when the socket between them closes, it ends everything, writes the records
+and exits.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import selectors
 import signal
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Mapping, NoReturn
+from types import FrameType
+from typing import Any, NoReturn
 
 from . import messages, spawn, trees
 from .endings import Exit, judge, keep
@@ -31,7 +34,7 @@ class _Kept:
     folder: str
     ranks: dict[int, str]  #: pid -> rank
     oom_before: int
-    exits: dict[str, Exit] = field(default_factory=dict)
+    exits: dict[str, Exit] = field(default_factory=dict[str, Exit])
     failed: str | None = None  #: the first rank that failed by itself
     cause: str | None = None
     words: str = ""
@@ -65,7 +68,7 @@ class Keeper:
         os.set_blocking(woken, False)
         os.set_blocking(wake, False)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGCHLD, _ignore)
         with selectors.DefaultSelector() as selector:
             selector.register(woken, selectors.EVENT_READ)
             selector.register(self._link, selectors.EVENT_READ)
@@ -183,7 +186,7 @@ class Keeper:
         return [pid for pid in found if trees.is_alive(pid)]
 
     def _owner(self, pid: int) -> str | None:
-        """Whose orphan a child of ours is: by its environment, else by its session, else by there being one run only."""
+        """Whose orphan a child of ours is: by its environment, its session, or because there is one run only."""
         if any(pid in kept.ranks for kept in self._runs.values()):
             return None
         if pid not in self._owners:
@@ -222,6 +225,10 @@ class Keeper:
         waits = (kept.rescan_at if kept.killing_since is not None else kept.kill_at for kept in self._runs.values())
         times = [at for at in waits if at is not None]
         return max(0.0, min(times) - time.monotonic()) if times else None
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """SIGCHLD has a handler only so that it wakes the selector."""
 
 
 def _drain(fd: int) -> None:

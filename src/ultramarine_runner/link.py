@@ -10,8 +10,10 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Callable, Mapping
+from types import FrameType
+from typing import Any, Callable
 
 from . import endings, machine, messages, ports, ranks, spec, state, trees
 from .config import Config
@@ -90,8 +92,8 @@ class Link:
 
     def serve(self) -> int:
         """Until the allocation is over; the exit code."""
-        signal.signal(signal.SIGTERM, lambda *_: self._post(self._asked_to_exit))
-        signal.signal(signal.SIGINT, lambda *_: self._post(self._asked_to_exit))
+        signal.signal(signal.SIGTERM, self._signalled)
+        signal.signal(signal.SIGINT, self._signalled)
         threading.Thread(target=self._listen, name="keeper", daemon=True).start()
         for part in (self._follower, self._reporter, self._shipper, self._watch):
             part.start()
@@ -109,6 +111,9 @@ class Link:
 
     def _post(self, news: Callable[[], None]) -> None:
         self._inbox.put(news)
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        self._post(self._asked_to_exit)
 
     def _dismissed(self, error: Dismissed) -> None:
         self._post(lambda: self._leave(error))
@@ -204,9 +209,8 @@ class Link:
 
     def _give_up(self, key: str, cause: str, words: str) -> None:
         self._notes[key].cancel()
-        if self._apply(
-            key, Event.GIVEN_UP, ending=state.ending(cause, words, at=time.time()), ended_boot_s=machine.boot_s()
-        ):
+        ended = state.ending(cause, words, at=time.time())
+        if self._apply(key, Event.GIVEN_UP, ending=ended, ended_boot_s=machine.boot_s()):
             self._release_port(key)
             self._shipper.finish(key)
 
@@ -220,22 +224,13 @@ class Link:
             self._give_up(run.key, "input", str(error))
             return
         self._release_port(run.key)
-        self._apply(run.key, Event.LAUNCHED)
+        self._apply(run.key, Event.LAUNCHED, wanted=wanted)
         self._tell_keeper(
             {
                 "do": "start",
                 "run": run.key,
                 "folder": str(folders.root),
-                "ranks": [
-                    {
-                        "rank": one.rank,
-                        "argv": one.argv,
-                        "environment": one.environment,
-                        "folder": str(folders.code),
-                        "log": str(folders.rank_log(one.rank)),
-                    }
-                    for one in launches
-                ],
+                "ranks": [folders.order(one) for one in launches],
             }
         )
 
@@ -245,6 +240,11 @@ class Link:
             held.close()
 
     def _end(self, run: Run, cause: str, words: str, grace_s: float) -> None:
+        """End a run, however far it is; asked again, the shorter grace counts and the first cause stays."""
+        if run.phase in (Phase.PREPARING, Phase.READY):
+            self._give_up(run.key, cause, words)
+        if not run.has_ranks:
+            return
         self._runs[run.key] = replace(run, ending_asked=True)
         self._tell_keeper({"do": "end", "run": run.key, "cause": cause, "words": words, "grace_s": grace_s})
 
@@ -259,13 +259,8 @@ class Link:
     def _kept(self, message: Mapping[str, Any]) -> None:
         key = message["run"]
         if message["did"] == "started":
-            self._apply(
-                key,
-                Event.STARTED,
-                pids=tuple(message["pids"]),
-                started_at=message["at"],
-                started_boot_s=machine.boot_s(),
-            )
+            now = machine.boot_s()
+            self._apply(key, Event.STARTED, pids=tuple(message["pids"]), started_at=message["at"], started_boot_s=now)
             self._watch.hurry()
             self._advance(key)
         elif message["did"] == "ended":
@@ -337,12 +332,12 @@ class Link:
     def _lease_is_over(self) -> None:
         words = "The node heard nothing from the control plane for the length of its lease, and ended its tasks."
         for run in list(self._runs.values()):
-            if run.is_task and run.has_ranks and not run.ending_asked:
+            if run.is_task and not run.ending_asked:
                 self._end(run, "lease", words, 0.0)
 
     def _over_log_limit(self, key: str) -> None:
         run = self._runs.get(key)
-        if run is not None and run.has_ranks and not run.ending_asked and run.spec:
+        if run is not None and run.spec and not run.ending_asked:
             words = f"It wrote more than {run.spec.limits.log_bytes} bytes of log, which is its limit."
             self._end(run, "log_limit", words, 0.0)
 
@@ -352,10 +347,8 @@ class Link:
         self._lease_until = max(self._lease_until, sent_boot_s + float(answer["lease_s"]))
         for key in answer.get("fenced") or ():
             run = self._runs.get(key)
-            if run is not None and run.has_ranks:
+            if run is not None:
                 self._end(run, "stopped", "Fenced: the control plane has given this run up.", 0.0)
-            elif run is not None and run.phase in (Phase.PREPARING, Phase.READY):
-                self._give_up(key, "stopped", "Fenced: the control plane has given this run up.")
         if was_over:
             for key in list(self._runs):
                 self._advance(key)
@@ -370,11 +363,8 @@ class Link:
     def _begin_closing(self, grace_s: float | None, words: str, cause: str = "stopped") -> None:
         self._closing_since = self._closing_since or machine.boot_s()
         self._changed = True
-        for key, run in list(self._runs.items()):
-            if run.has_ranks:
-                self._end(run, cause, words, run.wanted.grace_s if grace_s is None else grace_s)
-            elif run.phase in (Phase.PREPARING, Phase.READY):
-                self._give_up(key, cause, words)
+        for run in list(self._runs.values()):
+            self._end(run, cause, words, run.wanted.grace_s if grace_s is None else grace_s)
 
     def _leave(self, error: Dismissed) -> None:
         """401 or 410: nobody wants to hear of this node any more. End everything, then exit."""
@@ -394,7 +384,7 @@ class Link:
                 self._ranks_ended(key, ended)
 
     def _close_if_done(self) -> None:
-        if self._closing_since is None or self._exit is not None:
+        if self._closing_since is None:
             return
         done = all(run.phase is Phase.ENDED for run in self._runs.values()) and self._accepted >= self._last_change
         if (done and not self._changed) or machine.boot_s() - self._closing_since > CLOSING_S:

@@ -72,7 +72,7 @@ def oom_kills() -> int:
 
 
 def pythons(cache: Path, *, fresh_s: float = 3600.0) -> dict[str, str]:
-    """The Pythons of this machine, x.y to path. Trying each costs up to seconds, so the host's last find is good for an hour."""
+    """The Pythons of this machine, x.y to path. Trying each costs seconds: the host's last find is good for an hour."""
     file = cache / "pythons.json"
     boot_id = _read("/proc/sys/kernel/random/boot_id")
     try:

@@ -7,9 +7,10 @@ import json
 import os
 import stat
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Callable, Iterator
+from typing import IO, Callable
 
 from .files import PREFIX
 from .wire import Channel, Refused, Unreachable, backoff, size_of, words
@@ -31,7 +32,7 @@ class Found:
 
 
 def collect(folder: Path, *, note: Note) -> list[Found]:
-    """The regular files below `folder`, sorted. Links are followed to files inside it only; what is left out is noted."""
+    """The regular files below `folder`, sorted. Links are followed to files inside it only; others are noted."""
     if folder.is_symlink() or not folder.is_dir():
         if folder.is_symlink():
             note(f"{folder.name} is a link and is not uploaded: write into the folder that was given.")

@@ -9,7 +9,7 @@ _TAKEN = re.compile(r"EADDRINUSE|address already in use", re.IGNORECASE)
 
 
 def reserve() -> tuple[socket.socket, int]:
-    """A socket that holds a free TCP port on all addresses, and the port. Nobody can connect to it: it does not listen."""
+    """A socket that holds a free TCP port on all addresses, and the port. It does not listen."""
     held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     held.bind(("", 0))
     return held, held.getsockname()[1]

@@ -153,7 +153,7 @@ def output_place(folder: Path, one: Output, *, make: bool = False) -> Path:
 
 
 def socket_folder(folder: Path, key: str, names: tuple[str, ...]) -> tuple[Path, tuple[Path, ...]]:
-    """A folder (0700) for the run's Unix sockets whose paths are short enough, and what is to be deleted beside the run's own.
+    """A folder (0700) where socket paths are short enough, and what is to be deleted beside the run's own folder.
 
     Raises BadSpec when no folder is short enough.
     """
@@ -165,7 +165,7 @@ def socket_folder(folder: Path, key: str, names: tuple[str, ...]) -> tuple[Path,
         near.mkdir(mode=0o700, exist_ok=True)
         return near, ()
     short = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-    for root in (tempfile.gettempdir(), "/tmp"):
+    for root in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 (who owns it is checked)
         around = Path(root) / f"um-{os.getuid()}"
         if len(os.fsencode(around / short)) + longest <= SOCKET_PATH_MAX:
             _own(around)

@@ -6,7 +6,8 @@ import ctypes
 import os
 import resource
 import signal
-from typing import Mapping, NoReturn, Sequence
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36

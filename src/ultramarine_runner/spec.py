@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Mapping
+from typing import Any
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,120}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -136,7 +136,8 @@ def read(raw: Mapping[str, Any]) -> Spec:
 
 
 def _read(raw: Mapping[str, Any]) -> Spec:
-    code, limits, argv = raw.get("code"), raw.get("limits") or {}, raw.get("argv")
+    code, argv = raw.get("code"), raw.get("argv")
+    limits: Mapping[str, Any] = raw.get("limits") or {}
     if raw["mode"] not in ("task", "service"):
         raise BadSpec(f"mode: {raw['mode']!r} is neither task nor service.")
     if (argv is None) == (raw.get("command") is None):
@@ -200,46 +201,3 @@ def _input(raw: Mapping[str, Any]) -> Input:
         mode=mode,
         kind=str(raw.get("kind") or "uri_folder"),
     )
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One file of a snapshot. `size` in bytes."""
-
-    path: str
-    sha256: str
-    size: int
-    mode: int
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """A snapshot: files by content."""
-
-    kind: str  #: folder or file
-    files: tuple[Entry, ...]
-
-
-def manifest(content: bytes) -> Manifest:
-    """Read a manifest; BadSpec when a path in it would leave its folder, or meets another."""
-    try:
-        raw = json.loads(content)
-        entries = tuple(
-            Entry(
-                relative(one["path"], "manifest path"),
-                sha256(one["sha256"], "manifest sha256"),
-                int(one["size"]),
-                0o755 if one.get("mode") == 0o755 else 0o644,
-            )
-            for one in raw["files"]
-        )
-        kind = str(raw.get("kind") or "folder")
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadSpec(f"The manifest cannot be read: {type(error).__name__} {error}.") from error
-    paths = {entry.path for entry in entries}
-    parents = {path[:at] for path in paths for at, letter in enumerate(path) if letter == "/"}
-    if len(paths) != len(entries) or paths & parents:
-        raise BadSpec("The manifest names a path twice, or uses a file as a folder.")
-    if kind == "file" and len(entries) != 1:
-        raise BadSpec(f"A manifest of kind file has exactly one entry, this one has {len(entries)}.")
-    return Manifest(kind, entries)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, Mapping
+from typing import Any
 
 from .spec import Spec, Wanted
 
@@ -83,11 +84,11 @@ class Run:
     progress: str = ""
     address: str | None = None
     port: int | None = None
-    sockets: Mapping[str, str] = field(default_factory=dict)
+    sockets: Mapping[str, str] = field(default_factory=dict[str, str])
     pids: tuple[int, ...] = ()
     started_at: float | None = None  #: wall clock, for people
     started_boot_s: float | None = None  #: boot clock, for limits: it does not jump
-    samples: Mapping[str, float] = field(default_factory=dict)
+    samples: Mapping[str, float] = field(default_factory=dict[str, float])
     ending: Mapping[str, Any] | None = None  #: set once the ranks have ended, shown once the logs are shipped
     ending_asked: bool = False
     ended_boot_s: float | None = None

@@ -6,12 +6,12 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import Callable, List
+from typing import Callable
 
 ALLOCATION = "ULTRAMARINE_ALLOCATION"
 RUN_KEY = "ULTRAMARINE_RUN_KEY"
 
-_Find = Callable[[], List[int]]
+_Find = Callable[[], list[int]]
 
 
 def children(pid: int) -> list[int]:

@@ -7,11 +7,13 @@ import json
 import os
 import socket
 import ssl
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, Any, Iterator, Mapping
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 _CHUNK = 1 << 20
+JSON = "application/json"
 BACKOFF_FIRST_S = 0.1
 BACKOFF_LAST_S = 5.0
 
@@ -71,7 +73,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 class Channel:
-    """One connection, for one thread at a time. Every request may be repeated, so a dead kept connection is just replaced."""
+    """One connection, for one thread. Every request may be repeated, so a kept connection that died is replaced."""
 
     def __init__(self, url: str, *, ca: str | None = None, token: str = "", timeout_s: float = 30.0) -> None:
         self._url = url
@@ -96,9 +98,11 @@ class Channel:
         *,
         size: int | None = None,
         timeout_s: float | None = None,
+        content_type: str = "application/octet-stream",
     ) -> Answer:
-        """The answer, whatever 2xx, 3xx or 4xx it is. Unreachable and Dismissed are raised. `size` is that of a file body."""
-        response = self._send(method, path, body, size=size, headers={}, timeout_s=timeout_s)
+        """The answer, whatever 2xx, 3xx or 4xx it is; Unreachable and Dismissed are raised. `size`: of a file body."""
+        headers = {} if body is None else {"Content-Type": content_type}
+        response = self._send(method, path, body, size=size, headers=headers, timeout_s=timeout_s)
         try:
             answer = Answer(response.status, response.read())
         except (OSError, http.client.HTTPException) as error:

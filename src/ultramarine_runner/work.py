@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Mapping
+from typing import Any, Callable
 
 from .environments import EnvironmentFailed
 from .files import InputFailed
@@ -97,7 +98,7 @@ class Work:
         should_go_on: Callable[[], bool],
         done: Callable[[Mapping[str, str], str | None], None],
     ) -> None:
-        """Upload the outputs, then call `done` with their manifests by name, and in words what went wrong, if it did."""
+        """Upload the outputs, then call `done` with their manifests by name, and what went wrong, if it did."""
 
         def job() -> None:
             sent: dict[str, str] = {}

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.runner.control import Control, end_process
+
 from ultramarine_runner import machine, trees
 
 SOURCE = Path(__file__).parents[2] / "src"

@@ -1,4 +1,4 @@
-"""A small, real control plane for the runner's tests: HTTP on a Unix socket, state in memory that outlives a restart."""
+"""A small, real control plane for the runner's tests: HTTP on a Unix socket; its memory outlives a restart."""
 
 import hashlib
 import json
@@ -116,8 +116,11 @@ class Control:
 
     def run(self, key: str) -> dict[str, Any]:
         """A run as it was last reported; {} when it was not."""
-        found = (report["runs"][key] for report in self.reported.values() if key in report["runs"])
-        return next(found, {})
+        for report in self.reported.values():
+            if key in report["runs"]:
+                run: dict[str, Any] = report["runs"][key]
+                return run
+        return {}
 
     def phase(self, key: str, *phases: str, within_s: float = 20.0) -> dict[str, Any]:
         """Wait until a run is in one of these phases; the run."""
@@ -164,7 +167,7 @@ class _Server(socketserver.ThreadingUnixStreamServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: _Server
+    server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def do_POST(self) -> None:
         control, body = self._begin()

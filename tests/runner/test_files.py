@@ -5,8 +5,7 @@ import os
 from typing import Any
 
 import pytest
-
-from tests.runner.conftest import World
+from tests.runner.conftest import World, make_spec
 from tests.runner.control import manifest
 
 
@@ -36,7 +35,8 @@ def test_inputs_are_folders_or_files_by_their_name_and_their_variable(world: Wor
     world.go(
         token,
         "e1-j1-1",
-        'cat {{input:folder}}/a/b.txt "$AZUREML_INPUT_file" {{input:own}}/a/b.txt; basename {{input:file}}; echo x > {{input:own}}/new',
+        'cat {{input:folder}}/a/b.txt "$AZUREML_INPUT_file" {{input:own}}/a/b.txt;'
+        "basename {{input:file}}; echo x > {{input:own}}/new",
         inputs=[data("folder", folder), data("file", file), data("own", folder, "download")],
     )
     assert world.control.ended("e1-j1-1")["cause"] == "completed"
@@ -133,7 +133,8 @@ def test_a_snapshot_with_a_path_out_of_its_folder_is_refused(world: World, path:
 )
 def test_a_spec_with_a_bad_name_ends_before_anything_is_started(world: World, field: str, value: Any):
     token = world.runner()
-    world.go(token, "e1-j1-1", "true", **({field: value} if field != "command" else {"argv": ["true"]}))
+    changes: dict[str, Any] = {"argv": ["true"]} if field == "command" else {field: value}
+    world.go(token, "e1-j1-1", "true", **changes)
     assert world.control.ended("e1-j1-1")["cause"] == "input"
 
 
@@ -150,22 +151,22 @@ def test_the_tools_that_a_run_needs_are_files_by_their_path(world: World):
     token = world.runner()
     tool = world.control.keep(b"print('tool')")
     files = [{"path": "tools/t.py", "sha256": tool}]
-    world.control.want(token, {"e1-j1-1": {"phase": "go", "spec": spec(argv=["{{python}}", "{{file:tools/t.py}}"], files=files)}})
+    spec = make_spec(None, argv=["{{python}}", "{{file:tools/t.py}}"], files=files)
+    world.control.want(token, {"e1-j1-1": {"phase": "go", "spec": spec}})
     assert world.control.ended("e1-j1-1")["cause"] == "completed"
     assert world.control.log("e1-j1-1") == "tool\n"
 
 
-def spec(**changes: Any) -> dict[str, Any]:
-    return {"mode": "task", "name": "j", **changes}
-
-
 def test_sockets_have_short_paths_in_folders_of_ours(world: World):
     token = world.runner("e1-" + "a-very-long-allocation-key-" * 4)
-    listen = "import socket, os; s = socket.socket(socket.AF_UNIX); s.bind(os.environ['WHERE']); print('bound', flush=True); input()"
+    listen = (
+        "import socket, os, time; s = socket.socket(socket.AF_UNIX); s.bind(os.environ['WHERE']);"
+        "print('bound', flush=True); time.sleep(1000)"
+    )
     world.go(
         token,
         "e1-j1-1",
-        f'{{{{python}}}} -c "{listen}" < <(sleep 1000)',
+        f'{{{{python}}}} -c "{listen}"',
         mode="service",
         sockets=["http"],
         environment_variables={"WHERE": "{{socket:http}}"},

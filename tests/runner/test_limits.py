@@ -33,7 +33,10 @@ def test_endless_output_ends_at_the_log_limit_and_no_more_than_that_is_shipped(w
 
 def test_a_fork_bomb_is_ended_whole(world: World):
     token = world.runner()
-    world.go(token, "e1-j1-1", "f() { for i in 1 2 3 4 5 6; do (trap '' TERM; sleep 1000) & done; }; f; echo on; f; wait", grace_s=0)
+    # 155 processes that start each other and ignore TERM, still at it when the stop comes.
+    grow = "f() { [ $1 = 0 ] && sleep 1000; for i in 1 2 3 4 5; do f $(($1 - 1)) & done; wait; }"
+    bomb = f"trap '' TERM; {grow}; echo on; f 3"
+    world.go(token, "e1-j1-1", bomb)
     world.control.wait(lambda: world.control.log("e1-j1-1"))
     world.control.want(token, {"e1-j1-1": {"phase": "stop", "grace_s": 0}})
     assert world.control.ended("e1-j1-1", within_s=10)["cause"] == "stopped"

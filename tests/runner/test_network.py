@@ -4,6 +4,7 @@ import os
 import signal
 
 from tests.runner.conftest import World
+
 from ultramarine_runner import trees
 
 LINES = 5000

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.runner.conftest import World
+
 from ultramarine.drivers import pyz
 from ultramarine_runner import trees
 
@@ -24,7 +25,7 @@ def test_the_packed_runner_says_how_it_is_used(tmp_path: Path):
     assert (done.returncode, done.stderr.startswith("usage: python runner.pyz FOLDER")) == (2, True)
 
 
-def test_the_packed_runner_runs_a_task_and_carries_its_allocation_though_nobody_gave_it_that(world: World, tmp_path: Path):
+def test_the_packed_runner_carries_its_allocation_though_nobody_gave_it_that(world: World, tmp_path: Path):
     folder = world.make_folder("e1-a-9")
     process = subprocess.Popen([sys.executable, "-I", pyz.build(tmp_path), folder], env={"PATH": os.environ["PATH"]})
     world.allocations.append("e1-a-9")

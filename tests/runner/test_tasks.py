@@ -1,7 +1,5 @@
 """What a task does from its first process to its last log byte."""
 
-import json
-
 from tests.runner.conftest import World
 
 

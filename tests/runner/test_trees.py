@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 from tests.runner.conftest import World
+
 from ultramarine_runner import trees
 
 #: A rank that ignores TERM, with a child that does too, and a grandchild in a session of its own.
