@@ -1,5 +1,7 @@
 """Packs the scoring server as one file that any environment can run: `python serving-<hash>.zip`."""
 
+from __future__ import annotations
+
 import hashlib
 import io
 import os

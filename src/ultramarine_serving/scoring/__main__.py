@@ -1,5 +1,7 @@
 """`python serving.zip --socket … --model-dir …`: runs in the environment of the model."""
 
+from __future__ import annotations
+
 import importlib
 import logging
 import os

@@ -1,9 +1,14 @@
-"""What a model or a script returned, as the bytes of an answer. Pure, and free of numpy: values are told by what they can do."""
+"""What a model or a script returned, as the bytes of an answer.
+
+Pure, and free of numpy: values are told by what they can do.
+"""
+
+from __future__ import annotations
 
 import base64
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -33,16 +38,6 @@ def encode(value: object) -> bytes:
         return json.dumps(_clean(value, depth=0), allow_nan=False, separators=(",", ":")).encode()
 
 
-def problem(status: int, title: str, detail: str, *, hint: str = "", code: str = "") -> bytes:
-    """The body of an `application/problem+json` answer (RFC 9457)."""
-    body: dict[str, object] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    if hint:
-        body["hint"] = hint
-    if code:
-        body["code"] = code
-    return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
-
-
 def rows_of(predictions: object, counts: Iterable[int]) -> list[object]:
     """Split the predictions of one batch into those of each request, in order. `counts` are rows per request.
 
@@ -63,8 +58,8 @@ def rows_of(predictions: object, counts: Iterable[int]) -> list[object]:
 
 def as_list(predictions: object) -> list[object]:
     """Predictions as a plain list with one entry a row: an array, a series, a frame (records) or a list."""
-    plain = predictions if isinstance(predictions, list | tuple) else _plain(predictions)
-    if not isinstance(plain, list | tuple):
+    plain = predictions if isinstance(predictions, (list, tuple)) else _plain(predictions)
+    if not isinstance(plain, (list, tuple)):
         raise NotJson(f"the model gave a {type(predictions).__name__}, not one prediction a row")
     return list(cast(Iterable[object], plain))
 
@@ -78,41 +73,42 @@ def _plain(value: object) -> object:
         return described.to_dict(orient="records")
     if hasattr(described, "tolist"):
         return described.tolist()
-    if isinstance(value, datetime | date | time):
-        return value.isoformat()
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, bytes | bytearray | memoryview):
-        return base64.b64encode(value).decode("ascii")
-    if isinstance(value, Decimal):
-        return float(value)
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, Mapping):
-        return dict(cast(Mapping[object, object], value))
-    if isinstance(value, set | frozenset):
-        return list(cast(Iterable[object], value))
+    for kinds, convert in _CONVERSIONS:
+        if isinstance(value, kinds):
+            return convert(value)
     raise NotJson(f"a {type(value).__name__} has no JSON form")
 
 
 def _clean(value: object, *, depth: int) -> object:
     if depth > _DEPTH_MAX:
         raise NotJson(f"the value is nested deeper than {_DEPTH_MAX} levels, or contains itself")
-    if value is None or isinstance(value, str | int):
+    if value is None or isinstance(value, (str, int)):
         return value
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, dict):
         pairs = cast(dict[object, object], value).items()
         return {_key(key): _clean(item, depth=depth + 1) for key, item in pairs}
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return [_clean(item, depth=depth + 1) for item in cast(Iterable[object], value)]
     return _clean(_plain(value), depth=depth + 1)
 
 
 def _key(key: object) -> str | int | float | bool | None:
-    if key is None or isinstance(key, str | int | float):
+    if key is None or isinstance(key, (str, int, float)):
         return key
     if hasattr(key, "tolist"):
         return cast("str | int | float", cast(Any, key).tolist())
     return str(key)
+
+
+# The first that fits is used.
+_CONVERSIONS: Sequence[tuple[tuple[type, ...], Callable[[Any], object]]] = (
+    ((datetime, date, time), lambda value: value.isoformat()),
+    ((timedelta,), lambda value: value.total_seconds()),
+    ((bytes, bytearray, memoryview), lambda value: base64.b64encode(value).decode("ascii")),
+    ((Decimal,), float),
+    ((Enum,), lambda value: value.value),
+    ((Mapping,), dict),
+    ((set, frozenset), list),
+)

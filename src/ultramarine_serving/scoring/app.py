@@ -1,5 +1,7 @@
 """The scoring server: its routes, and its life from loading to the last answer."""
 
+from __future__ import annotations
+
 import asyncio
 import gc
 import json
@@ -19,6 +21,7 @@ from .worker import Worker
 log = logging.getLogger("scoring")
 
 EXIT_NOT_LOADED = 3  # as Azure's server: the model or the script's init() failed
+_SCORED = frozenset({"/score", INVOCATIONS})
 _TEXT = ((b"content-type", b"text/plain; charset=utf-8"),)
 # Whoever stops us kills after its own grace; this only keeps a forgotten process from staying for ever.
 _DRAIN_MAX_S = 3600.0
@@ -53,10 +56,10 @@ class App:
         self._swagger = document(self._options, self._scorer)
         self._state = _State.READY
 
-    def handle(self, request: Request) -> "Response | asyncio.Future[Response]":
+    def handle(self, request: Request) -> Response | asyncio.Future[Response]:
         """The server's handler."""
         path = request.path
-        if path == "/score" or path == INVOCATIONS:
+        if path in _SCORED:
             return self._scorer.score(request) if self._state is _State.READY else _loading()
         route = self._routes.get(path)
         if route is None:

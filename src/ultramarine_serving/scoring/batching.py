@@ -1,4 +1,9 @@
-"""Zero-wait micro-batching: whatever waits while the model is busy becomes one call. Nobody waits for a batch to fill."""
+"""Zero-wait micro-batching: whatever waits while the model is busy becomes one call.
+
+Nobody waits for a batch to fill.
+"""
+
+from __future__ import annotations
 
 import asyncio
 import time
@@ -13,9 +18,8 @@ Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
 
 # A model whose calls take longer than this is called in the worker's thread, so that liveness and new connections are
-# answered meanwhile; a quicker one is called right in the loop. Measured with a forest of 100 trees and with a linear
-# pipeline: in the loop is 8 % quicker at 1 connection and more than twice as quick at 64, for no thread has to be woken and the
-# two do not take the interpreter from each other (benchmarks/scoring.py repeats it).
+# answered meanwhile; a quicker one is called right in the loop: no thread has to be woken, and the two do not take the
+# interpreter from each other. benchmarks/scoring.py measures both.
 INLINE_MAX_S = 0.025
 _SMOOTHING = 0.2
 
@@ -24,7 +28,7 @@ class Full(Exception):
     """As many requests wait as may."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True)
 class Limits:
     """What one call may hold, and how many requests may wait."""
 
@@ -33,12 +37,12 @@ class Limits:
     waiting_max: int
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class _Waiting(Generic[Asked, Answered]):
     asked: Asked
     kind: Hashable  # only requests of one kind are put together
     rows: int
-    future: "asyncio.Future[Answered]"
+    future: asyncio.Future[Answered]
 
 
 class Batcher(Generic[Asked, Answered]):
@@ -66,7 +70,7 @@ class Batcher(Generic[Asked, Answered]):
         self._call_s = INLINE_MAX_S * 2  # how long calls take, smoothed; unknown is slow
         self.calls = 0
 
-    def submit(self, asked: Asked, *, kind: Hashable, rows: int) -> "asyncio.Future[Answered]":
+    def submit(self, asked: Asked, *, kind: Hashable, rows: int) -> asyncio.Future[Answered]:
         """Answer as soon as the model is free.
 
         Raises:
@@ -90,12 +94,14 @@ class Batcher(Generic[Asked, Answered]):
         self.calls += 1
         is_large = batch[0].rows > self._limits.rows_max
         if self._call_s > INLINE_MAX_S or is_large:
-            self._worker.submit(lambda: self._timed(batch)).add_done_callback(lambda done: self._end(batch, done.result()))
+            self._worker.submit(lambda: self._timed(batch)).add_done_callback(
+                lambda done: self._end(batch, done.result())
+            )
         else:
             self._end(batch, self._timed(batch))
 
     def _end(self, batch: Sequence[_Waiting[Asked, Answered]], outcomes: Sequence[Answered]) -> None:
-        for waiting, outcome in zip(batch, outcomes, strict=True):
+        for waiting, outcome in zip(batch, outcomes):
             if not waiting.future.done():  # done already: its client has gone
                 waiting.future.set_result(outcome)
         if self._waiting:

@@ -1,4 +1,9 @@
-"""Request bodies of MLflow models, as Azure and MLflow write them, decoded to rows. Pure, and free of numpy and pandas."""
+"""Request bodies of MLflow models, as Azure and MLflow write them, decoded to rows.
+
+Pure, and free of numpy and pandas.
+"""
+
+from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +19,7 @@ class BadBody(Exception):
     """The request cannot be answered as it is written. The message says what is wrong and what is expected."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True)
 class Table:
     """Rows of cells. `columns` is None for rows without names."""
 
@@ -22,14 +27,14 @@ class Table:
     rows: list[list[object]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True)
 class Arrays:
     """Nested lists that stand for arrays, by the input's name; the empty name stands for the only input."""
 
     named: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True)
 class Body:
     """What one request asks: its input, and parameters for the model (mostly none)."""
 
@@ -65,8 +70,8 @@ def document(body: bytes) -> object:
         raise BadBody(f"The body is not JSON: {error}.") from error
 
 
-def decode(body: bytes) -> Body:
-    """Read one request.
+def decode(body: bytes, names: tuple[str, ...] = ()) -> Body:
+    """Read one request. `names` are the columns that are expected: naming just these costs less.
 
     Raises:
         BadBody: it is not UTF-8, not JSON, or none of the known shapes.
@@ -83,47 +88,50 @@ def decode(body: bytes) -> Body:
     params = named.get("params") or {}
     if not isinstance(params, dict):
         raise BadBody(f"params is a JSON {_kind(params)}. Send an object.")
-    return Body(input=_READERS[key](named[key], key), params=cast(Mapping[str, object], params))
+    return Body(input=_READERS[key](named[key], key, names), params=cast(Mapping[str, object], params))
 
 
-def _input_data(value: object, key: str) -> Table | Arrays:
+def _input_data(value: object, key: str, expected: tuple[str, ...]) -> Table | Arrays:
     if isinstance(value, dict):
         named = cast(dict[str, object], value)
-        return _split(named, key) if "data" in named and _SPLIT_KEYS.issuperset(named) else _named_arrays(named, key)
-    return _list(value, key)
+        is_table = "data" in named and _SPLIT_KEYS.issuperset(named)
+        return _split(named, key, expected) if is_table else _named_arrays(named, key)
+    return _list(value, key, expected)
 
 
-def _split(value: object, key: str) -> Table:
+def _split(value: object, key: str, expected: tuple[str, ...]) -> Table:
     if not isinstance(value, dict) or "data" not in value:
         raise BadBody(f"{key} is no object with columns and data.")
     named = cast(dict[str, object], value)
     columns = named.get("columns")
-    names = None if columns is None else _names(columns, key)
+    names = None if columns is None else _names(columns, key, expected)
     rows = _rows(named["data"], key)
     _check_widths(rows, len(names) if names is not None else None, key)
     return Table(columns=names, rows=rows)
 
 
-def _records(value: object, key: str) -> Table:
+def _records(value: object, key: str, expected: tuple[str, ...]) -> Table:
     if not isinstance(value, list):
         raise BadBody(f"{key} is a JSON {_kind(value)}. Send a list of objects.")
     records: list[dict[str, object]] = []
     for number, record in enumerate(cast(list[object], value)):
         if not isinstance(record, dict):
-            raise BadBody(f"Row {number} of {key} is a JSON {_kind(record)}. Send an object with a value for each column.")
+            raise BadBody(
+                f"Row {number} of {key} is a JSON {_kind(record)}. Send an object with a value for each column."
+            )
         records.append(cast(dict[str, object], record))
     # Order of first appearance; a row that lacks a column has a missing value there, as in pandas.
     columns = tuple(dict.fromkeys(name for record in records for name in record))
     return Table(columns=columns, rows=[[record.get(name) for name in columns] for record in records])
 
 
-def _list(value: object, key: str) -> Table | Arrays:
+def _list(value: object, key: str, expected: tuple[str, ...]) -> Table | Arrays:
     """Rows: a list of objects (columns by name), of lists (by position) or of single values."""
     if not isinstance(value, list):
         raise BadBody(f"{key} is a JSON {_kind(value)}. Send a list of rows.")
     entries = cast(list[object], value)
     if entries and all(isinstance(entry, dict) for entry in entries):
-        return _records(entries, key)
+        return _records(entries, key, expected)
     if _is_table(entries):
         rows = cast(list[list[object]], entries)
         _check_widths(rows, None, key)
@@ -131,8 +139,10 @@ def _list(value: object, key: str) -> Table | Arrays:
     return Arrays(named={"": entries})
 
 
-def _inputs(value: object, key: str) -> Table | Arrays:
-    return _named_arrays(cast(dict[str, object], value), key) if isinstance(value, dict) else _list(value, key)
+def _inputs(value: object, key: str, expected: tuple[str, ...]) -> Table | Arrays:
+    return (
+        _named_arrays(cast(dict[str, object], value), key) if isinstance(value, dict) else _list(value, key, expected)
+    )
 
 
 def _named_arrays(value: dict[str, object], key: str) -> Arrays:
@@ -142,13 +152,17 @@ def _named_arrays(value: dict[str, object], key: str) -> Arrays:
 
 
 def _is_table(entries: Sequence[object]) -> bool:
-    return all(isinstance(row, list) and not any(isinstance(cell, list) for cell in cast(list[object], row)) for row in entries)
+    return all(
+        isinstance(row, list) and not any(isinstance(cell, list) for cell in cast(list[object], row)) for row in entries
+    )
 
 
-def _names(columns: object, key: str) -> tuple[str, ...]:
+def _names(columns: object, key: str, expected: tuple[str, ...]) -> tuple[str, ...]:
     if not isinstance(columns, list):
         raise BadBody(f"columns of {key} is a JSON {_kind(columns)}. Send a list of names.")
     names = tuple(cast(list[object], columns))
+    if names == expected:
+        return expected
     if not all(isinstance(name, str) for name in names):
         names = tuple(str(name) for name in names)  # pandas numbers columns that have no names
     if len(set(names)) != len(names):

@@ -1,5 +1,7 @@
 """Turns decoded rows into what models take: a pandas frame, or numpy arrays. Enforces the signature on the way."""
 
+from __future__ import annotations
+
 import base64
 import binascii
 import importlib
@@ -20,7 +22,7 @@ except ImportError:  # many small models need numpy only
 _NUMERIC = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True)
 class Shape:
     """How a model wants its input. `names` are the columns in the model's order; empty when it says none."""
 
@@ -28,19 +30,26 @@ class Shape:
     tensors: tuple[Tensor, ...]
     names: tuple[str, ...]
     dtype: str  # of all columns when they are of one numeric type, otherwise empty
-    wants_frame: bool
+    wants_frame: bool  # with names; otherwise an array does
 
     @classmethod
-    def of(cls, signature: Signature, *, names: Sequence[str] = ()) -> "Shape":
-        """The shape that a signature asks for; `names` are the columns the model itself remembers."""
+    def of(cls, signature: Signature, *, names: Sequence[str] = (), takes_arrays: bool = False) -> Shape:
+        """The shape that a signature asks for; `names` are the columns the model itself remembers.
+
+        A model that `takes_arrays` answers an array as it does a frame of the same numbers, provided that they are of
+        one type and that the names it remembers are those of the signature.
+        """
         columns = signature.columns or tuple(Column(name=name, type="any") for name in names)
+        ordered = tuple(column.name for column in columns)
         dtypes = {_NUMERIC.get(column.type, "") for column in columns}
+        dtype = dtypes.pop() if len(dtypes) == 1 else ""
+        is_array_enough = takes_arrays and bool(dtype) and (not names or tuple(names) == ordered)
         return cls(
             columns=columns,
             tensors=signature.tensors,
-            names=tuple(column.name for column in columns),
-            dtype=dtypes.pop() if len(dtypes) == 1 else "",
-            wants_frame=pandas is not None and (bool(columns) or not signature.tensors),
+            names=ordered,
+            dtype=dtype,
+            wants_frame=pandas is not None and not is_array_enough,
         )
 
 
@@ -60,7 +69,9 @@ def align(table: Table, shape: Shape) -> Table:
     where = {name: position for position, name in enumerate(table.columns)}
     missing = [column.name for column in shape.columns if column.is_required and column.name not in where]
     if missing:
-        raise BadBody(f"Missing column{'s' if len(missing) > 1 else ''}: {_few(missing)}. The model takes: {_few(shape.names)}.")
+        raise BadBody(
+            f"Missing column{'s' if len(missing) > 1 else ''}: {_few(missing)}. The model takes: {_few(shape.names)}."
+        )
     places = [where.get(name) for name in shape.names]
     rows = [[None if place is None else row[place] for place in places] for row in table.rows]
     return Table(columns=shape.names, rows=rows)
@@ -117,7 +128,7 @@ def columns_of(named: Arrays, shape: Shape) -> Table:
     lengths = {len(values) for values in lists.values()}
     if len(lengths) > 1:
         raise BadBody("Columns differ in length. Send as many values for each.")
-    rows = [list(row) for row in zip(*lists.values(), strict=True)]
+    rows = [list(row) for row in zip(*lists.values())]
     return align(Table(columns=tuple(lists), rows=rows), shape)
 
 
@@ -139,9 +150,7 @@ def array(values: Any, tensor: Tensor | None) -> Any:
 
 
 def _fits(shape: Sequence[int], wanted: Sequence[int]) -> bool:
-    return not wanted or (
-        len(shape) == len(wanted) and all(w in (-1, s) for s, w in zip(shape, wanted, strict=True))
-    )
+    return not wanted or (len(shape) == len(wanted) and all(w in (-1, s) for s, w in zip(shape, wanted)))
 
 
 def _one_type(table: Table, shape: Shape) -> Any:
@@ -170,14 +179,14 @@ def _cells(table: Table, place: int, column: Column) -> Any:
 
 def _floats(cells: Sequence[object], column: Column) -> Any:
     for cell in cells:
-        if cell is not None and not isinstance(cell, int | float):
+        if cell is not None and not isinstance(cell, (int, float)):
             raise ValueError(f"{cell!r} is no number")
     return numpy.array(cells, dtype=_NUMERIC[column.type])  # None becomes NaN
 
 
 def _integers(cells: Sequence[object], column: Column) -> Any:
     for cell in cells:
-        if not isinstance(cell, int | float) or cell != int(cell):
+        if not isinstance(cell, (int, float)) or cell != int(cell):
             raise ValueError(f"{cell!r} is no whole number")
     return numpy.array(cells, dtype=_NUMERIC[column.type])
 

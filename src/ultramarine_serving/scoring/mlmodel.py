@@ -1,4 +1,9 @@
-"""What an `MLmodel` file says: the flavours a model was saved in and the inputs it takes. Pure: text is read elsewhere."""
+"""What an `MLmodel` file says: the flavours a model was saved in and the inputs it takes.
+
+Pure: the file is read elsewhere.
+"""
+
+from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +19,7 @@ class MLModelError(Exception):
     """An `MLmodel` file says something that cannot be served; the message says what to do."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True)
 class Column:
     """One named column of the input table. `type` is MLflow's word: double, float, long, integer, boolean, string …"""
 
@@ -23,7 +28,7 @@ class Column:
     is_required: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True)
 class Tensor:
     """One input array. `dtype` is numpy's word, -1 in `shape` is any length; `name` is empty for the only input."""
 
@@ -32,7 +37,7 @@ class Tensor:
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True)
 class Signature:
     """Either columns or tensors; both are empty when the model was saved without a signature."""
 
@@ -40,7 +45,7 @@ class Signature:
     tensors: tuple[Tensor, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True)
 class MLModel:
     """One `MLmodel` file."""
 

@@ -1,9 +1,12 @@
 """Loads an MLflow model by its flavour, without importing mlflow where that is possible (it takes seconds)."""
 
+from __future__ import annotations
+
 import importlib
 import pickle
 import sys
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +19,7 @@ from .mlmodel import PYTHON_FUNCTION, MLModel, MLModelError, parse
 Predict = Callable[[Any, Mapping[str, object]], Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True)
 class Model:
     """A loaded model. `is_row_wise`: each prediction depends on its own row only, so rows may be put together."""
 
@@ -93,11 +96,30 @@ def _sklearn(folder: Path, described: MLModel) -> Model:
     if predict is None:
         raise MLModelError(f"A {type(trained).__name__} has no {wanted}(). Save a model that predicts.")
     names = [str(name) for name in getattr(trained, "feature_names_in_", ())]
+    # The names were compared when the request was read: an array in the right order needs no warning.
+    warnings.filterwarnings("ignore", message="X does not have valid feature names", category=UserWarning)
     return Model(
         flavor="sklearn",
         predict=lambda made, params: predict(made),
-        shape=Shape.of(described.signature, names=names),
+        shape=Shape.of(described.signature, names=names, takes_arrays=_takes_arrays(trained)),
         is_row_wise=wanted.startswith("predict"),  # `score` is one figure for all rows
+    )
+
+
+def _takes_arrays(trained: Any) -> bool:
+    """Whether the estimator answers an array as it does a frame of the same numbers, which costs four times as much.
+
+    True when all its parts are scikit-learn's own and none picks columns by name, runs somebody's function or gives
+    frames to the next step.
+    """
+    parameters: dict[str, Any] = trained.get_params(deep=True) if hasattr(trained, "get_params") else {}
+    parts = [trained, *(value for value in parameters.values() if hasattr(value, "get_params"))]
+    return bool(parameters) and all(
+        type(part).__module__.startswith("sklearn.")
+        and not type(part).__module__.startswith("sklearn.compose.")
+        and type(part).__name__ != "FunctionTransformer"
+        and not hasattr(part, "_sklearn_output_config")
+        for part in parts
     )
 
 
@@ -134,29 +156,33 @@ def _lightgbm(folder: Path, described: MLModel) -> Model:
 def _onnx(folder: Path, described: MLModel) -> Model:
     settings = described.flavors["onnx"]
     onnxruntime = _module("onnxruntime", "onnxruntime", why="to load this model")
-    available: list[str] = onnxruntime.get_available_providers()
-    wanted = cast(list[object], settings.get("providers") or [])
-    # Written as names or as [name, options]; only what this build of onnxruntime has is used.
-    providers = [entry for entry in wanted if (entry[0] if isinstance(entry, list) else entry) in available]
     session = onnxruntime.InferenceSession(
         str(folder / str(settings.get("data", "model.onnx"))),
-        providers=[tuple(p) if isinstance(p, list) else p for p in providers] or ["CPUExecutionProvider"],  # pyright: ignore
+        providers=_providers(settings.get("providers"), onnxruntime.get_available_providers()),
     )
     inputs: list[Any] = session.get_inputs()
     outputs: list[str] = [output.name for output in session.get_outputs()]
 
     def predict(made: Any, params: Mapping[str, object]) -> Any:
         fed = _onnx_feed(made, inputs)
-        found = dict(zip(outputs, session.run(outputs, fed), strict=True))
+        found = dict(zip(outputs, session.run(outputs, fed)))
         if isinstance(made, dict) or not hasattr(made, "columns"):
             return found
         # One record a row, as MLflow's frame of outputs becomes in JSON.
         columns = [values if isinstance(values, list) else list(values) for values in found.values()]
-        return [dict(zip(outputs, row, strict=True)) for row in zip(*columns, strict=True)]
+        return [dict(zip(outputs, row)) for row in zip(*columns)]
 
     # A fixed first dimension is a fixed number of rows.
     is_row_wise = all(not isinstance(tensor.shape[0], int) for tensor in inputs if tensor.shape)
     return Model(flavor="onnx", predict=predict, shape=Shape.of(described.signature), is_row_wise=is_row_wise)
+
+
+def _providers(written: object, available: Sequence[str]) -> list[object]:
+    """Written as names or as [name, options]; only what this build of onnxruntime has is used."""
+    entries = cast(Sequence[Any], written) if isinstance(written, list) else []
+    named = [(entry, entry[0] if isinstance(entry, list) else entry) for entry in entries]
+    usable = [tuple(entry) if isinstance(entry, list) else entry for entry, name in named if name in available]
+    return usable or ["CPUExecutionProvider"]
 
 
 def _onnx_feed(made: Any, inputs: list[Any]) -> dict[str, Any]:
@@ -201,7 +227,7 @@ def _unpickled(path: Path, settings: Mapping[str, object]) -> Any:
             return skops.load(path, trusted=settings.get("skops_trusted_types"))
         with path.open("rb") as stream:
             # cloudpickle writes what pickle reads; it is imported by the stream itself where that is needed.
-            return pickle.load(stream)
+            return pickle.load(stream)  # noqa: S301
     except MLModelError:
         raise
     except Exception as error:

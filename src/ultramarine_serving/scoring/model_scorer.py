@@ -1,5 +1,7 @@
 """Scores with an MLflow model: rows of waiting requests are put together where the model allows it."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import traceback
@@ -25,7 +27,7 @@ log = logging.getLogger("scoring")
 _VALUES_REFUSED = (ValueError, TypeError, KeyError)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True)
 class Asked:
     """One request, decoded."""
 
@@ -65,7 +67,7 @@ class ModelScorer:
             return str(error)
         return f"The model in {self._folder} could not be loaded: {type(error).__name__}: {error}"
 
-    def score(self, request: Request) -> "Response | asyncio.Future[Response]":
+    def score(self, request: Request) -> Response | asyncio.Future[Response]:
         if request.method != "POST":
             return method_not_allowed(request, b"POST")
         if refusal := _wrong_type(request):
@@ -104,7 +106,7 @@ class ModelScorer:
 
     def _decoded(self, body: bytes, wrap: Callable[[object], object]) -> Asked:
         assert self._model is not None
-        decoded = decode(body)
+        decoded = decode(body, self._model.shape.names)
         return Asked(input=self._model.input_of(decoded), params=decoded.params, wrap=wrap)
 
     def _answer(self, asked: Sequence[Asked]) -> Sequence[Response]:
@@ -115,10 +117,10 @@ class ModelScorer:
         tables = [one.input for one in asked if isinstance(one.input, Table)]
         together = Table(columns=tables[0].columns, rows=[row for table in tables for row in table.rows])
         parts = rows_of(self._model.answer(together, {}), [len(table.rows) for table in tables])
-        return [_sent(one.wrap(part)) for one, part in zip(asked, parts, strict=True)]
+        return [_sent(one.wrap(part)) for one, part in zip(asked, parts)]
 
     def _warm_up(self, example: Path) -> None:
-        """Answer the example that mlflow saved with the model, so that the first client does not wait for lazy imports."""
+        """Answer the example that mlflow saved, so that the first client does not wait for lazy imports."""
         if not example.is_file():
             return
         try:
@@ -137,7 +139,9 @@ def _refusal(error: BaseException) -> Response:
     if isinstance(error, _VALUES_REFUSED):
         return bad_request(f"The model cannot use these values: {error}")
     log.error("The model failed:\n%s", "".join(traceback.format_exception(error)).rstrip())
-    what = f"Its answer cannot be sent: {error}." if isinstance(error, NotJson) else f"It raised {type(error).__name__}."
+    what = (
+        f"Its answer cannot be sent: {error}." if isinstance(error, NotJson) else f"It raised {type(error).__name__}."
+    )
     return problem(500, "The model failed", what, "The traceback is in the deployment's log.")
 
 

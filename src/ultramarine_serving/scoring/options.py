@@ -1,5 +1,7 @@
 """The command line of the scoring server."""
 
+from __future__ import annotations
+
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,11 +10,11 @@ from pathlib import Path
 _MIB = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True)
 class Options:
     """What the server was asked to do."""
 
-    socket: str  # unix:/path or tcp:host:port
+    socket: str  # unix:/path or HOST:PORT
     model_dir: Path
     site: Path | None
     code: Path | None  # the folder of score.py; without it the model folder must hold an MLflow model
@@ -29,7 +31,7 @@ class Options:
 def read(arguments: Sequence[str]) -> Options:
     """Read the command line; argparse ends the process with code 2 when it makes no sense."""
     parser = argparse.ArgumentParser(prog="serving", description="Answer requests with a model.")
-    parser.add_argument("--socket", required=True, help="unix:/path.sock, or tcp:host:port")
+    parser.add_argument("--socket", required=True, help="unix:/path.sock, or HOST:PORT")
     parser.add_argument("--model-dir", type=Path, required=True, help="becomes AZUREML_MODEL_DIR")
     parser.add_argument("--site", type=Path, help="folder with uvloop and httptools, searched after the environment")
     parser.add_argument("--code", type=Path, help="folder of the scoring script; not needed for MLflow models")

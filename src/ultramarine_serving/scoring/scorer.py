@@ -1,5 +1,7 @@
 """What the two ways of scoring (a script, an MLflow model) have in common, and the answers they share."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Mapping
 from typing import Protocol
@@ -21,7 +23,7 @@ class Scorer(Protocol):
         """One sentence that says what went wrong in `load`."""
         ...
 
-    def score(self, request: Request) -> "Response | asyncio.Future[Response]":
+    def score(self, request: Request) -> Response | asyncio.Future[Response]:
         """Answer one request to /score or /invocations."""
         ...
 

@@ -1,5 +1,7 @@
 """Azure's contract of a scoring script: `init()` once, then `run(raw_data)` for each request."""
 
+from __future__ import annotations
+
 import importlib.util
 import inspect
 import json
@@ -25,7 +27,7 @@ class ScriptError(Exception):
     """The scoring script cannot be used; the message says why and what to change."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True)
 class Call:
     """One request for the script. Header names are in lower case."""
 
@@ -35,7 +37,7 @@ class Call:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True)
 class Reply:
     """What the script answered."""
 
@@ -44,7 +46,7 @@ class Reply:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True)
 class Script:
     """A scoring script that was imported but whose `init()` has not run."""
 
@@ -102,13 +104,15 @@ def reply_of(returned: object) -> Reply:
     A response object (flask, AMLResponse, Starlette) is sent as it is, bytes too. All else becomes JSON, a string also:
     clients written for Azure expect `"text"` in quotes. None is `{}`, as there.
     """
-    if isinstance(returned, bytes | bytearray):
+    if isinstance(returned, (bytes, bytearray)):
         return Reply(status=200, headers=[("content-type", "application/octet-stream")], body=bytes(returned))
     status: Any = getattr(returned, "status_code", None)
     headers: Any = getattr(returned, "headers", None)
     if isinstance(status, int) and hasattr(headers, "items"):
         return Reply(status=status, headers=_sendable(headers), body=_content(returned))
-    return Reply(status=200, headers=[("content-type", "application/json")], body=encode({} if returned is None else returned))
+    return Reply(
+        status=200, headers=[("content-type", "application/json")], body=encode({} if returned is None else returned)
+    )
 
 
 def _imported(path: Path) -> ModuleType:
@@ -190,6 +194,6 @@ def _content(response: Any) -> bytes:
     for name in ("get_data", "content", "body"):
         found = getattr(response, name, None)
         content = found() if callable(found) else found
-        if isinstance(content, bytes | bytearray):
+        if isinstance(content, (bytes, bytearray)):
             return bytes(content)
     raise TypeError(f"run() returned a {type(response).__name__}, whose content cannot be read. Return JSON or bytes.")

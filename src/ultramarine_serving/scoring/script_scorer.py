@@ -1,5 +1,7 @@
 """Scores with a script: `run()` is called for one request at a time, in the worker's thread."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import traceback
@@ -42,7 +44,7 @@ class ScriptScorer:
         step = "init()" if _passed(error, "init") else "its import"
         return f"The scoring script {self._entry} failed in {step}: {type(error).__name__}: {error}"
 
-    def score(self, request: Request) -> "Response | asyncio.Future[Response]":
+    def score(self, request: Request) -> Response | asyncio.Future[Response]:
         if request.method not in ("POST", "GET"):
             return method_not_allowed(request, b"POST, GET")
         if self._waiting >= self._waiting_max:
@@ -61,7 +63,7 @@ class ScriptScorer:
     def schemas(self) -> tuple[Mapping[str, object], Mapping[str, object]]:
         return {}, {}
 
-    def _done(self, _: "asyncio.Future[Response]") -> None:
+    def _done(self, _: asyncio.Future[Response]) -> None:
         self._waiting -= 1
 
     def _answer(self, call: Call) -> Response:

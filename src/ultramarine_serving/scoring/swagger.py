@@ -1,5 +1,7 @@
 """The OpenAPI document of a deployment."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 
@@ -8,7 +10,7 @@ from .scorer import Scorer
 
 
 def document(options: Options, scorer: Scorer) -> bytes:
-    """OpenAPI 3 as JSON: the `swagger.json` beside the scoring script, as in Azure, else one made from the signature."""
+    """OpenAPI 3 as JSON: the `swagger.json` in the code folder, as in Azure, else one made from the signature."""
     written = _written(options.code)
     if written is not None:
         return written
@@ -19,7 +21,10 @@ def document(options: Options, scorer: Scorer) -> bytes:
         "requestBody": {"required": True, "content": {"application/json": {"schema": asked}}},
         "responses": {
             "200": {"description": "What the model answered", "content": {"application/json": {"schema": answered}}},
-            "400": {"description": "The body cannot be scored", "content": {"application/problem+json": {"schema": {}}}},
+            "400": {
+                "description": "The body cannot be scored",
+                "content": {"application/problem+json": {"schema": {}}},
+            },
             "500": {"description": "The model failed", "content": {"application/problem+json": {"schema": {}}}},
         },
     }

@@ -1,5 +1,7 @@
 """One thread that does one call after the other, so that the event loop goes on answering meanwhile."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import threading
@@ -27,7 +29,7 @@ class Worker:
         """True while a call is going on."""
         return self._is_busy
 
-    def submit(self, call: Callable[[], T]) -> "asyncio.Future[T]":
+    def submit(self, call: Callable[[], T]) -> asyncio.Future[T]:
         """Do the call after those before it. It is left out when the future is cancelled before its turn."""
         future: asyncio.Future[T] = self._loop.create_future()
         self._calls.put((future, call))
@@ -49,7 +51,7 @@ class Worker:
                 self._loop.call_soon_threadsafe(_settle, future, result, error)
 
 
-def _settle(future: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
+def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
     if future.done():
         return
     if error is None:

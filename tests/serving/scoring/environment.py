@@ -1,0 +1,96 @@
+"""Makes what real scoring servers need: the models, their environment, and the folder that is searched behind it."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+LOCK = ROOT / "requirements" / "scoring-tests.txt"
+SITE_LOCK = ROOT / "requirements" / "serving.txt"
+SAVE_MODELS = Path(__file__).with_name("save_models.py")
+UV = Path(sys.executable).with_name("uv")
+
+
+@dataclass(frozen=True)
+class ModelEnvironment:
+    """An environment with scikit-learn and its kin, and models that were saved in it."""
+
+    python: Path
+    site: Path
+    models: Path
+
+
+def make() -> ModelEnvironment:
+    """Each part is made once for each content of what it is made from, and kept for later test runs."""
+    cache = Path(os.environ.get("ULTRAMARINE_TEST_CACHE") or Path.home() / ".cache" / "ultramarine-tests")
+    locked = _hash(LOCK)
+    environment = _once(cache / f"scoring-env-{locked}", _make_environment)
+    python = environment / "bin" / "python"
+    site = _once(
+        cache / f"scoring-site-{_hash(SITE_LOCK)}", lambda folder: _install(folder, SITE_LOCK, "--target", python)
+    )
+    models = _once(
+        cache / f"scoring-models-{locked}-{_hash(SAVE_MODELS)}",
+        lambda folder: _run(str(python), str(SAVE_MODELS), str(folder)),
+    )
+    return ModelEnvironment(python=python, site=site, models=models)
+
+
+def _make_environment(folder: Path) -> None:
+    # At its final place, not beside it: scripts and links in an environment hold its path.
+    _run(str(UV), "venv", "--quiet", "--python", sys.executable, str(folder))
+    _run(str(UV), "pip", "install", "--quiet", "--require-hashes", "--python", str(folder), "-r", str(LOCK))
+
+
+def _install(folder: Path, lock: Path, option: str, python: Path) -> None:
+    _run(
+        str(UV),
+        "pip",
+        "install",
+        "--quiet",
+        "--require-hashes",
+        "--python",
+        str(python),
+        option,
+        str(folder),
+        "-r",
+        str(lock),
+    )
+
+
+def _once(folder: Path, make_it: Callable[[Path], object]) -> Path:
+    done = folder.with_suffix(".done")
+    with _locked(folder.with_suffix(".lock")):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            make_it(folder)
+            done.touch()
+    return folder
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Several test processes begin at once; one makes, the others wait."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes() + sys.version.encode()).hexdigest()[:16]
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
