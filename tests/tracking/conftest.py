@@ -1,16 +1,21 @@
 """One MLflow for the whole session, with a control plane's stand-in beside it."""
 
+import fcntl
 import os
 import secrets
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from ultramarine.locks.site import site_options
 from ultramarine.tracking.client import MlflowClient
 
 from .control_plane import ControlPlane
+from .gateway import Gateway
 from .server import Server
 
 
@@ -56,3 +61,28 @@ async def client(server: Server) -> AsyncIterator[MlflowClient]:
 @pytest.fixture
 def run_id() -> str:
     return secrets.token_hex(16)
+
+
+@pytest.fixture
+def gateway(server: Server) -> Iterator[Gateway]:
+    gateway = Gateway(server.socket, {"token-a": "team-a", "token-b": "team-b"})
+    yield gateway
+    gateway.close()
+
+
+@pytest.fixture(scope="session")
+def job_python(cache: Path) -> Path:
+    """The Python of an environment as a job would have it: MLflow's client and scikit-learn."""
+    cache.mkdir(parents=True, exist_ok=True)
+    folder = cache / "job-mlflow-3.17.2-sklearn-1.9.1"
+    python = folder / "bin" / "python"
+    with (cache / f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "whole").exists():
+            uv, environ = Path(sys.executable).with_name("uv"), {**os.environ, **site_options().to_uv_variables()}
+            environ.pop("UV_CONSTRAINT", None)
+            subprocess.run([uv, "venv", "-q", "--clear", "--python", sys.executable, folder], env=environ, check=True)
+            install = [uv, "pip", "install", "-q", "--compile-bytecode", "--python", python]
+            subprocess.run([*install, "mlflow==3.17.2", "scikit-learn==1.9.1"], env=environ, check=True)
+            (folder / "whole").touch()
+    return python

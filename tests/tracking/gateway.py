@@ -28,11 +28,12 @@ class Gateway:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def _forward(self) -> None:
+            def forward(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 workspace = tokens.get(self.headers.get("authorization", "").removeprefix("Bearer "))
                 if workspace is None:
-                    return self._answer(401, b"", "text/plain")
+                    self._answer(401, b"", "text/plain")
+                    return
                 headers = {"X-MLFLOW-WORKSPACE": workspace, "Content-Type": self.headers.get("content-type", "")}
                 gateway.requests.append(f"{self.command} {self.path}")
                 connection = _Upstream(upstream)
@@ -40,8 +41,6 @@ class Gateway:
                 answer = connection.getresponse()
                 self._answer(answer.status, answer.read(), answer.headers.get("content-type", ""))
                 connection.close()
-
-            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _forward
 
             def _answer(self, status: int, body: bytes, kind: str) -> None:
                 self.send_response(status)
@@ -53,6 +52,8 @@ class Gateway:
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+            setattr(Handler, f"do_{method}", Handler.forward)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()

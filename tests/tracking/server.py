@@ -6,9 +6,22 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-START_TIMEOUT_S = 300.0
+import ultramarine
+
+START_TIMEOUT_S = 100.0
+ENVIRON = {**os.environ, "PYTHONPATH": str(Path(ultramarine.__file__).parents[1])}  # installed or not
+
+
+def wait_until(holds: Callable[[], bool], *, still: Callable[[], bool] = lambda: True) -> None:
+    """Look again until it holds; fail when the deadline is over, or when `still` no longer holds."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not holds():
+        assert still()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 class Server:
@@ -40,11 +53,12 @@ class Server:
         return self._process
 
     def wait_until_it_answers(self) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not self.answers():
-            assert self._process is not None and self._process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.05)
+        process = self._process
+        assert process is not None
+        try:
+            wait_until(self.answers, still=lambda: process.poll() is None)
+        except AssertionError as error:
+            raise AssertionError(self.log.read_text()) from error
 
     def answers(self) -> bool:
         request = b"GET /mlflow/health HTTP/1.1\r\nHost: mlflow\r\nConnection: close\r\n\r\n"

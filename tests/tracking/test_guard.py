@@ -47,7 +47,8 @@ async def test_what_is_not_listed_is_not_served(http: httpx.AsyncClient, path: s
 
 async def test_without_a_workspace_nothing_is_told(http: httpx.AsyncClient):
     answer = await http.get("/mlflow/api/2.0/mlflow/experiments/get", params={"experiment_id": "0"})
-    assert answer.status_code == 400 and "X-MLFLOW-WORKSPACE" in answer.json()["message"]
+    assert answer.status_code == 400
+    assert "X-MLFLOW-WORKSPACE" in answer.json()["message"]
 
 
 async def test_only_ones_own_workspace_is_listed(http: httpx.AsyncClient):
@@ -62,10 +63,12 @@ async def test_only_ones_own_workspace_is_listed(http: httpx.AsyncClient):
 
 async def test_the_pages_are_served_under_the_prefix_with_their_scripts(http: httpx.AsyncClient):
     page = await http.get("/mlflow/")
-    assert page.status_code == 200 and "<title>MLflow</title>" in page.text
+    assert page.status_code == 200
+    assert "<title>MLflow</title>" in page.text
     script = page.text.split('src="static-files/')[1].split('"')[0]
     assert (await http.get(f"/mlflow/static-files/{script}")).status_code == 200
-    assert page.headers["x-frame-options"] == "SAMEORIGIN" and page.headers["x-content-type-options"] == "nosniff"
+    assert page.headers["x-frame-options"] == "SAMEORIGIN"
+    assert page.headers["x-content-type-options"] == "nosniff"
 
 
 async def test_another_workspaces_files_cannot_be_reached(http: httpx.AsyncClient):

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass, replace
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from ultramarine.domain.errors import InvalidInput
 from ultramarine.tracking.connection import FILES, Connection
@@ -52,7 +52,7 @@ class Artifacts:
     ) -> tuple[tuple[ArtifactFile, ...], tuple[str, ...]]:
         """The files and the folder names directly in a folder; both empty where there is none."""
         about = ("artifact", location.uri)
-        found = await self._connection.get(workspace, FILES, about=about, path=location.path)
+        found = await self._connection.get(workspace, FILES, about=about, query={"path": location.path})
         listed = found.get("files", [])
         files = tuple(
             ArtifactFile(path=f["path"], size_bytes=int(f.get("file_size", 0))) for f in listed if not f.get("is_dir")
@@ -78,7 +78,12 @@ class Artifacts:
                 yield piece
 
     async def upload(self, workspace: str, location: ArtifactLocation, content: AsyncIterable[bytes]) -> None:
-        """Write one file; readers see the old one, or none, until it is whole."""
+        """Write one file; readers see the old one, or none, until it is whole.
+
+        Raises `InvalidInput` for a name that MLflow would change: it decodes `%41` to `A`.
+        """
+        if unquote(location.path) != location.path:
+            raise InvalidInput(f"{location.path!r} holds an escape ('%' and two hex digits).", hint="Rename the file.")
         await self._connection.put_file(workspace, _route(location), content, about=("artifact", location.uri))
 
 

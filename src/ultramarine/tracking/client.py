@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Self
 
-from ultramarine.tracking.artifacts import Artifacts
+from ultramarine.tracking.artifacts import ArtifactLocation, Artifacts
 from ultramarine.tracking.connection import Connection
-from ultramarine.tracking.registry import Registry
+from ultramarine.tracking.registry import ModelVersion, Registry
 from ultramarine.tracking.runs import Runs
 
 
@@ -17,6 +17,13 @@ class MlflowClient:
         self.artifacts = Artifacts(self._connection)
         self.runs = Runs(self._connection, self.artifacts)
         self.registry = Registry(self._connection)
+
+    async def files_of(self, workspace: str, version: ModelVersion) -> ArtifactLocation:
+        """Where a version's files are: MLflow's own clients register by reference (`models:/m-…`, `runs:/…`).
+
+        Raises `NotFound` where the run or the logged model is gone.
+        """
+        return await self.runs.resolve(workspace, version.location.uri)
 
     async def close(self) -> None:
         await self._connection.close()

@@ -1,6 +1,6 @@
 """One MLflow server, spoken to over its Unix socket, on behalf of one workspace at a time."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -34,9 +34,11 @@ class Connection:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def get(self, workspace: str, path: str, *, about: tuple[str, str], **params: str | int) -> JsonObject:
+    async def get(
+        self, workspace: str, path: str, *, about: tuple[str, str], query: Mapping[str, str | int] | None = None
+    ) -> JsonObject:
         """`about`: noun and name of what is asked for, for the error."""
-        request = self._http.build_request("GET", path, params=params, headers={WORKSPACE_HEADER: workspace})
+        request = self._http.build_request("GET", path, params=query, headers={WORKSPACE_HEADER: workspace})
         return await self._json(request, about)
 
     async def send(
@@ -55,7 +57,7 @@ class Connection:
         await self._answered(request, about)
 
     @asynccontextmanager
-    async def get_file(self, workspace: str, path: str, *, about: tuple[str, str]) -> AsyncIterator[httpx.Response]:
+    async def get_file(self, workspace: str, path: str, *, about: tuple[str, str]) -> AsyncGenerator[httpx.Response]:
         """The answer with its body still to be read."""
         request = self._http.build_request("GET", path, headers={WORKSPACE_HEADER: workspace})
         response = await self._sent(request, stream=True)

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,12 +72,17 @@ def ensure_environment(folder: Path, *, environ: Mapping[str, str]) -> Environme
             return wanted
         for left in (wanted.folder, *folder.glob(f".building-{wanted.digest}-*")):  # of builders that were killed
             shutil.rmtree(left, ignore_errors=True)
-        _build(wanted, aside=folder / f".building-{wanted.digest}-{os.getpid()}", environ=environ)
+        aside = folder / f".building-{wanted.digest}-{os.getpid()}"
+        try:
+            _build(wanted, aside=aside, environ=environ)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
     return wanted
 
 
 @contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
+def _exclusive(path: Path) -> Generator[None]:
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -22,6 +22,8 @@ PREFIX = "/mlflow"
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER")
 _INHERITED_PREFIXES = ("PIP_", "UV_", "XDG_", "SSL_", "REQUESTS_", "CURL_", "HTTP_", "HTTPS_", "NO_PROXY", "ALL_PROXY")
 
+_SOURCES = r"^(mlflow-artifacts:/[^/]|runs:/[^/]|models:/[^/]|[a-z-]+$)"
+
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m ultramarine.tracking.launch")
@@ -29,7 +31,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--environments", type=Path, help="where MLflow's environment is kept (HOME/mlflow)")
     given = parser.parse_args(arguments)
     home: Path = given.home.resolve()
-    environ = _own_environ(os.environ)
+    environ = inherited(os.environ)
     for folder in (home / "mlflow" / "artifacts", home / "run"):
         folder.mkdir(parents=True, exist_ok=True)
     for folder in (home / "mlflow", home / "run"):
@@ -44,7 +46,7 @@ def main(arguments: list[str]) -> int:
     (home / "mlflow" / "tmp").mkdir()
     say("starting")
     command = server_command(home, environment)
-    os.execve(command[0], command, {**environ, **server_variables(home)})
+    return os.execve(command[0], command, {**environ, **server_variables(home)})
 
 
 def server_command(home: Path, environment: Environment) -> list[str]:
@@ -71,6 +73,8 @@ def server_variables(home: Path) -> dict[str, str]:
         "MLFLOW_ENABLE_AI_GATEWAY": "false",
         "MLFLOW_ENABLE_ASSISTANT_SANDBOX": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        # Registered from what is here, or a prompt; never from an address that the server would have to call.
+        "MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX": _SOURCES,
         # Hosts and origins are the gateway's business: only it reaches the socket, and it knows the address in use.
         "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE": "true",
         "ULTRAMARINE_CONTROL_SOCKET": str(home / "run" / "control.sock"),
@@ -79,7 +83,7 @@ def server_variables(home: Path) -> dict[str, str]:
     }
 
 
-def _own_environ(environ: Mapping[str, str]) -> dict[str, str]:
+def inherited(environ: Mapping[str, str]) -> dict[str, str]:
     """What the site set for everybody; no setting of MLflow's or Python's from outside."""
     return {
         name: value

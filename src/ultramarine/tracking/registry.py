@@ -57,7 +57,9 @@ class Registry:
 
     async def get(self, workspace: str, name: str) -> RegisteredModel:
         """Raises `NotFound`."""
-        found = await self._connection.get(workspace, f"{API}/registered-models/get", about=("model", name), name=name)
+        found = await self._connection.get(
+            workspace, f"{API}/registered-models/get", about=("model", name), query={"name": name}
+        )
         return _model(found["registered_model"])
 
     async def create(self, workspace: str, name: str, *, description: str = "") -> None:
@@ -102,7 +104,7 @@ class Registry:
     async def version(self, workspace: str, name: str, version: int) -> ModelVersion:
         """Raises `NotFound`."""
         path, about = f"{API}/model-versions/get", ("model", f"{name}:{version}")
-        found = await self._connection.get(workspace, path, about=about, name=name, version=str(version))
+        found = await self._connection.get(workspace, path, about=about, query={"name": name, "version": version})
         return _version(found["model_version"])
 
     async def versions(self, workspace: str, name: str) -> tuple[ModelVersion, ...]:
@@ -155,8 +157,8 @@ class Registry:
         found: list[JsonObject] = []
         token = ""
         while True:
-            more = {"page_token": token} if token else {}
-            page = await self._connection.get(workspace, path, about=("model", ""), max_results=_PAGE, **params, **more)
+            query = {"max_results": _PAGE, **params, **({"page_token": token} if token else {})}
+            page = await self._connection.get(workspace, path, about=("model", ""), query=query)
             found += page.get(key, [])
             token = page.get("next_page_token", "")
             if not token:

@@ -61,7 +61,7 @@ class Runs:
     async def experiment_id(self, workspace: str, name: str) -> str:
         """Of the experiment with this name. Raises `NotFound`."""
         path = f"{API}/experiments/get-by-name"
-        found = await self._connection.get(workspace, path, about=("experiment", name), experiment_name=name)
+        found = await self._connection.get(workspace, path, about=("experiment", name), query={"experiment_name": name})
         return found["experiment"]["experiment_id"]
 
     async def create_experiment(self, workspace: str, name: str) -> str:
@@ -85,7 +85,9 @@ class Runs:
 
     async def get(self, workspace: str, run_id: str) -> TrackedRun:
         """The run; a job's is made by this if MLflow has not met it yet. Raises `NotFound`."""
-        found = await self._connection.get(workspace, f"{API}/runs/get", about=("run", run_id), run_id=run_id)
+        found = await self._connection.get(
+            workspace, f"{API}/runs/get", about=("run", run_id), query={"run_id": run_id}
+        )
         return _run(found["run"])
 
     async def update(self, workspace: str, run_id: str, *, status: str, end_time_ms: int | None = None) -> None:

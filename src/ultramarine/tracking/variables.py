@@ -2,9 +2,11 @@
 
 TOKEN_VARIABLE = "MLFLOW_TRACKING_TOKEN"  #: the run's token; it belongs among the job's *secret* variables
 
-# An MLflow run is joined by `mlflow.start_run()`, `mlflow.autolog()` and every `mlflow.log_*` when MLFLOW_RUN_ID is set.
-# MLFLOW_EXPERIMENT_NAME must be the run's own experiment: tracing and models logged without a run look there, and fall
-# back to experiment 0, which only the workspace `default` has. MLFLOW_EXPERIMENT_ID is not set: it is known to MLflow only.
+# With MLFLOW_RUN_ID set, the first `mlflow.start_run()`, autologged fit or `mlflow.log_*` joins that run; MLflow then
+# takes the variable away: what follows the *end* of that run is a run of its own. A script that trains by autolog
+# and logs more afterwards does both inside `with mlflow.start_run():`.
+# MLFLOW_EXPERIMENT_NAME is the run's own experiment: traces, and models logged without a run, look there; without it
+# they look for experiment 0, which only the workspace `default` has. MLFLOW_EXPERIMENT_ID is known to MLflow only.
 _QUICK_AND_QUIET = {
     # autolog starts a second Python to find a model's requirements (10 of 14 s). The job's lock says it better.
     "MLFLOW_REQUIREMENTS_INFERENCE_TIMEOUT": "1",

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import socket
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -11,7 +12,7 @@ from typing import cast
 SOCKET_VARIABLE = "ULTRAMARINE_CONTROL_SOCKET"
 SECRET_VARIABLE = "ULTRAMARINE_INTERNAL_SECRET"  # names the file; the secret itself is in no environment
 SECRET_HEADER = "x-ultramarine-internal"
-TIMEOUT_S = 5.0
+TIMEOUT_S = 5
 
 
 class ControlPlaneSilent(Exception):
@@ -38,7 +39,9 @@ class _UnixConnection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(TIMEOUT_S)
+        # The kernel's own time-outs: with Python's, a full backlog is an error at once instead of a short wait.
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            self.sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", TIMEOUT_S, 0))
         self.sock.connect(self._path)
 
 

@@ -60,23 +60,27 @@ class Guard:
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = str(scope["path"])
         inside = path.removeprefix(self._prefix) if path.startswith(self._prefix + "/") else ""
-        if inside and _OPEN.fullmatch(inside):
-            return await self._app(scope, receive, send)
-        workspace = next((value.decode("latin-1") for name, value in scope["headers"] if name == WORKSPACE_HEADER), "")
-        if not workspace:
-            return await _answer(send, 400, "INVALID_PARAMETER_VALUE", "The header X-MLFLOW-WORKSPACE is missing.")
-        name = workspace_in_mlflow(workspace)
         rest = match["rest"] if (match := _API.fullmatch(inside)) else ""
-        if rest.partition("/")[0] == "workspaces":
-            return await _workspaces(send, rest, name)
-        if not _is_open(inside, rest):
-            return await _answer(send, 404, "ENDPOINT_NOT_FOUND", f"{path} is not served here.")
+        workspace = next((value.decode("latin-1") for name, value in scope["headers"] if name == WORKSPACE_HEADER), "")
+        if inside and _OPEN.fullmatch(inside):
+            await self._app(scope, receive, send)
+        elif not workspace:
+            await _answer(send, 400, "INVALID_PARAMETER_VALUE", "The header X-MLFLOW-WORKSPACE is missing.")
+        elif rest.partition("/")[0] == "workspaces":
+            await _workspaces(send, rest, workspace_in_mlflow(workspace))
+        elif _is_open(inside, rest):
+            await self._app(self._inner(scope, inside, workspace_in_mlflow(workspace)), receive, send)
+        else:
+            await _answer(send, 404, "ENDPOINT_NOT_FOUND", f"{path} is not served here.")
+
+    def _inner(self, scope: Scope, inside: str, name: str) -> Scope:
+        """The request as MLflow is to see it."""
         headers = [pair for pair in scope["headers"] if pair[0] != WORKSPACE_HEADER]
-        scope = {**scope, "headers": [*headers, (WORKSPACE_HEADER, name.encode())]}
+        inner = {**scope, "headers": [*headers, (WORKSPACE_HEADER, name.encode())]}
         if _ARTIFACT_FILE.fullmatch(inside) and scope["method"] in ("GET", "PUT"):
             # MLflow streams files only on its unprefixed routes; under a prefix it would hold them in memory.
-            scope |= {"path": inside, "raw_path": scope["raw_path"].removeprefix(self._prefix.encode())}
-        await self._app(scope, receive, send)
+            inner |= {"path": inside, "raw_path": scope["raw_path"].removeprefix(self._prefix.encode())}
+        return inner
 
 
 async def _workspaces(send: Send, rest: str, name: str) -> None:

@@ -1,7 +1,7 @@
 """`python -m ultramarine_mlflow.migrate FILE`: bring an SQLite file, empty or older, to this MLflow's schema."""
 
-# pyright: reportMissingImports=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportPrivateUsage=false, reportUnknownArgumentType=false
+# MLflow has no public way in: the version is pinned, and the tests start the real server.
+# ruff: noqa: SLF001
 
 import sqlite3
 import sys

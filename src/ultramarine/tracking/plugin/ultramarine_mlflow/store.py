@@ -4,10 +4,6 @@ A job's id is its run id. Its row is made when MLflow is first asked about it, f
 job: so neither submitting a job nor starting it waits for MLflow.
 """
 
-# pyright: reportMissingImports=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false, reportMissingParameterType=false
-# pyright: reportUntypedBaseClass=false, reportPrivateUsage=false
-
 import functools
 import inspect
 import re
