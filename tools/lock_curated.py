@@ -14,14 +14,27 @@ from pathlib import Path
 from ultramarine.curated import Curated, load
 
 HOME = Path(__file__).resolve().parent.parent / "src" / "ultramarine" / "curated"
-OPTIONS = ("--universal", "--generate-hashes", "--only-binary", ":all:", "--no-annotate", "--no-header", "--upgrade", "--quiet")
+OPTIONS = (
+    "--universal",
+    "--generate-hashes",
+    "--only-binary",
+    ":all:",
+    "--no-annotate",
+    "--no-header",
+    "--upgrade",
+    "--quiet",
+)
 
 
 def locked(curated: Curated) -> str:
     """The newest lock of an environment, for all its Pythons."""
     if not curated.requirements:
         return ""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("UV_", "PIP_")) or name in {"UV_DEFAULT_INDEX", "UV_CACHE_DIR"}}
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("UV_", "PIP_")) or name in {"UV_DEFAULT_INDEX", "UV_CACHE_DIR"}
+    }
     done = subprocess.run(
         ("uv", "--no-config", "pip", "compile", "-", *OPTIONS, "--python-version", curated.pythons[0]),
         input="\n".join(curated.requirements),
@@ -51,7 +64,10 @@ def main() -> None:
         (HOME / name / "lock.txt").write_text(text, encoding="utf-8")
         version = curated.version if given.keep_version else str(int(curated.version) + 1)
         about = HOME / name / "environment.toml"
-        about.write_text(re.sub(r'^version = ".*"', f'version = "{version}"', about.read_text(encoding="utf-8"), count=1), encoding="utf-8")
+        about.write_text(
+            re.sub(r'^version = ".*"', f'version = "{version}"', about.read_text(encoding="utf-8"), count=1),
+            encoding="utf-8",
+        )
         sys.stdout.write(f"{name} {version}: locked anew\n")
 
 

@@ -15,8 +15,9 @@ import signal
 import stat
 import subprocess
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from ultramarine_runner.pythons import find_python, find_pythons
 
@@ -41,7 +42,14 @@ class EnvironmentFailed(Exception):
 
 
 def ensure(  # noqa: PLR0913
-    cache: Path, *, digest: str, lock: bytes, python: str, options: Mapping[str, Any], uv: str, progress: Callable[[str], None]
+    cache: Path,
+    *,
+    digest: str,
+    lock: bytes,
+    python: str,
+    options: Mapping[str, Any],
+    uv: str,
+    progress: Callable[[str], None],
 ) -> Path:
     """The environment's folder, built if it is not there yet.
 
@@ -63,7 +71,9 @@ def ensure(  # noqa: PLR0913
         with _alone(home.with_name(f"{digest}.lock"), deadline, progress):
             if not _is_whole(home):
                 _clear_leftovers(home)
-                _Build(home, deadline, progress).make(lock, pinned, python, (uv, _variables(cache, options), bool(options.get("no_index"))))
+                _Build(home, deadline, progress).make(
+                    lock, pinned, python, (uv, _variables(cache, options), bool(options.get("no_index")))
+                )
     except OSError as error:
         raise EnvironmentFailed(_about(error, cache)) from None
     return home
@@ -86,7 +96,9 @@ def _checked(lock: bytes, digest: str) -> int:
         if not line.strip() or line.startswith("#") or _HASH.match(line):
             continue
         if not _PINNED.match(line):
-            raise EnvironmentFailed(f"Line {number} of the lock of {digest[:12]} is no pinned requirement: {line[:80]!r}.")
+            raise EnvironmentFailed(
+                f"Line {number} of the lock of {digest[:12]} is no pinned requirement: {line[:80]!r}."
+            )
         pinned += 1
     return pinned
 
@@ -97,13 +109,23 @@ def _variables(cache: Path, options: Mapping[str, Any]) -> Dict[str, str]:
     for name, key in (("UV_DEFAULT_INDEX", "index_url"), ("SSL_CERT_FILE", "cert")):
         if options.get(key):
             found[name] = str(options[key])
-    for name, key, between in (("UV_INDEX", "extra_index_urls", " "), ("UV_FIND_LINKS", "find_links", ","), ("UV_INSECURE_HOST", "trusted_hosts", " ")):
+    for name, key, between in (
+        ("UV_INDEX", "extra_index_urls", " "),
+        ("UV_FIND_LINKS", "find_links", ","),
+        ("UV_INSECURE_HOST", "trusted_hosts", " "),
+    ):
         if options.get(key):
             found[name] = between.join(str(value) for value in options[key])
     if options.get("offline"):
         found["UV_OFFLINE"] = "1"
     # Every file is checked against its hash, so any index may give it: the same set of indexes the lock was made from.
-    fixed = {"UV_CACHE_DIR": str(cache / "uv"), "UV_INDEX_STRATEGY": "unsafe-best-match", "UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
+    fixed = {
+        "UV_CACHE_DIR": str(cache / "uv"),
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+        "UV_PYTHON_DOWNLOADS": "never",
+        "UV_NO_PROGRESS": "1",
+        "NO_COLOR": "1",
+    }
     return {**found, **fixed}
 
 
@@ -119,7 +141,9 @@ def _alone(file: Path, deadline: float, progress: Callable[[str], None]) -> Iter
             except BlockingIOError:
                 progress("environment: another run on this machine is building it")
             if time.monotonic() > deadline:
-                raise EnvironmentFailed("Another run on this machine has been building this environment for longer than the time limit.")
+                raise EnvironmentFailed(
+                    "Another run on this machine has been building this environment for longer than the time limit."
+                )
             time.sleep(TURN_S)
         yield
     finally:
@@ -188,7 +212,9 @@ class _Build:
         interpreter = find_python(python)
         if interpreter is None:
             there = ", ".join(find_pythons()) or "none"
-            raise EnvironmentFailed(f"Python {python} is not on this machine; there is: {there}. Install it, or choose one of those in the environment.")
+            raise EnvironmentFailed(
+                f"Python {python} is not on this machine; there is: {there}. Install it, or choose one of those in the environment."
+            )
         try:
             self.progress("environment: making it")
             command = [uv, "venv", "--relocatable", "--no-project", "--quiet", "--python", interpreter, str(self.aside)]
@@ -202,7 +228,17 @@ class _Build:
     def _install(self, lock: bytes, pinned: int, uv: str, variables: Dict[str, str], more: List[str]) -> None:
         requirements = self.aside / "lock.txt"
         requirements.write_bytes(lock)
-        command = [uv, "pip", "sync", "--verbose", "--require-hashes", "--only-binary", ":all:", "--compile-bytecode", *more]
+        command = [
+            uv,
+            "pip",
+            "sync",
+            "--verbose",
+            "--require-hashes",
+            "--only-binary",
+            ":all:",
+            "--compile-bytecode",
+            *more,
+        ]
         command += ["--python", str(self.aside / "bin" / "python"), str(requirements)]
         shown = _Shown(self.aside, Path(variables["UV_CACHE_DIR"]), pinned)
         self._run(command, {**variables, "UV_COMPILE_BYTECODE_TIMEOUT": "600"}, shown.words)
@@ -214,7 +250,13 @@ class _Build:
             with open(log, "wb") as out:
                 try:
                     process = subprocess.Popen(
-                        command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/", env={**variables, MARK: str(self.aside)}, start_new_session=True
+                        command,
+                        stdin=subprocess.DEVNULL,
+                        stdout=out,
+                        stderr=out,
+                        cwd="/",
+                        env={**variables, MARK: str(self.aside)},
+                        start_new_session=True,
                     )
                 except OSError as error:
                     raise EnvironmentFailed(f"uv ({command[0]}) cannot be started: {error.strerror}.") from None
@@ -244,7 +286,13 @@ class _Build:
 
     def _finish(self, python: str, began: float) -> None:
         packages = _installed(self.aside)
-        about = {"digest": self.home.name, "python": python, "packages": packages, "built_at": round(time.time(), 3), "seconds": round(time.time() - began, 3)}
+        about = {
+            "digest": self.home.name,
+            "python": python,
+            "packages": packages,
+            "built_at": round(time.time(), 3),
+            "seconds": round(time.time() - began, 3),
+        }
         with open(self.aside / "ultramarine.json", "w", encoding="utf-8") as file:
             json.dump(about, file)
         _make_read_only(self.aside)
@@ -265,8 +313,12 @@ class _Shown:
     def words(self) -> str:
         installed = _installed(self.aside)
         if installed:
-            return f"environment: {min(installed, self.pinned)} of {self.pinned} packages" + (", compiling" if installed >= self.pinned else "")
-        return f"environment: fetching, {min(max(self._count() - self.before, 0), self.pinned)} of {self.pinned} packages"
+            return f"environment: {min(installed, self.pinned)} of {self.pinned} packages" + (
+                ", compiling" if installed >= self.pinned else ""
+            )
+        return (
+            f"environment: fetching, {min(max(self._count() - self.before, 0), self.pinned)} of {self.pinned} packages"
+        )
 
     def _count(self) -> int:
         try:
@@ -294,13 +346,21 @@ def _explained(log: str, code: int, home: Path) -> str:
     """What uv said, in few words and without secrets."""
     if "No space left on device" in log or "os error 28" in log:
         return _about(OSError(errno.ENOSPC, ""), home)
-    plain = [line.strip() for line in log.splitlines() if line.strip() and not re.match(r"^\s*(DEBUG|TRACE|INFO|Using|warning:|hint:)", line)]
-    text = re.sub(r"(?<=://)[^/@\s`'\"]+@", "", " ".join(re.sub(r"^[\s×╰─▶├│|]*(error: |cause: )?", "", line) for line in plain))
+    plain = [
+        line.strip()
+        for line in log.splitlines()
+        if line.strip() and not re.match(r"^\s*(DEBUG|TRACE|INFO|Using|warning:|hint:)", line)
+    ]
+    text = re.sub(
+        r"(?<=://)[^/@\s`'\"]+@", "", " ".join(re.sub(r"^[\s×╰─▶├│|]*(error: |cause: )?", "", line) for line in plain)
+    )
     text = text[:WORDS_MAX] or f"uv ended with {code if code >= 0 else signal.Signals(-code).name} and said nothing"
     mismatch = re.search(r"[Hh]ash mismatch for `?([^`\s]+)`?", text)
     if mismatch:
         return f"{mismatch[1]} from the package index is not the file that was locked (its hash differs), so it was not installed. Lock the environment again, or ask who keeps the index. {text}"
-    if re.search(r"error sending request|[Ff]ailed to fetch|[Nn]etwork connectivity is disabled|dns error|tcp connect", text):
+    if re.search(
+        r"error sending request|[Ff]ailed to fetch|[Nn]etwork connectivity is disabled|dns error|tcp connect", text
+    ):
         return f"This machine does not get an answer from the package index: {text}"
     return text
 

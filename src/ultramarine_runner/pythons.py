@@ -6,9 +6,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 OLDEST = (3, 8)  #: that uv makes environments for
 ANSWER_S = 10.0  #: that a Python may take to start
@@ -78,8 +79,12 @@ def _tried(python: str) -> Optional[Tuple[int, ...]]:
         os.mkdir(os.path.join(place, "bin"))
         inside = os.path.join(place, "bin", "python")
         os.symlink(python, inside)
-        Path(place, "pyvenv.cfg").write_text(f"home = {os.path.dirname(python)}\ninclude-system-site-packages = false\n", encoding="utf-8")
-        done = subprocess.run([inside, "-I", "-c", _ASK], stdin=subprocess.DEVNULL, capture_output=True, timeout=ANSWER_S, check=False)
+        Path(place, "pyvenv.cfg").write_text(
+            f"home = {os.path.dirname(python)}\ninclude-system-site-packages = false\n", encoding="utf-8"
+        )
+        done = subprocess.run(
+            [inside, "-I", "-c", _ASK], stdin=subprocess.DEVNULL, capture_output=True, timeout=ANSWER_S, check=False
+        )
         name, version, prefix, abiflags = done.stdout.decode("utf-8", "replace").strip().split("|")
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None

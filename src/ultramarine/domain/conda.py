@@ -84,7 +84,9 @@ def from_conda(content: str | Mapping[str, object]) -> Wanted:
     if unknown:
         raise _refused(f"Unknown field {unknown[0]!r}; known are {', '.join(sorted(_KNOWN_FIELDS))}.")
     if fields.get("variables"):
-        raise _refused("`variables` are not taken from a conda file.", hint="Put them into the job's environment_variables.")
+        raise _refused(
+            "`variables` are not taken from a conda file.", hint="Put them into the job's environment_variables."
+        )
     plain, pip = _split(fields.get("dependencies"))
     python: str | None = None
     wanted: list[str] = []
@@ -131,7 +133,9 @@ def _spoken(specifier: str) -> str:
 
 def _refused(detail: str, *, hint: str = "") -> CondaFileRefused:
     return CondaFileRefused(
-        detail, hint=hint or "A conda file looks so: {name: n, channels: [conda-forge], dependencies: [python=3.11, numpy, pip, {pip: [mlflow]}]}."
+        detail,
+        hint=hint
+        or "A conda file looks so: {name: n, channels: [conda-forge], dependencies: [python=3.11, numpy, pip, {pip: [mlflow]}]}.",
     )
 
 
@@ -147,7 +151,15 @@ def _fields(content: str | Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _kind(value: object) -> str:
-    names = {dict: "a mapping", list: "a list", str: "text", int: "a number", float: "a number", bool: "true/false", type(None): "nothing"}
+    names = {
+        dict: "a mapping",
+        list: "a list",
+        str: "text",
+        int: "a number",
+        float: "a number",
+        bool: "true/false",
+        type(None): "nothing",
+    }
     return names.get(type(value), type(value).__name__)
 
 
@@ -166,7 +178,9 @@ def _split(dependencies: object) -> tuple[list[str], list[str]]:
         elif isinstance(item, dict) and set(cast("dict[object, object]", item)) == {"pip"}:
             pip.extend(_pip_lines(cast("dict[str, object]", item)["pip"], number))
         else:
-            raise _refused(f"`dependencies[{number}]` is {_kind(item)} ({str(item)[:60]}) where text like `numpy=1.26`, or `pip:` with a list, is expected.")
+            raise _refused(
+                f"`dependencies[{number}]` is {_kind(item)} ({str(item)[:60]}) where text like `numpy=1.26`, or `pip:` with a list, is expected."
+            )
     return plain, pip
 
 
@@ -180,9 +194,12 @@ def _pip_lines(value: object, number: int) -> list[str]:
 
 def _match(text: str) -> tuple[str, str]:
     """Conda's match specification -> name (lower case), PEP 440 specifier."""
-    found = _MATCH.match(text.split(" #")[0].strip())
+    found = _MATCH.match(text.split(" #", maxsplit=1)[0].strip())
     if found is None or "[" in text:
-        raise _refused(f"{text[:80]!r} is no dependency that can be read.", hint="Write `name`, `name=1.2`, `name>=1,<2` or `channel::name=1.2`; brackets have no counterpart.")
+        raise _refused(
+            f"{text[:80]!r} is no dependency that can be read.",
+            hint="Write `name`, `name=1.2`, `name>=1,<2` or `channel::name=1.2`; brackets have no counterpart.",
+        )
     return found["name"].lower(), _specifier(found["rest"].strip(), text)
 
 
@@ -191,23 +208,32 @@ def _specifier(rest: str, text: str) -> str:
     if not rest or rest == "*":
         return ""
     if "|" in rest:
-        raise _refused(f"{text[:80]!r}: an 'or' of versions has no counterpart outside conda.", hint="Name one range, such as `>=1.2,<2`.")
+        raise _refused(
+            f"{text[:80]!r}: an 'or' of versions has no counterpart outside conda.",
+            hint="Name one range, such as `>=1.2,<2`.",
+        )
     parts = [_one(part.strip(), text) for part in re.sub(r"\s*([<>=!~]+)\s*", r"\1", rest).split(",")]
     try:
         return str(SpecifierSet(",".join(part for part in parts if part)))
     except InvalidSpecifier:
-        raise _refused(f"{text[:80]!r}: {rest!r} is no version that can be read.", hint="Write `=1.2`, `==1.2.3`, `>=1.2,<2` or `1.2.*`.") from None
+        raise _refused(
+            f"{text[:80]!r}: {rest!r} is no version that can be read.",
+            hint="Write `=1.2`, `==1.2.3`, `>=1.2,<2` or `1.2.*`.",
+        ) from None
 
 
 def _one(part: str, text: str) -> str:
     exact = part.startswith("==")
     if part.startswith(("<", ">", "!", "~")):
-        return part.split(" ")[0]
+        return part.split(" ", maxsplit=1)[0]
     version = re.split(r"[= ]", part.lstrip("="), maxsplit=1)[0]
     if version == "*":
         return ""
     if not _PLAIN.match(version):
-        raise _refused(f"{text[:80]!r}: {part!r} is no version that can be read.", hint="Write `=1.2`, `==1.2.3`, `>=1.2,<2` or `1.2.*`.")
+        raise _refused(
+            f"{text[:80]!r}: {part!r} is no version that can be read.",
+            hint="Write `=1.2`, `==1.2.3`, `>=1.2,<2` or `1.2.*`.",
+        )
     has_build = "=" in part.lstrip("=") or " " in part
     fuzzy = part.startswith("=") and not exact and not has_build
     stem = version.removesuffix("*").removesuffix(".")
@@ -231,7 +257,10 @@ def _is_conda_only(name: str) -> bool:
 def _lines(lines: Sequence[str]) -> list[str]:
     whole = "\n".join(lines).replace("\\\n", " ").splitlines()
     if len(whole) > REQUIREMENTS_MAX:
-        raise RequirementRefused(f"{len(whole)} requirement lines; at most {REQUIREMENTS_MAX} are taken.", hint="Leave out what the others pull in anyway.")
+        raise RequirementRefused(
+            f"{len(whole)} requirement lines; at most {REQUIREMENTS_MAX} are taken.",
+            hint="Leave out what the others pull in anyway.",
+        )
     cleaned = (re.sub(r"(^|\s)#.*$", "", line).strip() for line in whole)
     return [_requirement(line) for line in cleaned if line]
 
@@ -240,17 +269,33 @@ def _requirement(line: str) -> str:
     """One line, normalised. Raises RequirementRefused for whatever does not come from an index by its name."""
     text = re.split(r"\s--(?:hash|config-settings?|global-option)\b", line)[0].strip()
     if text.startswith("-"):
-        raise RequirementRefused(f"{text[:80]!r} is an option of pip, no requirement.", hint=_option_hint(text))
+        raise RequirementRefused(
+            f"{_without_secrets(text)[:80]!r} is an option of pip, no requirement.", hint=_option_hint(text)
+        )
     if re.match(r"^(git|hg|svn|bzr)\+", text) or re.search(r"@\s*(git|hg|svn|bzr)\+", text):
-        raise RequirementRefused(f"{_without_secrets(text)[:100]!r} comes from version control.", hint=f"{_PIP_ONLY} Put your own code into the job's `code` folder.")
+        raise RequirementRefused(
+            f"{_without_secrets(text)[:100]!r} comes from version control.",
+            hint=f"{_PIP_ONLY} Put your own code into the job's `code` folder.",
+        )
     if re.match(r"^[a-z][a-z0-9+.-]*://", text, re.IGNORECASE) or re.search(r"@\s*[a-z]+:", text):
-        raise RequirementRefused(f"{_without_secrets(text)[:100]!r} is a URL.", hint=f"{_PIP_ONLY} Or put the wheel into a folder that the site's find-links names.")
-    if re.match(r"^(\.{0,2}/|~|[A-Za-z]:\\|\.\.?$)", text) or re.search(r"[\\/]", text.split(";")[0]) or text.endswith((".whl", ".tar.gz", ".zip", ".txt")):
-        raise RequirementRefused(f"{text[:80]!r} is a path.", hint=f"{_PIP_ONLY} Put your own code into the job's `code` folder.")
+        raise RequirementRefused(
+            f"{_without_secrets(text)[:100]!r} is a URL.",
+            hint=f"{_PIP_ONLY} Or put the wheel into a folder that the site's find-links names.",
+        )
+    if (
+        re.match(r"^(\.{0,2}/|~|[A-Za-z]:\\|\.\.?$)", text)
+        or re.search(r"[\\/]", text.split(";")[0])
+        or text.endswith((".whl", ".tar.gz", ".zip", ".txt"))
+    ):
+        raise RequirementRefused(
+            f"{text[:80]!r} is a path.", hint=f"{_PIP_ONLY} Put your own code into the job's `code` folder."
+        )
     try:
         parsed = Requirement(text)
     except InvalidRequirement as error:
-        raise RequirementRefused(f"{text[:80]!r} is no requirement: {str(error).splitlines()[0]}.", hint=_PIP_ONLY) from None
+        raise RequirementRefused(
+            f"{text[:80]!r} is no requirement: {str(error).splitlines()[0]}.", hint=_PIP_ONLY
+        ) from None
     parsed.name = canonicalize_name(parsed.name)
     return str(parsed)
 

@@ -83,7 +83,23 @@ CONDA_ONLY = frozenset(
 )  # fmt: skip
 
 #: … and whatever begins so.
-CONDA_ONLY_FAMILIES = ("r-", "_r-", "bioconductor-", "cuda-", "libcuda", "libcu", "gcc_", "gxx_", "gfortran_", "sysroot_", "binutils", "perl-", "m2-", "m2w64-", "xorg-")
+CONDA_ONLY_FAMILIES = (
+    "r-",
+    "_r-",
+    "bioconductor-",
+    "cuda-",
+    "libcuda",
+    "libcu",
+    "gcc_",
+    "gxx_",
+    "gfortran_",
+    "sysroot_",
+    "binutils",
+    "perl-",
+    "m2-",
+    "m2w64-",
+    "xorg-",
+)
 
 _CUDA = "CUDA's libraries come with the wheels of torch, tensorflow and jax[cuda12]; for those alone nothing is to be listed"
 _MKL = "MKL comes with no wheel of numpy and scipy (they bring OpenBLAS): leave it out"

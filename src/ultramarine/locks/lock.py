@@ -21,9 +21,22 @@ from ultramarine.locks.errors import LockFailed, LockTimedOut, failure, without_
 from ultramarine.locks.site import SiteOptions
 
 #: What the runner calls a platform -> what uv calls it.
-PLATFORMS: Mapping[str, str] = {"linux-x86_64": "x86_64-unknown-linux-gnu", "linux-aarch64": "aarch64-unknown-linux-gnu"}
+PLATFORMS: Mapping[str, str] = {
+    "linux-x86_64": "x86_64-unknown-linux-gnu",
+    "linux-aarch64": "aarch64-unknown-linux-gnu",
+}
 _PASSED_ON = re.compile(r"^(UV_.*|.*_proxy|SSL_CERT_.*|PATH|HOME|LANG|TMPDIR|NETRC|XDG_.*)$", re.IGNORECASE)
-_OPTIONS = ("--generate-hashes", "--only-binary", ":all:", "--no-annotate", "--no-header", "--no-emit-index-url", "--no-emit-find-links", "--color", "never")
+_OPTIONS = (
+    "--generate-hashes",
+    "--only-binary",
+    ":all:",
+    "--no-annotate",
+    "--no-header",
+    "--no-emit-index-url",
+    "--no-emit-find-links",
+    "--color",
+    "never",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +52,21 @@ class Lock:
     @property
     def digest(self) -> str:
         """The environment's identity: sha256 (hex) over lock, Python, platform and accelerator."""
-        canonical = {"accelerator": self.accelerator, "lock": self.text, "platform": self.platform, "python": self.python}
+        canonical = {
+            "accelerator": self.accelerator,
+            "lock": self.text,
+            "platform": self.platform,
+            "python": self.python,
+        }
         return hashlib.sha256(json.dumps(canonical, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def read_lock(text: str, *, python: str, platform: str) -> Lock:
     """A lock from its text (line ends and blank lines do not count). Raises InvalidInput for an unknown platform."""
     if platform not in PLATFORMS:
-        raise InvalidInput(f"There are no wheels to lock for the platform {platform!r}.", hint=f"Possible are {', '.join(PLATFORMS)}.")
+        raise InvalidInput(
+            f"There are no wheels to lock for the platform {platform!r}.", hint=f"Possible are {', '.join(PLATFORMS)}."
+        )
     lines = [line.rstrip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     system, _, machine = platform.partition("-")
     where = {
@@ -81,13 +101,33 @@ async def resolve(  # noqa: PLR0913
     requirements = from_requirements(wanted.requirements).requirements
     if platform not in PLATFORMS or not requirements:
         return read_lock("", python=python, platform=platform)
-    command = (uv, "pip", "compile", "-", *_OPTIONS, "--python-version", python, "--python-platform", PLATFORMS[platform])
-    command += ("--cache-dir", str(cache.absolute()), "--python", sys.executable, *(("--no-index",) if options.no_index else ()))
-    code, out, err = await _run(command, "\n".join(requirements) + "\n", variables=_variables(options), timeout_s=timeout_s)
+    command = (
+        uv,
+        "pip",
+        "compile",
+        "-",
+        *_OPTIONS,
+        "--python-version",
+        python,
+        "--python-platform",
+        PLATFORMS[platform],
+    )
+    command += (
+        "--cache-dir",
+        str(cache.absolute()),
+        "--python",
+        sys.executable,
+        *(("--no-index",) if options.no_index else ()),
+    )
+    code, out, err = await _run(
+        command, "\n".join(requirements) + "\n", variables=_variables(options), timeout_s=timeout_s
+    )
     if code != 0:
         raise failure(err)
     if "://" in out:
-        raise LockFailed(f"uv wrote a URL into the lock: {without_secrets(out[:200])}", hint="Ask for packages by name and version.")
+        raise LockFailed(
+            f"uv wrote a URL into the lock: {without_secrets(out[:200])}", hint="Ask for packages by name and version."
+        )
     return read_lock(out, python=python, platform=platform)
 
 
@@ -96,7 +136,9 @@ def _variables(options: SiteOptions) -> dict[str, str]:
     return {**kept, **options.to_uv_variables(), "UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"}
 
 
-async def _run(command: tuple[str, ...], given: str, *, variables: Mapping[str, str], timeout_s: float) -> tuple[int, str, str]:
+async def _run(
+    command: tuple[str, ...], given: str, *, variables: Mapping[str, str], timeout_s: float
+) -> tuple[int, str, str]:
     """The program's exit code, stdout, stderr; its whole process group ends with the deadline, or when the caller is cancelled."""
     pipe = asyncio.subprocess.PIPE
     try:  # at `/`, where no project's uv.toml is above
@@ -104,7 +146,9 @@ async def _run(command: tuple[str, ...], given: str, *, variables: Mapping[str, 
             *command, stdin=pipe, stdout=pipe, stderr=pipe, cwd="/", env=dict(variables), start_new_session=True
         )
     except OSError as error:
-        raise LockFailed(f"The uv program {command[0]!r} cannot be started: {error.strerror}.", hint="Install it: pip install uv") from None
+        raise LockFailed(
+            f"The uv program {command[0]!r} cannot be started: {error.strerror}.", hint="Install it: pip install uv"
+        ) from None
     try:
         out, err = await asyncio.wait_for(process.communicate(given.encode()), timeout_s)
     except TimeoutError:

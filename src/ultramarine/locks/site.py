@@ -39,7 +39,11 @@ class SiteOptions:
 
     def to_uv_variables(self) -> dict[str, str]:
         """The same as uv's environment variables (`no_index` has none: give `--no-index`)."""
-        lists = {"UV_INDEX": self.extra_index_urls, "UV_CONSTRAINT": self.constraints, "UV_INSECURE_HOST": self.trusted_hosts}
+        lists = {
+            "UV_INDEX": self.extra_index_urls,
+            "UV_CONSTRAINT": self.constraints,
+            "UV_INSECURE_HOST": self.trusted_hosts,
+        }
         variables = {name: " ".join(values) for name, values in lists.items() if values}
         if self.find_links:
             variables["UV_FIND_LINKS"] = ",".join(self.find_links)
@@ -58,10 +62,16 @@ class SiteOptions:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items() if value}
 
 
-def site_options(environ: Mapping[str, str] = os.environ, *, prefix: Path = Path(sys.prefix), root: Path = Path("/")) -> SiteOptions:
+def site_options(
+    environ: Mapping[str, str] = os.environ, *, prefix: Path = Path(sys.prefix), root: Path = Path("/")
+) -> SiteOptions:
     """Read the site's configuration. `prefix` is the virtual environment whose pip.conf counts, `root` where `etc` lies."""
     pip = _pip_settings(environ, prefix=prefix, root=root)
-    extra = _words(environ.get("UV_INDEX")) or _words(environ.get("UV_EXTRA_INDEX_URL")) or _words(pip.get("extra-index-url"))
+    extra = (
+        _words(environ.get("UV_INDEX"))
+        or _words(environ.get("UV_EXTRA_INDEX_URL"))
+        or _words(pip.get("extra-index-url"))
+    )
     links = _split_links(environ["UV_FIND_LINKS"]) if environ.get("UV_FIND_LINKS") else _words(pip.get("find-links"))
     return SiteOptions(
         index_url=environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL") or pip.get("index-url") or None,
@@ -83,7 +93,11 @@ def _pip_settings(environ: Mapping[str, str], *, prefix: Path, root: Path) -> di
         for section, settings in _read(file).items():
             if section in sections:
                 sections[section].update(settings)
-    own = {name[4:].lower().replace("_", "-"): value for name, value in environ.items() if name.startswith("PIP_") and value}
+    own = {
+        name[4:].lower().replace("_", "-"): value
+        for name, value in environ.items()
+        if name.startswith("PIP_") and value
+    }
     return {**sections["global"], **sections["install"], **own}
 
 
@@ -113,7 +127,10 @@ def _read(file: Path) -> dict[str, dict[str, str]]:
     except configparser.Error as error:
         _log.warning("%s is not read, pip could not either: %s", file, str(error).splitlines()[0])
         return {}
-    return {s: {key.lower().replace("_", "-").removeprefix("--"): value for key, value in parser.items(s) if value} for s in parser.sections()}
+    return {
+        s: {key.lower().replace("_", "-").removeprefix("--"): value for key, value in parser.items(s) if value}
+        for s in parser.sections()
+    }
 
 
 def _words(value: str | None) -> Sequence[str]:

@@ -22,7 +22,10 @@ with mlflow.start_run() as run:
 
 tracked = mlflow.get_run(run.info.run_id).data
 assert tracked.metrics["training_accuracy_score"] > 0.9, tracked.metrics
-assert {file.path for file in mlflow.MlflowClient().list_artifacts(run.info.run_id)} >= {"training_confusion_matrix.png", "estimator.html"}
+assert {file.path for file in mlflow.MlflowClient().list_artifacts(run.info.run_id)} >= {
+    "training_confusion_matrix.png",
+    "estimator.html",
+}
 folder = mlflow.artifacts.download_artifacts(logged.model_uri)
 with open(os.path.join(folder, "MLmodel"), encoding="utf-8") as file:
     assert "sklearn" in yaml.safe_load(file)["flavors"]

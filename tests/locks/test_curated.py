@@ -1,0 +1,76 @@
+"""Every curated environment can be built from its lock, and does what it is for."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ultramarine import curated
+from ultramarine.domain.conda import PythonNotThere
+from ultramarine.locks.site import site_options
+from ultramarine_runner.environments import ensure, find_pythons
+
+UV = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") or "uv"
+CACHE = Path(os.environ.get("ULTRAMARINE_TEST_CACHE") or Path.home() / ".cache" / "ultramarine-tests")
+NAMES = ("minimal", "serving", "sklearn")
+
+
+def test_these_are_there():
+    assert tuple(curated.load()) == NAMES
+    assert [name for name, one in curated.load().items() if one.is_internal] == ["serving"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_lock_holds_what_was_asked_for_by_hash_without_any_url(name):
+    one = curated.load()[name]
+    assert "://" not in one.text
+    for python in one.pythons:
+        for platform in ("linux-x86_64", "linux-aarch64"):
+            lock = one.lock(python=python, platform=platform)
+            names = [package for package, _ in lock.packages]
+            assert len(set(names)) == len(names), "two versions of one package for one Python"
+            assert {re.split(r"[<>=]", asked)[0] for asked in one.requirements} <= set(names)
+    pins = re.findall(r"^\S+==", one.text, re.MULTILINE)
+    assert len(re.findall(r"==\S+.*\\\n    --hash=", one.text)) == len(pins)
+
+
+def test_the_preferred_python_is_taken_else_the_newest_else_it_is_said_what_would_do():
+    one = curated.load()["sklearn"]
+    assert one.choose_python(("3.10", "3.11", "3.12")) == "3.11"
+    assert one.choose_python(("3.8", "3.10", "3.12")) == "3.12"
+    with pytest.raises(PythonNotThere, match=r"3\.10 or 3\.11 or 3\.12 or 3\.13 is not there; there is: 3\.8"):
+        one.choose_python(("3.8",))
+    with pytest.raises(PythonNotThere):
+        one.lock(python="3.8", platform="linux-x86_64")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_does_what_it_is_for(name, tmp_path):
+    one = curated.load()[name]
+    lock = one.lock(python=one.choose_python(tuple(find_pythons())), platform=f"linux-{os.uname().machine}")
+    home = ensure(
+        CACHE,
+        digest=lock.digest,
+        lock=lock.text.encode(),
+        python=lock.python,
+        options=site_options().to_json(),
+        uv=UV,
+        progress=lambda _: None,
+    )
+    script = tmp_path / "smoke.py"
+    script.write_text(one.smoke)
+    clean = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [home / "bin" / "python", script],
+        env=clean,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,96 @@
+"""A package index of our own on loopback, its wheels made here: no network, and it can be told to be slow or silent."""
+
+import base64
+import hashlib
+import threading
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+
+def make_wheel(folder: Path, name: str, version: str = "1.0", *, needs: tuple[str, ...] = (), filler: int = 0) -> str:
+    """Write a wheel with one module and one command; its sha256."""
+    about = f"{name}-{version}.dist-info"
+    files = {
+        f"{name}/__init__.py": f"VERSION = {version!r}\n\n\ndef main():\n    print({name!r}, VERSION)\n",
+        f"{name}/filler.txt": "x" * filler,
+        f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        + "".join(f"Requires-Dist: {need}\n" for need in needs),
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{about}/entry_points.txt": f"[console_scripts]\n{name}-says = {name}:main\n",
+    }
+    record = (
+        "".join(f"{path},sha256={_digest(text)},{len(text)}\n" for path, text in files.items()) + f"{about}/RECORD,,\n"
+    )
+    file = folder / f"{name}-{version}-py3-none-any.whl"
+    folder.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for path, text in {**files, f"{about}/RECORD": record}.items():
+            wheel.writestr(path, text)
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _digest(text: str) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+
+
+class Index(ThreadingHTTPServer):
+    """Serves the wheels of a folder as `/simple/<name>/`. `open` lets answers out; `asked` is what was asked for."""
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.open = threading.Event()
+        self.open.set()
+        self.asked: list[str] = []
+        super().__init__(("127.0.0.1", 0), partial(_Handler, directory=str(folder)))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/simple"
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    server: Index
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        self.server.open.wait(60)
+        parts = self.path.strip("/").split("/")
+        if parts[0] == "simple" and len(parts) == 2:
+            found = sorted(self.server.folder.glob(f"{parts[1].replace('-', '_')}-*.whl"))
+            page = "".join(
+                f'<a href="/{file.name}#sha256={hashlib.sha256(file.read_bytes()).hexdigest()}">{file.name}</a>\n'
+                for file in found
+            ).encode()
+            self.send_response(200 if found else 404)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page)
+        else:
+            super().do_GET()
+
+    def handle(self) -> None:
+        with suppress(ConnectionError):  # who asked was killed, as some tests want
+            super().handle()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Index]:
+    with Index(folder) as index:
+        thread = threading.Thread(target=index.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        try:
+            yield index
+        finally:
+            index.open.set()
+            index.shutdown()
+            thread.join()
