@@ -1,0 +1,147 @@
+"""`um compute …`"""
+
+from ultramarine.cli.command import FILE, NAME, NO_WAIT, SET, YES, Call, Command, Group, Option
+from ultramarine.cli.output import Column, size
+from ultramarine.cli.resource import changes, document, may_delete
+from ultramarine.domain.errors import InvalidInput
+
+MIN = Option("--min-instances", "fewest nodes", "number", field="min_instances")
+MAX = Option("--max-instances", "most nodes", "number", field="max_instances")
+IDLE = Option(
+    "--idle-time-before-scale-down",
+    "seconds after which an idle node goes",
+    "number",
+    field="idle_time_before_scale_down",
+)
+TYPE = Option("--type -t", "kind of compute: amlcompute", field="type")
+SIZE = Option("--size", "size of each node; um compute list-sizes", field="size")
+CREATE = (FILE, SET, NAME, TYPE, SIZE, MIN, MAX, IDLE)
+UPDATE = (FILE, SET, NAME, MIN, MAX, IDLE)
+COLUMNS = (
+    Column("name", "name"),
+    Column("type", "type"),
+    Column("size", "size_used"),
+    Column("state", "provisioning_state"),
+    Column("nodes", "nodes.total"),
+    Column("busy", "nodes.busy"),
+    Column("min", "min_instances"),
+    Column("max", "max_instances"),
+)
+
+
+def create(call: Call) -> None:
+    body, folder = document(call, CREATE)
+    if not body.get("name"):
+        raise InvalidInput("The compute has no name.", hint="Write name: in the file, or give --name NAME.")
+    compute = call.workspace.computes.create_or_update(body, folder=folder)
+    if compute.get("notice"):
+        call.talk.say(f"note: {compute['notice']}")
+    call.show(compute)
+
+
+def update(call: Call) -> None:
+    call.show(call.workspace.computes.update(call.args.name, changes(call, UPDATE)))
+
+
+def show(call: Call) -> None:
+    call.show(call.workspace.computes.get(call.args.name))
+
+
+def list_(call: Call) -> None:
+    call.show(call.workspace.computes.list(), COLUMNS)
+
+
+def delete(call: Call) -> int | None:
+    name, computes = call.args.name, call.workspace.computes
+    computes.get(name)
+    if not may_delete(call, f"the compute {name}, with what runs on it"):
+        return 1
+    computes.delete(name)
+    if not call.args.no_wait:
+        with call.talk.spinning(f"Compute {name}: Deleting"):
+            computes.wait_gone(name)
+    call.talk.say(f"Compute {name}: {'Deleting' if call.args.no_wait else 'Deleted'}")
+    return None
+
+
+def list_nodes(call: Call) -> None:
+    columns = (
+        Column("name", "name"),
+        Column("status", "status"),
+        Column("runs", "runs"),
+        Column("since", "since"),
+        Column("reason", "reason"),
+    )
+    call.show(call.workspace.computes.nodes(call.args.name), columns)
+
+
+def list_sizes(call: Call) -> None:
+    columns = (
+        Column("name", "name"),
+        Column("cpus", "cpus"),
+        Column("memory", "memory_bytes", size),
+        Column("gpus", "gpus"),
+        Column("fits", "fits"),
+        Column("aliases", "aliases"),
+    )
+    call.show(call.workspace.computes.sizes(), columns)
+
+
+def list_usage(call: Call) -> None:
+    columns = (
+        Column("host", "host"),
+        Column("of", "name"),
+        Column("promised", "current_value"),
+        Column("limit", "limit"),
+    )
+    call.show(call.workspace.computes.usage(), columns)
+
+
+GROUP = Group(
+    noun="compute",
+    summary="Compute targets: where work can run.",
+    commands=(
+        Command(
+            name="create",
+            summary="Create a compute from a YAML file, or from options.",
+            run=create,
+            options=CREATE,
+            example="um compute create -f cluster.yml",
+        ),
+        Command(name="list", summary="List computes.", run=list_),
+        Command(
+            name="show",
+            summary="Show a compute.",
+            run=show,
+            options=(NAME,),
+            needs=("name",),
+            example="um compute show -n NAME",
+        ),
+        Command(
+            name="update",
+            summary="Change a cluster's limits.",
+            run=update,
+            options=UPDATE,
+            needs=("name",),
+            example="um compute update -n NAME --max-instances 4",
+        ),
+        Command(
+            name="delete",
+            summary="Delete a compute, and cancel what runs on it.",
+            run=delete,
+            options=(NAME, YES, NO_WAIT),
+            needs=("name",),
+            example="um compute delete -n NAME",
+        ),
+        Command(
+            name="list-nodes",
+            summary="List the nodes of a compute.",
+            run=list_nodes,
+            options=(NAME,),
+            needs=("name",),
+            example="um compute list-nodes -n NAME",
+        ),
+        Command(name="list-sizes", summary="List the sizes that a node can have.", run=list_sizes),
+        Command(name="list-usage", summary="Show what is promised of each host.", run=list_usage),
+    ),
+)

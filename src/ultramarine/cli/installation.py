@@ -1,0 +1,182 @@
+"""`um up`, `um down`, `um status`: the installation on this machine."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from ultramarine.cli.command import FAILED, OK, Call, Command, Group, Option
+from ultramarine.cli.output import Column
+from ultramarine.domain.errors import InvalidInput, UltramarineError, Unavailable
+from ultramarine.sdk.connection import home, of_home
+from ultramarine.sdk.workspace import Workspace
+from ultramarine.supervision import commands
+
+PORT = 7770
+DRAIN_WITHIN_S = 120.0
+LOOK_S = 0.3
+GRACE_S = 10.0
+HOME = Option(
+    "--home",
+    "folder of the installation; else ULTRAMARINE_HOME, else in the user's data folder",
+    "path",
+    metavar="FOLDER",
+)
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def up(call: Call) -> int:
+    if call.args.listen is not None and call.args.listen not in LOOPBACK:
+        raise InvalidInput(
+            f"--listen {call.args.listen}: other machines are not served yet; Ultramarine listens on 127.0.0.1 alone.",
+            hint="Leave it out, and reach it from elsewhere through SSH: ssh -L 7770:127.0.0.1:7770 HOST",
+        )
+    folder = _home(call)
+    code = commands.start(folder, call.args.port, call.args.detach)
+    if code == OK and call.args.detach:
+        call.talk.say(
+            f"Ultramarine is up at http://127.0.0.1:{call.args.port}, home {folder}."
+            "\n  next: um job create -f job.yml --stream"
+        )
+    return code
+
+
+def down(call: Call) -> int:
+    folder = _home(call)
+    if not any(part.pid for part in commands.parts(folder)):
+        call.talk.say(f"Ultramarine does not run in {folder}.")
+        return commands.stop(folder, GRACE_S)
+    left = 0
+    if not call.args.keep_runs:
+        left = _drained(call, folder, within_s=call.args.timeout)
+    code = commands.stop(folder, GRACE_S)
+    if code == OK:
+        call.talk.say(
+            "Ultramarine is down."
+            + (" What runs goes on until it is up again, or its lease is over." if call.args.keep_runs else "")
+        )
+    return code or (FAILED if left else OK)
+
+
+def _drained(call: Call, folder: Path, *, within_s: float) -> int:
+    """Say what runs, ask it to end, and wait for that. Gives how much is left after `within_s`."""
+    try:
+        workspace = Workspace(of_home(folder))
+        running = workspace.installation.status()
+    except UltramarineError as error:
+        call.talk.say(f"What runs is not known: {error}")
+        return 0
+    for run in running["runs"]:
+        call.talk.say(f"  {run['noun']} {run['name']} ({run['workspace']}): {run['status']}")
+    deadline = time.monotonic() + within_s
+    with call.talk.spinning("Ending what runs") as words:
+        while left := _left(workspace):
+            if time.monotonic() > deadline:
+                break
+            words[0] = f"Ending what runs: {left} left"
+            time.sleep(LOOK_S)
+    if left:
+        call.talk.problem(
+            f"{left} did not end within {within_s:g} s.",
+            hint="Their runners end them when they hear nothing more; um up shows what is left.",
+        )
+    return left
+
+
+def _left(workspace: Workspace) -> int:
+    try:
+        now = workspace.installation.drain()
+    except Unavailable:
+        return 0
+    return len(now.get("left", now.get("runs", []))) + len(now.get("allocations", []))
+
+
+def status(call: Call) -> int:
+    folder = _home(call)
+    parts = [
+        {
+            "part": each.name,
+            "state": str(each.phase),
+            "pid": each.pid,
+            "restarts": each.restarts,
+            "why": each.why,
+            "log": each.log,
+        }
+        for each in commands.parts(folder)
+    ]
+    seen: dict[str, Any] = {}
+    problem: UltramarineError | None = None
+    try:
+        workspace = Workspace(of_home(folder)) if call.args.home else call.workspace
+        seen = workspace.installation.status()
+    except UltramarineError as error:
+        problem = error
+    if call.is_table:
+        _print(call, folder, parts, seen)
+    else:
+        call.show({"home": str(folder), "parts": parts} | seen)
+    if problem is not None:
+        raise problem
+    return OK
+
+
+def _print(call: Call, folder: Path, parts: list[dict[str, Any]], seen: dict[str, Any]) -> None:
+    call.show(f"home {folder}")
+    call.show(
+        parts,
+        (
+            Column("part", "part"),
+            Column("state", "state"),
+            Column("pid", "pid"),
+            Column("restarts", "restarts"),
+            Column("why", "why"),
+        ),
+    )
+    runs: list[dict[str, Any]] = seen.get("runs", [])
+    if seen:
+        call.show(f"\n{len(runs)} running or queued" + (":" if runs else "."))
+    call.show(
+        runs,
+        (Column("kind", "noun"), Column("name", "name"), Column("workspace", "workspace"), Column("status", "status")),
+    )
+
+
+def _home(call: Call) -> Path:
+    given: Path | None = call.args.home
+    return given.absolute() if given else home()
+
+
+GROUP = Group(
+    noun="",
+    summary="The installation on this machine.",
+    commands=(
+        Command(
+            name="up",
+            summary="Start Ultramarine on this machine.",
+            run=up,
+            options=(
+                Option("--detach -d", "in the background; returns when it is ready", "switch"),
+                Option(
+                    "--port",
+                    "port of 127.0.0.1; the one after it serves pages that run people's code",
+                    "number",
+                    default=PORT,
+                ),
+                Option("--listen", "address to listen on; 127.0.0.1 only, for now"),
+                HOME,
+            ),
+            example="um up -d",
+        ),
+        Command(
+            name="down",
+            summary="Say what still runs, end it, and stop Ultramarine on this machine.",
+            run=down,
+            options=(
+                Option("--keep-runs", "leave running what runs", "switch"),
+                Option("--timeout", "seconds that what runs may take to end", "number", default=int(DRAIN_WITHIN_S)),
+                HOME,
+            ),
+            example="um down",
+        ),
+        Command(name="status", summary="Show what runs.", run=status, options=(HOME,), example="um status"),
+    ),
+)

@@ -1,0 +1,147 @@
+"""`um job …`"""
+
+from typing import Any
+
+from ultramarine.cli.command import FILE, NAME, SET, Call, Command, Group, Option
+from ultramarine.cli.output import Column, ago
+from ultramarine.cli.resource import document
+from ultramarine.cli.stream import follow
+
+STREAM = Option("--stream -s", "follow it: its log on stdout, its status on stderr, its end as the exit code", "switch")
+COLUMNS = (
+    Column("name", "name"),
+    Column("status", "status"),
+    Column("experiment", "experiment_name"),
+    Column("compute", "compute"),
+    Column("age", "created_at", ago),
+    Column("reason", "reason"),
+)
+CREATE = (FILE, SET, NAME, STREAM)
+
+
+def create(call: Call) -> int | None:
+    body, folder = document(call, CREATE)
+    job = call.workspace.jobs.create(body, folder=folder)
+    if not call.args.stream:
+        call.show(job)
+        return None
+    call.talk.say(f"Job {job['name']}: {job['status']}")
+    return follow(call, job)
+
+
+def show(call: Call) -> None:
+    call.show(call.workspace.jobs.get(call.args.name))
+
+
+def list_(call: Call) -> None:
+    args = call.args
+    rows: list[dict[str, Any]] = []
+    for job in call.workspace.jobs.list(status=args.status or "", experiment_name=args.experiment_name or ""):
+        rows.append(job)
+        if len(rows) == args.max_results:
+            break
+    call.show(rows, COLUMNS)
+
+
+def stream(call: Call) -> int:
+    return follow(call, call.workspace.jobs.get(call.args.name))
+
+
+def cancel(call: Call) -> None:
+    call.show(call.workspace.jobs.cancel(call.args.name))
+
+
+def explain(call: Call) -> None:
+    call.show(call.workspace.jobs.explain(call.args.name))
+
+
+def events(call: Call) -> None:
+    columns = (Column("at", "at"), Column("event", "event"), Column("status", "status"), Column("reason", "reason"))
+    call.show(call.workspace.jobs.events(call.args.name), columns)
+
+
+def download(call: Call) -> None:
+    folder = call.args.download_path / call.args.name
+    count = 0
+    for file in call.workspace.jobs.download(call.args.name, folder, output_name=call.args.output_name or ""):
+        call.talk.say(f"  {file}")
+        count += 1
+    call.talk.say(f"{count} file{'s' * (count != 1)} in {folder}")
+
+
+GROUP = Group(
+    noun="job",
+    summary="Jobs: work that ends by itself.",
+    commands=(
+        Command(
+            name="create",
+            summary="Create a job from a YAML file.",
+            run=create,
+            options=CREATE,
+            example="um job create -f job.yml --stream",
+        ),
+        Command(
+            name="list",
+            summary="List jobs, the newest first.",
+            run=list_,
+            options=(
+                Option("--status", "only those in this status"),
+                Option("--experiment-name", "only those of this experiment"),
+                Option("--max-results -r", "at most so many", "number", default=100),
+            ),
+            example="um job list --status Running",
+        ),
+        Command(
+            name="show",
+            summary="Show a job.",
+            run=show,
+            options=(NAME,),
+            needs=("name",),
+            example="um job show -n NAME",
+        ),
+        Command(
+            name="stream",
+            summary="Follow a job's log until it ends.",
+            run=stream,
+            options=(NAME,),
+            needs=("name",),
+            example="um job stream -n NAME",
+        ),
+        Command(
+            name="cancel",
+            summary="Ask a job to stop.",
+            run=cancel,
+            options=(NAME,),
+            needs=("name",),
+            example="um job cancel -n NAME",
+        ),
+        Command(
+            name="explain",
+            summary="Say why a job waits, or why it failed.",
+            run=explain,
+            options=(NAME,),
+            needs=("name",),
+            example="um job explain -n NAME",
+        ),
+        Command(
+            name="events",
+            summary="Show what has happened to a job.",
+            run=events,
+            options=(NAME,),
+            needs=("name",),
+            example="um job events -n NAME",
+        ),
+        Command(
+            name="download",
+            summary="Download what a job has written, and its logs.",
+            run=download,
+            options=(
+                NAME,
+                Option("--download-path -p", "folder; a folder named like the job is made in it", "path", default="."),
+                Option("--output-name", "this output alone"),
+            ),
+            needs=("name",),
+            example="um job download -n NAME -p results",
+        ),
+    ),
+)

@@ -1,0 +1,162 @@
+"""`um online-deployment …`"""
+
+import sys
+from typing import Any
+
+from ultramarine.cli.command import ENDPOINT_NAME, FAILED, FILE, NAME, NO_WAIT, SET, YES, Call, Command, Group, Option
+from ultramarine.cli.output import Column
+from ultramarine.cli.resource import changes, document, may_delete
+from ultramarine.domain.errors import InvalidInput
+
+ALL_TRAFFIC = Option("--all-traffic", "once it answers, send it all requests of the endpoint", "switch")
+COUNT = Option("--instance-count", "how many replicas", "number", field="instance_count")
+CREATE = (FILE, SET, NAME, ENDPOINT_NAME, COUNT, ALL_TRAFFIC, NO_WAIT)
+UPDATE = (FILE, SET, NAME, ENDPOINT_NAME, COUNT, NO_WAIT)
+ONE = (NAME, ENDPOINT_NAME)
+COLUMNS = (
+    Column("name", "name"),
+    Column("state", "provisioning_state"),
+    Column("model", "model"),
+    Column("count", "instance_count"),
+    Column("type", "instance_type"),
+    Column("reason", "reason"),
+)
+
+
+def create(call: Call) -> int | None:
+    body, folder = document(call, CREATE)
+    for field in ("name", "endpoint_name"):
+        if not body.get(field):
+            raise InvalidInput(
+                f"The deployment has no {field}.",
+                hint=f"Write {field}: in the file, or give --{field.replace('_', '-')}.",
+            )
+    made = call.workspace.online_deployments.create_or_update(body, folder=folder)
+    code, made = _settled(call, made)
+    if code is None and call.args.all_traffic:
+        _send_all_traffic(call, made)
+    call.show(made)
+    return code
+
+
+def update(call: Call) -> int | None:
+    args = call.args
+    made = call.workspace.online_deployments.update(args.name, args.endpoint_name, changes(call, UPDATE))
+    code, made = _settled(call, made)
+    call.show(made)
+    return code
+
+
+def _settled(call: Call, made: dict[str, Any]) -> tuple[int | None, dict[str, Any]]:
+    """Wait for its end unless it shall not be waited for: the exit code, and what it has become."""
+    name, endpoint = str(made["name"]), str(made["endpoint_name"])
+    if call.args.no_wait:
+        return None, made
+    with call.talk.spinning(f"Deployment {name}: {made['provisioning_state']}") as words:
+
+        def tell(view: dict[str, Any]) -> None:
+            reason = str(view.get("reason") or "").splitlines()
+            words[0] = f"Deployment {name}: {view['provisioning_state']}" + (f": {reason[0]}" if reason else "")
+
+        made = call.workspace.online_deployments.wait(name, endpoint, tell=tell)
+    call.talk.say(f"Deployment {name}: {made['provisioning_state']}")
+    if made["provisioning_state"] != "Failed":
+        return None, made
+    call.talk.problem(
+        f"Deployment {name} failed: {made.get('reason')}", hint=f"um online-deployment get-logs -e {endpoint} -n {name}"
+    )
+    return FAILED, made
+
+
+def _send_all_traffic(call: Call, made: dict[str, Any]) -> None:
+    if made["provisioning_state"] != "Succeeded":
+        raise InvalidInput(
+            "--all-traffic is given once the deployment answers, and --no-wait does not wait for that.",
+            hint="Leave out one of the two.",
+        )
+    endpoints, name, endpoint = call.workspace.online_endpoints, str(made["name"]), str(made["endpoint_name"])
+    before: dict[str, int] = endpoints.get(endpoint).get("traffic") or {}
+    endpoints.update(endpoint, {"traffic": dict.fromkeys(before, 0) | {name: 100}})
+    call.talk.say(f"Endpoint {endpoint}: all traffic goes to {name}")
+
+
+def show(call: Call) -> None:
+    call.show(call.workspace.online_deployments.get(call.args.name, call.args.endpoint_name))
+
+
+def list_(call: Call) -> None:
+    call.show(call.workspace.online_deployments.list(call.args.endpoint_name), COLUMNS)
+
+
+def delete(call: Call) -> int | None:
+    name, endpoint, deployments = call.args.name, call.args.endpoint_name, call.workspace.online_deployments
+    deployments.get(name, endpoint)
+    if not may_delete(call, f"the deployment {name} of {endpoint}"):
+        return 1
+    deployments.delete(name, endpoint)
+    if not call.args.no_wait:
+        with call.talk.spinning(f"Deployment {name}: Deleting"):
+            deployments.wait_gone(name, endpoint)
+    call.talk.say(f"Deployment {name}: {'Deleting' if call.args.no_wait else 'Deleted'}")
+    return None
+
+
+def get_logs(call: Call) -> None:
+    sys.stdout.write(
+        call.workspace.online_deployments.logs(call.args.name, call.args.endpoint_name, lines=call.args.lines)
+    )
+
+
+GROUP = Group(
+    noun="online-deployment",
+    summary="Online deployments: what stands behind an endpoint.",
+    commands=(
+        Command(
+            name="create",
+            summary="Create a deployment from a YAML file, and wait until it answers.",
+            run=create,
+            options=CREATE,
+            example="um online-deployment create -f blue.yml --all-traffic",
+        ),
+        Command(
+            name="list",
+            summary="List the deployments of an endpoint.",
+            run=list_,
+            options=(ENDPOINT_NAME,),
+            needs=("endpoint_name",),
+            example="um online-deployment list -e ENDPOINT",
+        ),
+        Command(
+            name="show",
+            summary="Show a deployment.",
+            run=show,
+            options=ONE,
+            needs=("name", "endpoint_name"),
+            example="um online-deployment show -e ENDPOINT -n NAME",
+        ),
+        Command(
+            name="update",
+            summary="Change a deployment.",
+            run=update,
+            options=UPDATE,
+            needs=("name", "endpoint_name"),
+            example="um online-deployment update -e ENDPOINT -n NAME --instance-count 2",
+        ),
+        Command(
+            name="delete",
+            summary="Delete a deployment.",
+            run=delete,
+            options=(*ONE, YES, NO_WAIT),
+            needs=("name", "endpoint_name"),
+            example="um online-deployment delete -e ENDPOINT -n NAME",
+        ),
+        Command(
+            name="get-logs",
+            summary="Show the last lines that a deployment has written.",
+            run=get_logs,
+            options=(*ONE, Option("--lines -l", "how many", "number", default=100)),
+            needs=("name", "endpoint_name"),
+            example="um online-deployment get-logs -e ENDPOINT -n NAME",
+        ),
+    ),
+)

@@ -1,0 +1,156 @@
+"""Data on stdout: a table for people, JSON or YAML for programs."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from ultramarine.domain.errors import InvalidInput
+
+FORMATS = ("table", "json", "yaml")
+WIDTH_MIN = 6
+GAP = "  "
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """`field` may be a path, `nodes.total`; `read` makes a text of the value."""
+
+    title: str
+    field: str
+    read: "Callable[[Any], str] | None" = None
+
+
+def show(view: Any, columns: Sequence[Column], *, form: str | None, query: str | None) -> None:
+    """`view`: an object, or an iterable of objects (then `columns` are its table)."""
+    data = cast(Any, view if isinstance(view, str | Mapping) or view is None else list(view))
+    form = form_of(form)
+    if query:
+        data, columns = _picked(data, query), ()
+    if form == "json":
+        _write(json.dumps(data, indent=2, ensure_ascii=False))
+    elif form == "yaml":
+        # imported late: json and tables do without it
+        import yaml
+
+        _write(yaml.safe_dump(data, sort_keys=False, allow_unicode=True).rstrip())
+    elif isinstance(data, list):
+        _write(table(cast(list[Any], data), columns, width=shutil.get_terminal_size((200, 24)).columns))
+    else:
+        _write(details(data))
+
+
+def form_of(given: str | None) -> str:
+    return given or ("table" if sys.stdout.isatty() else "json")
+
+
+def _write(text: str) -> None:
+    if text:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+
+def _picked(data: Any, query: str) -> Any:
+    # imported late: few commands are given a query
+    import jmespath
+    from jmespath.exceptions import JMESPathError
+
+    try:
+        return jmespath.search(query, data)
+    except JMESPathError as error:
+        raise InvalidInput(
+            f"--query {query!r}: {error}", hint="Example: --query \"[?status=='Failed'].name\""
+        ) from None
+
+
+def table(rows: Sequence[Any], columns: Sequence[Column], *, width: int) -> str:
+    """Lines that fit `width`: the widest columns give way, and what is cut ends in an ellipsis."""
+    if not rows:
+        return ""
+    if not all(isinstance(row, Mapping) for row in rows):
+        return "\n".join(text(row) for row in rows)
+    columns = columns or [Column(str(name), str(name)) for name in rows[0]]
+    cells = [
+        [column.title.upper() for column in columns],
+        *([_cell(row, column) for column in columns] for row in rows),
+    ]
+    widths = [max(len(line[at]) for line in cells) for at in range(len(columns))]
+    while sum(widths) + len(GAP) * (len(widths) - 1) > width and max(widths) > WIDTH_MIN:
+        widths[widths.index(max(widths))] -= 1
+    return "\n".join(
+        GAP.join(_fitted(cell, w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in cells
+    )
+
+
+def _fitted(cell: str, width: int) -> str:
+    return cell.ljust(width) if len(cell) <= width else cell[: width - 1] + "…"
+
+
+def _cell(row: Mapping[str, Any], column: Column) -> str:
+    value: Any = row
+    for step in column.field.split("."):
+        value = value.get(step) if isinstance(value, Mapping) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return " ".join((column.read or text)(value).split())
+
+
+def details(view: Any) -> str:
+    """One thing: a line for each field that has a value, what is nested is indented."""
+    if not isinstance(view, Mapping):
+        return text(view)
+    return "\n".join(_lines(view, indent=""))  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _lines(view: Mapping[str, Any], *, indent: str) -> Iterable[str]:
+    shown = {str(name): value for name, value in view.items() if value not in (None, "", [], {})}
+    width = max((len(name) for name in shown), default=0) + 2
+    for name, value in shown.items():
+        if isinstance(value, Mapping):
+            yield f"{indent}{name}"
+            yield from _lines(value, indent=indent + "  ")  # pyright: ignore[reportUnknownArgumentType]
+        else:
+            lines = text(value).splitlines() or [""]
+            yield f"{indent}{name.ljust(width)}{lines[0]}"
+            yield from (f"{indent}{' ' * width}{line}" for line in lines[1:])
+
+
+def text(value: Any) -> str:
+    """A value in a table or a line."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:g}"
+        case str():
+            return value
+        case list():
+            return ", ".join(text(each) for each in value)  # pyright: ignore[reportUnknownVariableType]
+        case dict():
+            return ", ".join(f"{name}={text(each)}" for name, each in value.items())  # pyright: ignore[reportUnknownVariableType]
+        case _:
+            return str(value)
+
+
+def size(value: Any) -> str:
+    """Bytes for people: `1.5 GiB`."""
+    if not isinstance(value, int | float):
+        return ""
+    amount, units = float(value), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while amount >= 1024 and len(units) > 1:
+        amount, units = amount / 1024, units[1:]
+    return f"{amount:.0f} {units[0]}" if units[0] == "B" else f"{amount:.1f} {units[0]}"
+
+
+def ago(value: Any) -> str:
+    """How long ago a time stamp was: `3 min`."""
+    if not isinstance(value, str) or not value:
+        return ""
+    seconds = max(0.0, (datetime.now(UTC) - datetime.fromisoformat(value)).total_seconds())
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit}"
+    return f"{int(seconds)} s"

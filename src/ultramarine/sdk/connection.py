@@ -1,0 +1,84 @@
+"""Where the server is and who we are: what was said, then the environment, then what the server wrote into its home."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from ultramarine.domain.errors import InvalidInput, Unavailable
+
+DEFAULT_WORKSPACE = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    url: str  #: without a slash at its end
+    token: str
+    workspace: str
+
+    def __repr__(self) -> str:
+        """Without the token: it must not get into a log by chance."""
+        return f"Connection(url={self.url!r}, workspace={self.workspace!r})"
+
+
+def home(environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder of the installation on this machine, whether it is there or not."""
+    given = environ.get("ULTRAMARINE_HOME")
+    return Path(given).expanduser() if given else Path(platformdirs.user_data_dir("ultramarine", appauthor=False))
+
+
+def find(
+    url: str | None = None,
+    token: str | None = None,
+    workspace: str | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+) -> Connection:
+    """The connection to use. Raises `Unavailable` when nobody has said where the server is."""
+    where = url or environ.get("ULTRAMARINE_URL") or ""
+    secret = token or environ.get("ULTRAMARINE_TOKEN") or ""
+    if not where or not secret:
+        written = _written(home(environ))
+        # The token that was found belongs to the server that was found, and is shown to no other.
+        if not where or where.rstrip("/") == written.get("url", "").rstrip("/"):
+            where, secret = where or written.get("url", ""), secret or written.get("token", "")
+    if not where:
+        raise Unavailable(
+            f"No server is known: there is no --url, no ULTRAMARINE_URL, and no {home(environ) / 'connection.json'}.",
+            hint="um up -d starts one here. Or: export ULTRAMARINE_URL=http://HOST:PORT ULTRAMARINE_TOKEN=TOKEN",
+        )
+    if not where.startswith(("http://", "https://")):
+        raise InvalidInput(
+            f"The server's address {where!r} begins neither with http:// nor https://.",
+            hint="Example: ULTRAMARINE_URL=http://127.0.0.1:7770",
+        )
+    return Connection(
+        url=where.rstrip("/"),
+        token=secret,
+        workspace=workspace or environ.get("ULTRAMARINE_WORKSPACE") or DEFAULT_WORKSPACE,
+    )
+
+
+def of_home(folder: Path) -> Connection:
+    """The connection to the installation of that home, whatever the environment says, or `Unavailable`."""
+    written = _written(folder)
+    if not written.get("url"):
+        raise Unavailable(
+            f"{folder / 'connection.json'} is not there: nothing runs in {folder}.", hint="um up -d starts it."
+        )
+    return Connection(url=written["url"].rstrip("/"), token=written.get("token", ""), workspace=DEFAULT_WORKSPACE)
+
+
+def _written(folder: Path) -> dict[str, str]:
+    file = folder / "connection.json"
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return {str(key): str(value) for key, value in content.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError) as error:
+        raise Unavailable(f"{file} cannot be read: {error}.", hint="um up -d writes it again.") from None

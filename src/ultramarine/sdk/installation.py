@@ -1,0 +1,81 @@
+"""What is beyond one workspace: workspaces, tokens, events, the state of the whole."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from ultramarine.sdk.collection import Collection
+from ultramarine.sdk.http import Client, View, part, with_query
+from ultramarine.sdk.sse import Event
+
+
+class Workspaces:
+    path: ClassVar[str] = "/api/v1/workspaces"
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    def list(self) -> Iterator[View]:
+        return self.client.pages(self.path)
+
+    def get(self, name: str) -> View:
+        return self.client.get(f"{self.path}/{part(name)}")
+
+    def create_or_update(self, name: str, *, description: str = "", tags: Mapping[str, str] | None = None) -> View:
+        return self.client.call(
+            "PUT", f"{self.path}/{part(name)}", {"description": description, "tags": dict(tags or {})}
+        )
+
+    def delete(self, name: str) -> None:
+        self.client.call("DELETE", f"{self.path}/{part(name)}")
+
+
+class Tokens:
+    path: ClassVar[str] = "/api/v1/tokens"
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    def create(self, subject: str, *, role: str, workspace: str, expires_in_s: int | None = None) -> View:
+        """Make a token; its secret is in `token` of this answer, and never shown again. `workspace` may be `*`."""
+        body: dict[str, Any] = {"subject": subject, "role": role, "workspace": workspace}
+        return self.client.call(
+            "POST", self.path, body if expires_in_s is None else body | {"expires_in_s": expires_in_s}
+        )
+
+    def list(self) -> Iterator[View]:
+        return self.client.pages(self.path)
+
+    def delete(self, id: str) -> None:
+        """Revoke it."""
+        self.client.call("DELETE", f"{self.path}/{part(id)}")
+
+
+class Events(Collection):
+    noun, plural = "event", "events"
+
+    def list(self, *, noun: str = "", name: str = "", after: int | None = None) -> Iterator[View]:
+        """Every move of anything in the workspace, the oldest first, from event `after` on."""
+        start = after
+        while True:
+            page = self.client.get(self.path, noun=noun, name=name, after=start)
+            yield from page["value"]
+            if not page.get("next"):
+                return
+            start = int(page["next"])
+
+    def stream(self, *, noun: str = "", after: int | None = None) -> Iterator[Event]:
+        """The same, as they happen, without end."""
+        return self.client.events(with_query(f"{self.path}/stream", {"noun": noun, "after": after}))
+
+
+class Installation:
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    def status(self) -> View:
+        """What runs, over all workspaces."""
+        return self.client.get("/api/v1/status")
+
+    def drain(self) -> View:
+        """Ask everything to end and take no new work: what is left. Ask again until nothing is."""
+        return self.client.call("POST", "/api/v1/drain", {"cancel": True})

@@ -1,0 +1,115 @@
+"""Online endpoints, and the deployments behind them."""
+
+import http.client
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
+
+from ultramarine.domain.errors import NotFound, Unavailable
+from ultramarine.sdk.collection import Collection, Named, until
+from ultramarine.sdk.http import View, part
+from ultramarine.sdk.problems import error_of
+
+if TYPE_CHECKING:
+    from ultramarine.sdk.collection import Given
+
+INVOKE_TIMEOUT_S = 190.0  #: a little more than the longest request_timeout_ms
+
+
+class OnlineEndpoints(Named):
+    noun, plural = "online-endpoint", "online-endpoints"
+
+    def credentials(self, name: str) -> View:
+        """`primaryKey` and `secondaryKey`."""
+        return self.client.get(f"{self.at(name)}/credentials")
+
+    def regenerate_keys(self, name: str, *, key_type: str = "primary") -> View:
+        return self.client.call("POST", f"{self.at(name)}/regenerate-keys", {"key_type": key_type})
+
+    def invoke(
+        self, name: str, body: bytes, *, deployment_name: str = "", content_type: str = "application/json"
+    ) -> bytes:
+        """Send a request to the endpoint, or to one of its deployments: the answer's bytes."""
+        address = urljoin(self.client.connection.url + "/", str(self.get(name)["scoring_uri"]))
+        headers = {"Authorization": f"Bearer {self.credentials(name)['primaryKey']}", "Content-Type": content_type}
+        if deployment_name:
+            headers["azureml-model-deployment"] = deployment_name
+        return _post(address, body, headers)
+
+    def wait_gone(self, name: str, *, timeout_s: float = 300) -> None:
+        until(lambda: _or_gone(lambda: self.get(name), name), _is_gone, timeout_s=timeout_s)
+
+
+class OnlineDeployments(Collection):
+    """The deployments of all endpoints of a workspace: each method takes the endpoint's name."""
+
+    noun, plural = "online-deployment", "online-endpoints"
+
+    def _at(self, endpoint: str, name: str = "") -> str:
+        return f"{self.at(endpoint)}/deployments" + (f"/{part(name)}" if name else "")
+
+    def list(self, endpoint_name: str) -> Iterator[View]:
+        return self.client.pages(self._at(endpoint_name))
+
+    def get(self, name: str, endpoint_name: str) -> View:
+        return self.client.get(self._at(endpoint_name, name))
+
+    def create_or_update(self, given: "Given", *, folder: Path | None = None) -> View:
+        """Create a deployment, or change it. `wait` waits until it answers."""
+        body = self._prepared(given, folder)
+        return self.client.call("PUT", self._at(body["endpoint_name"], body["name"]), body)
+
+    def update(self, name: str, endpoint_name: str, changes: Mapping[str, Any]) -> View:
+        return self.client.call("PATCH", self._at(endpoint_name, name), dict(changes))
+
+    def delete(self, name: str, endpoint_name: str) -> None:
+        self.client.call("DELETE", self._at(endpoint_name, name))
+
+    def logs(self, name: str, endpoint_name: str, *, lines: int = 100) -> str:
+        """The last lines that it has written."""
+        return self.client.send("GET", f"{self._at(endpoint_name, name)}/logs?tail={lines}").decode("utf-8", "replace")
+
+    def wait(
+        self, name: str, endpoint_name: str, *, timeout_s: float = 900, tell: Callable[[View], None] | None = None
+    ) -> View:
+        """Until it answers (`Succeeded`) or has failed."""
+        return until(
+            lambda: self.get(name, endpoint_name),
+            lambda view: view["provisioning_state"] in ("Succeeded", "Failed"),
+            timeout_s=timeout_s,
+            tell=tell,
+        )
+
+    def wait_gone(self, name: str, endpoint_name: str, *, timeout_s: float = 300) -> None:
+        until(lambda: _or_gone(lambda: self.get(name, endpoint_name), name), _is_gone, timeout_s=timeout_s)
+
+
+def _or_gone(look: Callable[[], View], name: str) -> View:
+    try:
+        return look()
+    except NotFound:
+        return {"name": name, "provisioning_state": "Deleted"}
+
+
+def _is_gone(view: View) -> bool:
+    return view["provisioning_state"] == "Deleted"
+
+
+def _post(address: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+    parts = urlsplit(address)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.netloc, timeout=INVOKE_TIMEOUT_S)
+    try:
+        connection.request("POST", parts.path + (f"?{parts.query}" if parts.query else ""), body, dict(headers))
+        answer = connection.getresponse()
+        content = answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise Unavailable(
+            f"The endpoint at {address} does not answer: {error}.", hint="um status shows what runs on this machine."
+        ) from error
+    finally:
+        connection.close()
+    if answer.status >= 400:
+        raise error_of(answer.status, content, request=f"POST {parts.path}")
+    return content
