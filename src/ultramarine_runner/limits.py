@@ -1,12 +1,14 @@
-"""Which run is over which of its limits. Pure."""
+"""Which runs are to be ended here, and why: time, memory, disk, the lease. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .state import Run
 
 DISK_RESERVE_BYTES = 64 << 20  #: what is always left on the disk, so that runner and control plane can go on writing
+_LEASE = "The node heard nothing from the control plane for the length of its lease, and ended its tasks."
 
 
 @dataclass(frozen=True)
@@ -15,45 +17,80 @@ class Verdict:
 
     cause: str
     words: str
-    grace_s: float
+    grace_s: float = 0.0
 
 
-def over(run: Run, *, now: float, node_memory_bytes: int) -> Verdict | None:
-    """What one run is over, by its last samples. `now`: boot clock, seconds."""
-    if run.spec is None or run.started_boot_s is None:
-        return None
-    limits = run.spec.limits
-    if limits.timeout_s is not None and now - run.started_boot_s >= limits.timeout_s:
-        return Verdict(
-            "timeout", f"It ran for {limits.timeout_s:g} s, which is its limit (limits.timeout).", run.wanted.grace_s
-        )
-    used = run.samples.get("memory_bytes", 0)
-    allowed = limits.memory_bytes or node_memory_bytes
-    if allowed and used > allowed:
-        words = f"It used {_mib(used)} of memory, its limit is {_mib(allowed)}. Ask for a larger size."
-        return Verdict("out_of_memory", words, 0.0)
-    return None
+@dataclass(frozen=True)
+class Node:
+    """What the runs share. Times on the boot clock; sizes in bytes, 0 for no limit."""
+
+    now: float
+    lease_until: float
+    memory_bytes: int = 0
+    disk_free_bytes: int | None = None  #: None when there is enough
+    written: Mapping[str, int] | None = None  #: on the disk, by run key
 
 
-def of_disk(free_bytes: int, written: dict[str, int]) -> tuple[str, Verdict] | None:
-    """Which run has to go when the disk is full: the task that has written most. `written`: bytes by run key."""
-    if free_bytes >= DISK_RESERVE_BYTES or not written:
-        return None
-    key = max(written, key=lambda one: written[one])
-    words = (
-        f"The node's disk is full ({_mib(free_bytes)} left), and this run has written most to it: {_mib(written[key])}."
-    )
-    return key, Verdict("disk_full", words, 0.0)
+def verdicts(runs: Sequence[Run], node: Node) -> dict[str, Verdict]:
+    """The runs to end now, by key. What has no processes or is ending already is let be; the lease ends all tasks."""
+    open_runs = [run for run in runs if run.has_ranks and not run.ending_asked]
+    found = {run.key: verdict for run in open_runs if (verdict := _over(run, node))}
+    found.update(_of_memory(open_runs, node) if not found else {})
+    found.update(_of_disk(open_runs, node))
+    if node.now > node.lease_until:
+        found.update({run.key: Verdict("lease", _LEASE) for run in runs if run.is_task and not run.ending_asked})
+    return found
 
 
-def next_deadline(runs: list[Run]) -> float | None:
+def next_deadline(runs: Sequence[Run]) -> float | None:
     """When the next time limit is over, on the boot clock."""
     times = [
         run.started_boot_s + run.spec.limits.timeout_s
         for run in runs
-        if run.has_ranks and run.spec and run.started_boot_s is not None and run.spec.limits.timeout_s is not None
+        if run.has_ranks and not run.ending_asked
+        if run.spec and run.started_boot_s is not None and run.spec.limits.timeout_s is not None
     ]
     return min(times, default=None)
+
+
+def _over(run: Run, node: Node) -> Verdict | None:
+    if run.spec is None or run.started_boot_s is None:
+        return None
+    limits = run.spec.limits
+    if limits.timeout_s is not None and node.now - run.started_boot_s >= limits.timeout_s:
+        words = f"It ran for {limits.timeout_s:g} s, which is its limit (limits.timeout)."
+        return Verdict("timeout", words, run.wanted.grace_s)
+    used, allowed = _used(run), limits.memory_bytes
+    if allowed and used > allowed:
+        return Verdict("out_of_memory", f"It used {_mib(used)} of memory, its limit is {_mib(allowed)}.")
+    return None
+
+
+def _of_memory(runs: Sequence[Run], node: Node) -> dict[str, Verdict]:
+    """The run that uses most goes when all together use more than the node has."""
+    total = sum(_used(run) for run in runs)
+    if not node.memory_bytes or total <= node.memory_bytes:
+        return {}
+    run = max(runs, key=_used)
+    words = (
+        f"It used {_mib(_used(run))} of memory, its node has {_mib(node.memory_bytes)}; all runs used {_mib(total)}."
+        " Ask for a larger size."
+    )
+    return {run.key: Verdict("out_of_memory", words)}
+
+
+def _of_disk(runs: Sequence[Run], node: Node) -> dict[str, Verdict]:
+    """The task that has written most goes when the disk is full."""
+    written = {run.key: (node.written or {}).get(run.key, 0) for run in runs if run.is_task}
+    if node.disk_free_bytes is None or node.disk_free_bytes >= DISK_RESERVE_BYTES or not written:
+        return {}
+    key = max(written, key=lambda one: written[one])
+    words = f"The node's disk is full ({_mib(node.disk_free_bytes)} left); this run wrote most: {_mib(written[key])}."
+    return {key: Verdict("disk_full", words)}
+
+
+def _used(run: Run) -> float:
+    return run.samples.get("memory_bytes", 0)
 
 
 def _mib(size: float) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+import errno
 import queue
-import shutil
 import signal
 import socket
 import sys
@@ -15,17 +15,15 @@ from dataclasses import replace
 from types import FrameType
 from typing import Any, Callable
 
-from . import endings, machine, messages, ports, ranks, spec, state, trees
+from . import desired, endings, limits, machine, messages, ports, ranks, spec, state, trees
 from .config import Config
 from .exchange import Follower, Reporter
-from .files import remove
 from .folders import Folders, tail
 from .hello import Welcome
-from .limits import Verdict, over
 from .logs import Listener, Shipper
 from .prepare import Prepared, Preparer
 from .state import Event, Phase, Run, Step
-from .watch import Watch
+from .watch import Found, Watch
 from .wire import Channel, Dismissed
 from .work import Failure, Notes, Work, has_outputs
 
@@ -57,12 +55,7 @@ class Link:
         self._changed = True
         self._exit: int | None = None
         self._when_closed = EXIT_DONE
-        self._node = ranks.Node(
-            config.allocation,
-            config.gpus,
-            ranks.inherited(os.environ),
-            shutil.which("bash") or shutil.which("sh") or "/bin/sh",
-        )
+        self._node = ranks.Node.here(config.allocation, config.gpus)
         self._work = Work(Preparer(config, self._connect), self._dismissed)
         self._follower = Follower(
             self._connect(), wanted=lambda raw: self._post(lambda: self._hear(raw)), dismissed=self._dismissed
@@ -87,7 +80,7 @@ class Link:
             keeper=keeper_pid,
             runs=lambda: list(self._runs.values()),
             memory_bytes=config.memory_bytes,
-            tell=lambda found, disk: self._post(lambda: self._tick(found, disk)),
+            tell=lambda found: self._post(lambda: self._tick(found)),
         )
 
     def serve(self) -> int:
@@ -136,47 +129,43 @@ class Link:
 
     # What is wanted
 
-    def _hear(self, desired: Mapping[str, Any]) -> None:
-        self._etag = str(desired["etag"])
-        entries: Mapping[str, Any] = desired["runs"]
-        for key, raw in entries.items():
-            wanted = spec.wanted(raw)
+    def _hear(self, answer: Mapping[str, Any]) -> None:
+        self._etag = str(answer["etag"])
+        orders = {order.key: order for order in desired.read(answer["runs"], known=self._runs)}
+        for key, order in orders.items():
             if key in self._runs:
-                self._runs[key] = state.wanting(self._runs[key], wanted)
+                self._runs[key] = state.wanting(self._runs[key], order.wanted)
             elif self._closing_since is None and key not in self._forgotten:
-                self._adopt(key, wanted, raw)
+                self._adopt(order)
         for key, run in list(self._runs.items()):
-            if key not in entries:
+            if key not in orders:
                 # What is left of the grace: the keeper holds the deadline of an end that was asked for before.
                 self._runs[key] = state.wanting(run, replace(run.wanted, phase="absent"))
             self._advance(key)
         self._changed = True
 
-    def _adopt(self, key: str, wanted: spec.Wanted, raw: Mapping[str, Any]) -> None:
-        spec.name(key, "run key")
-        try:
-            read, words = spec.read(raw["spec"]), None
-        except spec.BadSpec as error:
-            read, words = None, str(error)
-        run = self._runs[key] = Run(key=key, spec=read, wanted=wanted, address=self._address)
+    def _adopt(self, order: desired.Order) -> None:
+        key, read = order.key, order.spec
+        run = self._runs[key] = Run(key=key, spec=read, wanted=order.wanted, address=self._address)
         folders = Folders.of(self._config.folder, key)
-        limit = read.limits.log_bytes if read else None
-        for rank, file in folders.make(read):
-            self._shipper.follow(key, rank, file, limit=limit)
-        self._notes[key] = Notes(
+        notes = self._notes[key] = Notes(
             folders.own_log(read.node_rank if read else 0), lambda said: self._post(lambda: self._progress(key, said))
         )
+        try:
+            for rank, file in folders.make(read):
+                self._shipper.follow(key, rank, file, limit=read.limits.log_bytes if read else None)
+        except OSError as error:
+            self._give_up(
+                key, "disk_full" if error.errno == errno.ENOSPC else "runner", f"No folder could be made: {error}."
+            )
+            return
         if read is None:
-            self._give_up(key, "input", words or "")
-        elif wanted.phase in ("prepare", "go"):
+            self._give_up(key, "input", order.problem or "")
+        elif order.wanted.phase in ("prepare", "go"):
             self._ports[key], port = ports.reserve()
-            self._runs[key] = replace(run, port=port)
+            self._runs[key] = replace(run, port=port, is_preparing=True)
             self._work.prepare(
-                key,
-                read,
-                folders,
-                self._notes[key],
-                lambda result: self._post(lambda: self._preparation_ended(key, result)),
+                key, read, folders, notes, lambda made: self._post(lambda: self._preparation_ended(key, made))
             )
 
     def _advance(self, key: str) -> None:
@@ -198,14 +187,15 @@ class Link:
             self._runs[key] = replace(run, progress=words)
             self._changed = True
 
-    def _preparation_ended(self, key: str, result: Prepared | Failure) -> None:
-        if isinstance(result, Failure):
-            self._give_up(key, result.cause, result.words)
-            return
-        self._prepared[key] = result
-        sockets = {name: f"unix:{path}" for name, path in result.places.sockets.items()}
-        if self._apply(key, Event.PREPARED, progress="", sockets=sockets):
-            self._advance(key)
+    def _preparation_ended(self, key: str, made: Prepared | Failure | None) -> None:
+        self._runs[key] = replace(self._runs[key], is_preparing=False)
+        if isinstance(made, Failure):
+            self._give_up(key, made.cause, made.words)
+        elif made is not None:
+            self._prepared[key] = made
+            sockets = {name: f"unix:{path}" for name, path in made.places.sockets.items()}
+            self._apply(key, Event.PREPARED, progress="", sockets=sockets)
+        self._advance(key)
 
     def _give_up(self, key: str, cause: str, words: str) -> None:
         self._notes[key].cancel()
@@ -224,7 +214,7 @@ class Link:
             self._give_up(run.key, "input", str(error))
             return
         self._release_port(run.key)
-        self._apply(run.key, Event.LAUNCHED, wanted=wanted)
+        self._apply(run.key, Event.LAUNCHED)
         self._tell_keeper(
             {
                 "do": "start",
@@ -269,10 +259,11 @@ class Link:
     def _ranks_ended(self, key: str, ended: dict[str, Any]) -> None:
         run = self._runs[key]
         folders = Folders.of(self._config.folder, key)
-        rank = ended["rank"] if ended["rank"] is not None else 0
+        rank = ended["rank"] if ended["rank"] is not None else min(map(int, ended["ranks"]), default=0)
         ended["tail"] = tail(folders.rank_log(rank)) if ended["cause"] != "completed" else ""
-        if ended["cause"] == "exited" and run.wanted.master and ports.was_taken(ended["tail"], run.wanted.master[1]):
-            ended.update(cause="port", words=f"The port {run.wanted.master[1]} of rank 0 was taken in between.")
+        port = run.wanted.master[1] if run.wanted.master else run.port
+        if ended["cause"] == "exited" and port is not None and ports.was_taken(ended["tail"], port):
+            ended.update(cause="port", words=f"The port {port} of rank 0 was taken in between.")
         if not self._apply(key, Event.RANKS_ENDED, ending=ended, pids=(), ended_boot_s=machine.boot_s()):
             return
         if run.spec and not run.spec.is_service and has_outputs(run.spec, folders):
@@ -303,37 +294,32 @@ class Link:
     def _forget(self, key: str) -> None:
         self._shipper.forget(key)
         self._notes.pop(key)
-        self._release_port(key)
         del self._runs[key]
         self._forgotten.add(key)
         self._changed = True
         prepared = self._prepared.pop(key, None)
-        for folder in (Folders.of(self._config.folder, key).root, *(prepared.extra if prepared else ())):
-            remove(folder)
+        self._work.remove([Folders.of(self._config.folder, key).root, *(prepared.extra if prepared else ())])
 
     # Limits and the lease
 
-    def _tick(self, found: Mapping[str, Mapping[str, float]], disk: tuple[str, Verdict] | None) -> None:
+    def _tick(self, found: Found) -> None:
+        for key, samples in found.samples.items():
+            if key in self._runs:
+                self._runs[key] = replace(self._runs[key], samples=samples)
         now = machine.boot_s()
+        node = limits.Node(
+            now=now,
+            lease_until=self._lease_until,
+            memory_bytes=self._config.memory_bytes,
+            disk_free_bytes=found.disk_free_bytes,
+            written=found.written,
+        )
+        for key, verdict in limits.verdicts(list(self._runs.values()), node).items():
+            self._end(self._runs[key], verdict.cause, verdict.words, verdict.grace_s)
         for key, run in list(self._runs.items()):
-            if key in found and run.has_ranks:
-                run = self._runs[key] = replace(run, samples=found[key])
-                verdict = over(run, now=now, node_memory_bytes=self._config.memory_bytes)
-                if disk is not None and disk[0] == key:
-                    verdict = disk[1]
-                if verdict is not None and not run.ending_asked:
-                    self._end(run, verdict.cause, verdict.words, verdict.grace_s)
             if run.phase is Phase.FLUSHING and run.ended_boot_s is not None and now - run.ended_boot_s > FLUSH_S:
                 self._apply(key, Event.LOGS_SENT)
                 self._advance(key)
-        if now > self._lease_until:
-            self._lease_is_over()
-
-    def _lease_is_over(self) -> None:
-        words = "The node heard nothing from the control plane for the length of its lease, and ended its tasks."
-        for run in list(self._runs.values()):
-            if run.is_task and not run.ending_asked:
-                self._end(run, "lease", words, 0.0)
 
     def _over_log_limit(self, key: str) -> None:
         run = self._runs.get(key)
@@ -378,7 +364,8 @@ class Link:
         self._begin_closing(0.0, words, "runner")
         for key, run in list(self._runs.items()):
             if run.has_ranks:
-                trees.end_run(key)
+                with contextlib.suppress(TimeoutError):  # an uninterruptible wait: what is left is ended at our exit
+                    trees.end_run(key)
                 ended = state.ending("runner", words, at=time.time())
                 endings.keep(str(Folders.of(self._config.folder, key).root), ended)
                 self._ranks_ended(key, ended)

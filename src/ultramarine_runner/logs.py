@@ -72,6 +72,7 @@ class Shipper:
     def finish(self, key: str) -> None:
         """Nothing more will be written: ship the rest at once, then tell."""
         with self._wake:
+            self._followed.setdefault(key, [])
             self._ended.add(key)
             self._hurry = True
             self._wake.notify()
@@ -89,7 +90,7 @@ class Shipper:
             while True:
                 with self._wake:
                     if not self._hurry:
-                        self._wake.wait(_LOOK_S if self._followed else None)
+                        self._wake.wait(_LOOK_S if len(self._told) < len(self._followed) else None)
                     self._hurry = False
                     # Those that have ended first: somebody waits for them.
                     turn = sorted((key not in self._ended, key) for key in self._followed if key not in self._told)

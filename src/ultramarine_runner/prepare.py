@@ -59,16 +59,20 @@ class Preparer:
             self._cache.copy(spec.code, code, self.channel, note)
         (code / "outputs").mkdir(exist_ok=True)
         python, virtual_env = self._python(spec.environment, note)
+        inputs = {one.name: self._input(one, folder, note) for one in spec.inputs}
+        files = {path: self._file(path, sha256, folder, note) for path, sha256 in spec.files}
+        sites = {str(at): self._site(one, note) for at, one in enumerate(spec.behind)}
+        # Last: a failure before it leaves nothing outside the run's folder.
         sockets, extra = socket_folder(folder, key, spec.sockets)
         places = Places(
             folder=str(code),
             python=python,
             virtual_env=virtual_env,
-            inputs={one.name: self._input(one, folder, note) for one in spec.inputs},
+            inputs=inputs,
             outputs={one.name: str(output_place(folder, one, make=True)) for one in spec.outputs},
             sockets={name: str(sockets / f"{name}.sock") for name in spec.sockets},
-            files={path: self._file(path, sha256, folder, note) for path, sha256 in spec.files},
-            sites={str(at): self._site(one, note) for at, one in enumerate(spec.behind)},
+            files=files,
+            sites=sites,
         )
         return Prepared(places, extra)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Callable
@@ -43,6 +44,12 @@ class Node:
     gpus: tuple[str, ...]
     inherited: Mapping[str, str]
     shell: str  #: bash, or sh where there is none
+
+    @classmethod
+    def here(cls, allocation: str, gpus: tuple[str, ...]) -> Node:
+        """This one."""
+        shell = shutil.which("bash") or shutil.which("sh") or "/bin/sh"
+        return cls(allocation, gpus, inherited(os.environ), shell)
 
 
 @dataclass(frozen=True)

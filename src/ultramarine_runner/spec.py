@@ -9,6 +9,7 @@ from typing import Any
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,120}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+PHASES = ("prepare", "go", "stop")
 _VARIABLE = re.compile(r"[^=\0]+")
 
 
@@ -94,9 +95,14 @@ class Wanted:
     master: tuple[str, int] | None = None
 
 
+def is_name(value: Any) -> bool:
+    """Whether it is safe as one part of a path."""
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None and value not in (".", "..")
+
+
 def name(value: Any, field: str) -> str:
     """A name that is safe as one part of a path."""
-    if not isinstance(value, str) or not _NAME.fullmatch(value) or value in (".", ".."):
+    if not is_name(value):
         raise BadSpec(f"{field}: {value!r} is no name of letters, digits, '.', '_' and '-'.")
     return value
 
@@ -117,14 +123,20 @@ def relative(value: Any, field: str) -> str:
 
 
 def wanted(raw: Mapping[str, Any]) -> Wanted:
-    """One entry of `runs`, without its spec."""
-    master = raw.get("master")
-    return Wanted(
-        phase=str(raw["phase"]),
-        grace_s=float(raw.get("grace_s") or 0.0),
-        peers=tuple(str(peer) for peer in raw.get("peers") or ()),
-        master=(str(master["address"]), int(master["port"])) if master else None,
-    )
+    """One entry of `runs`, without its spec; BadSpec when it cannot be read."""
+    try:
+        master = raw.get("master")
+        found = Wanted(
+            phase=str(raw["phase"]),
+            grace_s=float(raw.get("grace_s") or 0.0),
+            peers=tuple(str(peer) for peer in raw.get("peers") or ()),
+            master=(str(master["address"]), int(master["port"])) if master else None,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadSpec(f"The entry cannot be read: {type(error).__name__} {error}.") from error
+    if found.phase not in PHASES:
+        raise BadSpec(f"phase: {found.phase!r} is none of {', '.join(PHASES)}.")
+    return found
 
 
 def read(raw: Mapping[str, Any]) -> Spec:

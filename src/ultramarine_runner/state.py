@@ -91,6 +91,7 @@ class Run:
     samples: Mapping[str, float] = field(default_factory=dict[str, float])
     ending: Mapping[str, Any] | None = None  #: set once the ranks have ended, shown once the logs are shipped
     ending_asked: bool = False
+    is_preparing: bool = False  #: a worker is at it, even if nobody waits for what it makes
     ended_boot_s: float | None = None
     logs_settled: bool = False  #: every byte shipped, or refused
 
@@ -125,7 +126,7 @@ def step(run: Run, *, lease_over: bool = False) -> Step | None:
         return None
     if found is Step.END and run.ending_asked:
         return None
-    if found is Step.FORGET and not run.logs_settled:
+    if found is Step.FORGET and (run.is_preparing or not run.logs_settled):
         return None
     return found
 

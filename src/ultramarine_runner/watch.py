@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
@@ -14,6 +15,15 @@ from .state import Run
 _BUSY_S = 0.5
 _IDLE_S = 2.0
 _EXACT_FROM = 0.7  #: of the memory limit; below it the quick figure is good enough
+
+
+@dataclass(frozen=True)
+class Found:
+    """One look."""
+
+    samples: Mapping[str, Mapping[str, float]]
+    disk_free_bytes: int | None  #: None when there is enough
+    written: Mapping[str, int]
 
 
 class Watch:
@@ -26,7 +36,7 @@ class Watch:
         keeper: int,
         runs: Callable[[], Sequence[Run]],
         memory_bytes: int,
-        tell: Callable[[Mapping[str, Mapping[str, float]], tuple[str, limits.Verdict] | None], None],
+        tell: Callable[[Found], None],
     ) -> None:
         self._folder = folder
         self._keeper = keeper
@@ -48,7 +58,7 @@ class Watch:
             self._wake.wait(self._patience())
             self._wake.clear()
             running = [run for run in self._runs() if run.has_ranks]
-            self._tell(self._samples(running), self._disk(running))
+            self._tell(self._look(running))
 
     def _patience(self) -> float:
         running = [run for run in self._runs() if run.has_ranks]
@@ -72,13 +82,13 @@ class Watch:
         allowed = (run.spec.limits.memory_bytes if run.spec else None) or self._memory_bytes
         return samples.proportional_bytes(pids) if allowed and quick > _EXACT_FROM * allowed else quick
 
-    def _disk(self, running: Sequence[Run]) -> tuple[str, limits.Verdict] | None:
+    def _look(self, running: Sequence[Run]) -> Found:
         free = machine.disk_free(self._folder)
         if free >= limits.DISK_RESERVE_BYTES:
-            return None
-        return limits.of_disk(
-            free, {run.key: _written(self._folder / "runs" / run.key) for run in running if run.is_task}
-        )
+            return Found(self._samples(running), None, {})
+        # Walking the folders takes time: only when somebody has to go.
+        written = {run.key: _written(self._folder / "runs" / run.key) for run in running}
+        return Found(self._samples(running), free, written)
 
 
 def _written(folder: Path) -> int:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable
+from typing import Callable
 
 from .environments import EnvironmentFailed
-from .files import InputFailed
+from .files import InputFailed, remove
 from .folders import Folders
 from .outputs import Found, OutputFailed, collect, upload
 from .prepare import Prepared, Preparer, output_place
@@ -71,15 +71,15 @@ class Work:
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="work")
 
     def prepare(
-        self, key: str, spec: Spec, folders: Folders, notes: Notes, done: Callable[[Prepared | Failure], None]
+        self, key: str, spec: Spec, folders: Folders, notes: Notes, done: Callable[[Prepared | Failure | None], None]
     ) -> None:
-        """Prepare a run, then call `done` in the worker's thread; not when it was canceled."""
+        """Prepare a run, then call `done` in the worker's thread; with None when it was canceled."""
 
         def job() -> None:
             try:
                 done(self._preparer.prepare(key, spec, folders.root, notes))
             except Canceled:
-                return
+                done(None)
             except Dismissed as error:
                 self._dismissed(error)
             except Exception as error:  # the run must end, whatever this is
@@ -88,6 +88,11 @@ class Work:
                 done(failure)
 
         self._pool.submit(job)
+
+    def remove(self, folders: Sequence[Path]) -> None:
+        """Delete folders, without anybody waiting for it."""
+        for folder in folders:
+            self._pool.submit(remove, folder)
 
     def send(
         self,
@@ -150,8 +155,3 @@ def _failure(error: Exception) -> Failure:
         return Failure("disk_full", f"The node's disk is full: {error}.")
     cause = next((cause for kind, cause in known.items() if isinstance(error, kind)), "runner")
     return Failure(cause, str(error) if cause != "runner" else f"Preparing failed: {type(error).__name__}: {error}")
-
-
-def as_ended(failure: Failure) -> Mapping[str, Any]:
-    """The parts of an `ended` that a failure decides."""
-    return {"cause": failure.cause, "words": failure.words}
