@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -44,20 +43,21 @@ def apply(body: dict[str, Any], override: str) -> None:
         ),
     )
     place: Any = body
-    for step, following in pairwise(steps):
-        if isinstance(place, list):
-            place = place[_index(step, place, override)]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-            continue
-        there = cast(Any, place.get(step))  # pyright: ignore[reportUnknownMemberType]
-        if isinstance(there, list) or (isinstance(there, dict) and not following.isdigit()):
-            place = there  # pyright: ignore[reportUnknownVariableType]
-        else:
-            place[step] = there if isinstance(there, dict) else {}
-            place = place[step]  # pyright: ignore[reportUnknownVariableType]
+    for step in steps[:-1]:
+        place = _entered(place, step, override)
     if isinstance(place, list):
-        place[_index(steps[-1], place, override)] = value  # pyright: ignore[reportUnknownArgumentType]
+        cast(list[Any], place)[_index(steps[-1], cast(list[Any], place), override)] = value
     else:
         place[steps[-1]] = value
+
+
+def _entered(place: Any, step: str, override: str) -> Any:
+    """What is at `step` of a mapping or list; a mapping gets one there where it has nothing to enter."""
+    if isinstance(place, list):
+        return cast(list[Any], place)[_index(step, cast(list[Any], place), override)]
+    if not isinstance(place.get(step), dict | list):
+        place[step] = {}
+    return place[step]
 
 
 def _index(step: str, among: Sequence[object], override: str) -> int:

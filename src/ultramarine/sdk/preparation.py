@@ -11,6 +11,7 @@ from ultramarine.domain.endpoint import DeploymentSpec, EndpointSpec
 from ultramarine.domain.environment import EnvironmentSpec
 from ultramarine.domain.errors import InvalidInput, NotSupportedYet
 from ultramarine.domain.job import JobSpec, is_uploaded
+from ultramarine.domain.model import ModelSpec
 from ultramarine.sdk import snapshots
 from ultramarine.sdk.documents import read_text
 from ultramarine.sdk.http import Client
@@ -71,16 +72,10 @@ def data(body: Mapping[str, Any], uploads: Uploads) -> Body:
 
 
 def model(body: Mapping[str, Any], uploads: Uploads) -> Body:
-    """The server reads the rest: a model's path may name what only it knows."""
-    made = {name: value for name, value in body.items() if name != "$schema"}
-    path = made.get("path")
-    if not isinstance(path, str):
-        raise InvalidInput(
-            "the model: path is missing.",
-            hint="Write path: ./model, or azureml://jobs/JOB/outputs/artifacts/paths/model",
-        )
-    if not path.startswith(_ON_SERVER):
-        made["path"] = uploads.sent(path, what="path")
+    spec = ModelSpec.read(body, what="the model")
+    made = spec.body()
+    if not spec.path.startswith(_ON_SERVER):
+        made["path"] = uploads.sent(spec.path, what="path")
     return made
 
 

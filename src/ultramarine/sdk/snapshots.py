@@ -61,7 +61,7 @@ class Snapshot:
 
 
 def take(path: Path, *, what: str, ignoring: bool = False) -> Snapshot:
-    """Hash a file or folder. `what` names it in errors; `ignoring`: leave out what `.amlignore` or `.gitignore` names."""
+    """Hash a file or folder. `what` names it in errors; `ignoring`: without what `.amlignore` or `.gitignore` names."""
     if path.is_file():
         return Snapshot(kind="file", entries=(_entry(path, path.name, what),))
     if not path.is_dir():
