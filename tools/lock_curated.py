@@ -1,7 +1,9 @@
 """Renew the locks of the curated environments: `python tools/lock_curated.py [NAME …]`.
 
-The newest versions that fit are taken from uv's default index (or UV_DEFAULT_INDEX), never from this machine's other sources. Where a lock changes, its version is
-counted up, for a version that was given out stays what it was. `--keep-version` leaves it: for a lock that was never released.
+The newest versions that fit are taken from uv's default index (or UV_DEFAULT_INDEX), never from this machine's other
+sources. Where a lock changes, its version is
+counted up, for a version that was given out stays what it was. `--keep-version` leaves it: for a lock that was never
+released.
 """
 
 import argparse

@@ -1,7 +1,9 @@
 """Environments on this node: built once from a lock by uv, read-only, shared by all runs of the host.
 
-`<cache>/environments/<digest>/` is whole or not there: it is built aside and renamed. Builders of the same digest queue at a file lock and share one build;
-what a killed builder leaves (its folder, its uv) is cleared by the next. Several digests share `<cache>/uv`, from which files are hard-linked.
+`<cache>/environments/<digest>/` is whole or not there: it is built aside and renamed. Builders of the same digest
+queue at a file lock and share one build;
+what a killed builder leaves (its folder, its uv) is cleared by the next. Several digests share `<cache>/uv`, from
+which files are hard-linked.
 """
 
 import contextlib
@@ -15,9 +17,9 @@ import signal
 import stat
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Optional
 
 from ultramarine_runner.pythons import find_python, find_pythons
 
@@ -53,8 +55,10 @@ def ensure(  # noqa: PLR0913
 ) -> Path:
     """The environment's folder, built if it is not there yet.
 
-    `python` is x.y; `options` are the site's (`index_url`, `extra_index_urls`, `find_links`, `cert`, `trusted_hosts`, `offline`, `no_index`) and `timeout_s`.
-    `progress` gets words several times a second while it takes time; what it raises cancels the build, which then leaves nothing.
+    `python` is x.y; `options` are the site's (`index_url`, `extra_index_urls`, `find_links`, `cert`, `trusted_hosts`,
+    `offline`, `no_index`) and `timeout_s`.
+    `progress` gets words several times a second while it takes time; what it raises cancels the build, which then
+    leaves nothing.
     Raises EnvironmentFailed.
     """
     if not _DIGEST.match(digest):
@@ -90,7 +94,8 @@ def _is_whole(home: Path) -> bool:
 
 
 def _checked(lock: bytes, digest: str) -> int:
-    """How many packages it pins. A line that is neither a pinned name nor a hash (an option, a path, a URL) is refused."""
+    """How many packages it pins. A line that is neither a pinned name nor a hash (an option, a path, a URL) is
+    refused."""
     pinned = 0
     for number, line in enumerate(lock.decode("utf-8", "replace").splitlines(), 1):
         if not line.strip() or line.startswith("#") or _HASH.match(line):
@@ -103,7 +108,7 @@ def _checked(lock: bytes, digest: str) -> int:
     return pinned
 
 
-def _variables(cache: Path, options: Mapping[str, Any]) -> Dict[str, str]:
+def _variables(cache: Path, options: Mapping[str, Any]) -> dict[str, str]:
     """uv's environment: what the site says goes over what this node has."""
     found = {name: value for name, value in os.environ.items() if _PASSED_ON.match(name)}
     for name, key in (("UV_DEFAULT_INDEX", "index_url"), ("SSL_CERT_FILE", "cert")):
@@ -130,8 +135,9 @@ def _variables(cache: Path, options: Mapping[str, Any]) -> Dict[str, str]:
 
 
 @contextlib.contextmanager
-def _alone(file: Path, deadline: float, progress: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock file; others wait, with words. The kernel gives it back when its holder dies. It is never deleted: that would let two hold it."""
+def _alone(file: Path, deadline: float, progress: Callable[[str], None]) -> Generator[None, None, None]:
+    """Hold the lock file; others wait, with words. The kernel gives it back when its holder dies. It is never deleted:
+    that would let two hold it."""
     handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         while True:
@@ -173,7 +179,7 @@ def _end_processes_of(folder: Path) -> None:
         time.sleep(0.01)
 
 
-def _pids() -> List[int]:
+def _pids() -> list[int]:
     try:
         return [int(name) for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
@@ -206,14 +212,15 @@ class _Build:
         self.deadline = deadline
         self.progress = progress
 
-    def make(self, lock: bytes, pinned: int, python: str, with_uv: Tuple[str, Dict[str, str], bool]) -> None:
+    def make(self, lock: bytes, pinned: int, python: str, with_uv: tuple[str, dict[str, str], bool]) -> None:
         uv, variables, no_index = with_uv
         began = time.time()
         interpreter = find_python(python)
         if interpreter is None:
             there = ", ".join(find_pythons()) or "none"
             raise EnvironmentFailed(
-                f"Python {python} is not on this machine; there is: {there}. Install it, or choose one of those in the environment."
+                f"Python {python} is not on this machine; there is: {there}. Install it, or choose one of those in the "
+                f"environment."
             )
         try:
             self.progress("environment: making it")
@@ -225,7 +232,7 @@ class _Build:
         finally:
             _delete(self.aside)
 
-    def _install(self, lock: bytes, pinned: int, uv: str, variables: Dict[str, str], more: List[str]) -> None:
+    def _install(self, lock: bytes, pinned: int, uv: str, variables: dict[str, str], more: list[str]) -> None:
         requirements = self.aside / "lock.txt"
         requirements.write_bytes(lock)
         command = [
@@ -243,8 +250,9 @@ class _Build:
         shown = _Shown(self.aside, Path(variables["UV_CACHE_DIR"]), pinned)
         self._run(command, {**variables, "UV_COMPILE_BYTECODE_TIMEOUT": "600"}, shown.words)
 
-    def _run(self, command: List[str], variables: Dict[str, str], words: Callable[[], str]) -> None:
-        """Run uv in its own session, telling how far it is; it ends with the deadline, or when `progress` raises. At `/`, where no project's uv.toml is above."""
+    def _run(self, command: list[str], variables: dict[str, str], words: Callable[[], str]) -> None:
+        """Run uv in its own session, telling how far it is; it ends with the deadline, or when `progress` raises. At
+        `/`, where no project's uv.toml is above."""
         log = self.home.with_name(f".building-{self.home.name}-{os.getpid()}.log")
         try:
             with open(log, "wb") as out:
@@ -357,7 +365,10 @@ def _explained(log: str, code: int, home: Path) -> str:
     text = text[:WORDS_MAX] or f"uv ended with {code if code >= 0 else signal.Signals(-code).name} and said nothing"
     mismatch = re.search(r"[Hh]ash mismatch for `?([^`\s]+)`?", text)
     if mismatch:
-        return f"{mismatch[1]} from the package index is not the file that was locked (its hash differs), so it was not installed. Lock the environment again, or ask who keeps the index. {text}"
+        return (
+            f"{mismatch[1]} from the package index is not the file that was locked (its hash differs), so it was not "
+            f"installed. Lock the environment again, or ask who keeps the index. {text}"
+        )
     if re.search(
         r"error sending request|[Ff]ailed to fetch|[Nn]etwork connectivity is disabled|dns error|tcp connect", text
     ):
@@ -367,5 +378,9 @@ def _explained(log: str, code: int, home: Path) -> str:
 
 def _about(error: OSError, where: Optional[Path]) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"The disk is full: the environment does not fit below {where}. Free some space, or give the runner's cache another disk."
-    return f"The environment cannot be written below {where}: {error.strerror or error}{f' ({error.filename})' if error.filename else ''}."
+        return (
+            f"The disk is full: the environment does not fit below {where}. "
+            "Free some space, or give the runner's cache another disk."
+        )
+    which = f" ({error.filename})" if error.filename else ""
+    return f"The environment cannot be written below {where}: {error.strerror or error}{which}."

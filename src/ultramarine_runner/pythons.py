@@ -1,4 +1,5 @@
-"""Which Pythons this machine has. Each is tried, as what it will be needed for: the interpreter of a virtual environment."""
+"""Which Pythons this machine has. Each is tried, as what it will be needed for: the interpreter of a virtual
+environment."""
 
 import os
 import re
@@ -9,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
+from typing import Optional
 
 OLDEST = (3, 8)  #: that uv makes environments for
 ANSWER_S = 10.0  #: that a Python may take to start
@@ -20,23 +21,25 @@ _ASK = (
 )
 
 
-_remembered: Dict[str, str] = {}
+_remembered: dict[str, str] = {}
 
 
 def find_python(version: str) -> Optional[str]:
-    """The path of one Python, by x.y. What was found before and is still there is not tried again: looking costs up to a second."""
+    """The path of one Python, by x.y. What was found before and is still there is not tried again: looking costs up to
+    a second."""
     path = _remembered.get(version)
     return path if path and os.path.exists(path) else find_pythons().get(version)
 
 
-def find_pythons() -> Dict[str, str]:
-    """x.y -> path, oldest first. Of several with the same x.y: the one that runs us, then PATH's order, the system's, pyenv's, uv's."""
-    candidates: Dict[str, None] = {}
+def find_pythons() -> dict[str, str]:
+    """x.y -> path, oldest first. Of several with the same x.y: the one that runs us, then PATH's order, the system's,
+    pyenv's, uv's."""
+    candidates: dict[str, None] = {}
     for path in _candidates():
         candidates.setdefault(os.path.realpath(path))
     with ThreadPoolExecutor(max_workers=4) as pool:
         answers = list(pool.map(_tried, candidates))
-    found: Dict[Tuple[int, ...], str] = {}
+    found: dict[tuple[int, ...], str] = {}
     for path, version in zip(candidates, answers):
         if version is not None and version >= OLDEST:
             found.setdefault(version, path)
@@ -65,14 +68,14 @@ def _in(folder: str) -> Iterator[str]:
             yield path
 
 
-def _sorted(folder: Path) -> List[str]:
+def _sorted(folder: Path) -> list[str]:
     try:
         return sorted(os.listdir(folder))
     except OSError:
         return []
 
 
-def _tried(python: str) -> Optional[Tuple[int, ...]]:
+def _tried(python: str) -> Optional[tuple[int, ...]]:
     """Its version, if it starts as the Python of a virtual environment made for the purpose."""
     place = tempfile.mkdtemp(prefix="ultramarine-python-")
     try:

@@ -54,7 +54,8 @@ def test_a_lock_holds_exact_versions_with_hashes_and_no_urls(index, tmp_path):
     made = lock(tmp_path, "alpha", options=SiteOptions(index_url=index.url))
     assert made.packages == (("alpha", "1.0"), ("beta", "1.5"))
     assert made.text.count("--hash=sha256:") == 2
-    assert "://" not in made.text and "127.0.0.1" not in made.text
+    assert "://" not in made.text
+    assert "127.0.0.1" not in made.text
 
 
 def test_the_same_requirements_make_the_same_digest_and_each_part_counts(index, tmp_path):
@@ -81,7 +82,7 @@ def test_nothing_wanted_is_an_empty_lock_for_which_uv_is_not_asked(tmp_path):
 def test_a_conflict_names_the_requirements_that_contradict_each_other(index, tmp_path):
     with pytest.raises(Unsolvable) as refused:
         lock(tmp_path, "alpha", "gamma", options=SiteOptions(index_url=index.url))
-    assert all(word in str(refused.value) for word in ("alpha==1.0", "beta<2", "gamma", "beta>=2"))
+    assert all(word in str(refused.value) for word in ("alpha", "beta<2", "gamma", "beta>=2"))
     assert "Loosen" in refused.value.hint
 
 
@@ -131,7 +132,7 @@ def test_a_caller_that_goes_away_takes_uv_along(index, tmp_path):
             timeout_s=60,
         )
         task = asyncio.create_task(asked)
-        while not index.asked:
+        while not index.asked:  # noqa: ASYNC110  (another thread's list; the whole has a limit)
             await asyncio.sleep(0.02)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

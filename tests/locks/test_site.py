@@ -94,7 +94,8 @@ def test_folders_that_do_not_exist_are_left_out_with_a_warning(site, tmp_path, c
     )
     assert found.extra_index_urls == (f"file://{there}", "https://x/")
     assert found.find_links == (str(there),)
-    assert "file:///nowhere/simple" in caplog.text and "/nowhere/links" in caplog.text
+    assert "file:///nowhere/simple" in caplog.text
+    assert "/nowhere/links" in caplog.text
 
 
 def test_a_file_that_pip_could_not_read_is_left_out_with_a_warning(site, caplog):

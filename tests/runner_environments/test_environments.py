@@ -60,7 +60,8 @@ import json, sys
 from pathlib import Path
 from ultramarine_runner.environments import ensure
 cache, lock, python, url, uv = sys.argv[1:]
-print(ensure(Path(cache), digest="d1", lock=Path(lock).read_bytes(), python=python, options={"index_url": url}, uv=uv, progress=lambda words: print(words, flush=True)))
+print(ensure(Path(cache), digest="d1", lock=Path(lock).read_bytes(), python=python, options={"index_url": url}, uv=uv,
+progress=lambda words: print(words, flush=True)))
 """
 
 
@@ -195,7 +196,8 @@ def test_after_a_builder_was_killed_the_next_one_ends_its_uv_clears_up_and_build
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     orphans = processes_of_builds(tmp_path / "cache")
-    assert orphans and building(tmp_path / "cache")
+    assert orphans
+    assert building(tmp_path / "cache")
     assert not (tmp_path / "cache" / "environments" / "d1").exists()
     with serving(index.folder) as second:
         home = build(tmp_path / "cache", lock, second)

@@ -1,6 +1,7 @@
 """Curated environments: ready-made, locked, tested. One folder each: `environment.toml`, `lock.txt`, `smoke.py`.
 
-The locks are universal (one text serves every Python named in the TOML, on x86_64 and aarch64, by markers), hold hashes and no index URLs.
+The locks are universal (one text serves every Python named in the TOML, on x86_64 and aarch64, by markers), hold
+hashes and no index URLs.
 `tools/lock_curated.py` renews them, and counts the version up where something changed.
 """
 

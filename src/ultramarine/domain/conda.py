@@ -1,15 +1,18 @@
 """From a conda file, or a list of requirements, to what pip's world calls it.
 
-`dependencies` of an Azure ML conda file become requirements (PEP 508) and a Python version. Conda's names are translated by a table of our own:
-the mappings that conda-forge's and prefix.dev's robots publish are files of a megabyte on the web, renewed every hour and in no package,
-so a site without internet could not have them; and most of their entries say that a name is the same. The table holds those that differ and are used.
+`dependencies` of an Azure ML conda file become requirements (PEP 508) and a Python version. Conda's names are
+translated by a table of our own:
+the mappings that conda-forge's and prefix.dev's robots publish are files of a megabyte on the web, renewed every hour
+and in no package,
+so a site without internet could not have them; and most of their entries say that a name is the same. The table holds
+those that differ and are used.
 What only conda has (compilers, CUDA's tool kit, R, …) is refused, all names in one error.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -106,12 +109,14 @@ def from_conda(content: str | Mapping[str, object]) -> Wanted:
 
 
 def from_requirements(lines: Sequence[str], *, python: str | None = None) -> Wanted:
-    """Read requirement lines as pip takes them; comments and empty lines are skipped. `python` is x.y. Raises RequirementRefused."""
+    """Read requirement lines as pip takes them; comments and empty lines are skipped. `python` is x.y. Raises
+    RequirementRefused."""
     return Wanted(requirements=_once(_lines(lines)), python=f"=={python}.*" if python else None)
 
 
 def choose_python(wanted: Wanted, available: Sequence[str], *, preferred: str) -> str:
-    """The Python (x.y) to take: the preferred one where it will do, else the newest that does. Raises PythonNotThere."""
+    """The Python (x.y) to take: the preferred one where it will do, else the newest that does. Raises
+    PythonNotThere."""
     if wanted.python is None:
         fits = list(available)
     else:
@@ -135,7 +140,8 @@ def _refused(detail: str, *, hint: str = "") -> CondaFileRefused:
     return CondaFileRefused(
         detail,
         hint=hint
-        or "A conda file looks so: {name: n, channels: [conda-forge], dependencies: [python=3.11, numpy, pip, {pip: [mlflow]}]}.",
+        or "A conda file looks so: {name: n, channels: [conda-forge], "
+        "dependencies: [python=3.11, numpy, pip, {pip: [mlflow]}]}.",
     )
 
 
@@ -150,7 +156,7 @@ def _fields(content: str | Mapping[str, object]) -> Mapping[str, object]:
     return {str(key): value for key, value in cast("dict[object, object]", read).items()}
 
 
-def _kind(value: object) -> str:
+def _kind(value: Any) -> str:
     names = {
         dict: "a mapping",
         list: "a list",
@@ -179,7 +185,8 @@ def _split(dependencies: object) -> tuple[list[str], list[str]]:
             pip.extend(_pip_lines(cast("dict[str, object]", item)["pip"], number))
         else:
             raise _refused(
-                f"`dependencies[{number}]` is {_kind(item)} ({str(item)[:60]}) where text like `numpy=1.26`, or `pip:` with a list, is expected."
+                f"`dependencies[{number}]` is {_kind(item)} ({str(item)[:60]}) where text like `numpy=1.26`, or `pip:` "
+                f"with a list, is expected."
             )
     return plain, pip
 
@@ -306,7 +313,10 @@ def _option_hint(text: str) -> str:
     if text.startswith(("-e", "--editable")):
         return "Put your own code into the job's `code` folder: it is on the path there."
     if re.match(r"^(-i|-f|--(index-url|extra-index-url|find-links|trusted-host|pre|no-index))\b", text):
-        return "Where packages come from is the site's to say: in pip.conf or by PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS of the server."
+        return (
+            "Where packages come from is the site's to say: in pip.conf or by "
+            "PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS of the server."
+        )
     return _PIP_ONLY
 
 

@@ -64,20 +64,29 @@ PYPI: Mapping[str, str] = {
 #: Has no counterpart, and needs none: wheels bring it along, or it is conda's own affair.
 UNNEEDED = frozenset(
     {
-        "python_abi", "ca-certificates", "openssl", "libgcc-ng", "libgcc", "libstdcxx-ng", "libstdcxx", "libgomp", "libgfortran", "libgfortran-ng", "llvm-openmp",
-        "openblas", "libopenblas", "libblas", "libcblas", "liblapack", "blas", "tk", "xz", "zlib", "libzlib", "bzip2", "libffi", "readline", "ncurses", "sqlite", "libsqlite",
-        "ld_impl_linux-64", "_libgcc_mutex", "_openmp_mutex", "libuuid", "libnsl", "libexpat", "tbb", "numpy-devel", "nomkl", "conda",
+        "python_abi", "ca-certificates", "openssl", "libgcc-ng", "libgcc", "libstdcxx-ng", "libstdcxx", "libgomp",
+        "libgfortran", "libgfortran-ng", "llvm-openmp",
+        "openblas", "libopenblas", "libblas", "libcblas", "liblapack", "blas", "tk", "xz", "zlib", "libzlib", "bzip2",
+        "libffi", "readline", "ncurses", "sqlite", "libsqlite",
+        "ld_impl_linux-64", "_libgcc_mutex", "_openmp_mutex", "libuuid", "libnsl", "libexpat", "tbb", "numpy-devel",
+        "nomkl", "conda",
     }
 )  # fmt: skip
 
 #: Only conda has them.
 CONDA_ONLY = frozenset(
     {
-        "cudatoolkit", "cudatoolkit-dev", "cudnn", "nccl", "cuda", "pytorch-cuda", "pytorch-mutex", "cupti", "cutensor", "tensorrt", "mkl", "mkl-service", "mkl_fft", "mkl_random", "mkl-devel", "intel-openmp",
-        "gcc", "gxx", "gfortran", "gcc_linux-64", "gxx_linux-64", "gfortran_linux-64", "compilers", "c-compiler", "cxx-compiler", "fortran-compiler", "clang", "clangxx", "llvm", "llvmdev", "make", "autoconf", "pkg-config",
-        "nodejs", "yarn", "openjdk", "maven", "scala", "julia", "rust", "go", "perl", "ruby", "php", "r", "git", "git-lfs", "curl", "wget", "bash", "vim", "tmux", "openssh", "unzip", "tar",
-        "openmpi", "mpich", "ucx", "libtool", "boost-cpp", "boost", "ffmpeg", "graphviz", "imagemagick", "poppler", "tesseract", "gdal-bin", "libgdal", "geos", "proj", "hdf5", "netcdf4-c", "libnetcdf",
-        "postgresql", "mysql", "redis-server", "mongodb", "docker-cli", "apptainer", "singularity", "samtools", "bwa", "bedtools", "bcftools", "blast", "htop", "jq", "pandoc", "texlive-core", "unixodbc", "msodbcsql17", "msodbcsql18",
+        "cudatoolkit", "cudatoolkit-dev", "cudnn", "nccl", "cuda", "pytorch-cuda", "pytorch-mutex", "cupti",
+        "cutensor", "tensorrt", "mkl", "mkl-service", "mkl_fft", "mkl_random", "mkl-devel", "intel-openmp",
+        "gcc", "gxx", "gfortran", "gcc_linux-64", "gxx_linux-64", "gfortran_linux-64", "compilers", "c-compiler",
+        "cxx-compiler", "fortran-compiler", "clang", "clangxx", "llvm", "llvmdev", "make", "autoconf", "pkg-config",
+        "nodejs", "yarn", "openjdk", "maven", "scala", "julia", "rust", "go", "perl", "ruby", "php", "r", "git",
+        "git-lfs", "curl", "wget", "bash", "vim", "tmux", "openssh", "unzip", "tar",
+        "openmpi", "mpich", "ucx", "libtool", "boost-cpp", "boost", "ffmpeg", "graphviz", "imagemagick", "poppler",
+        "tesseract", "gdal-bin", "libgdal", "geos", "proj", "hdf5", "netcdf4-c", "libnetcdf",
+        "postgresql", "mysql", "redis-server", "mongodb", "docker-cli", "apptainer", "singularity", "samtools", "bwa",
+        "bedtools", "bcftools", "blast", "htop", "jq", "pandoc", "texlive-core", "unixodbc", "msodbcsql17",
+        "msodbcsql18",
         "cudf", "cuml", "cugraph", "rapids", "libarrow", "libprotobuf",
     }
 )  # fmt: skip
@@ -101,7 +110,10 @@ CONDA_ONLY_FAMILIES = (
     "xorg-",
 )
 
-_CUDA = "CUDA's libraries come with the wheels of torch, tensorflow and jax[cuda12]; for those alone nothing is to be listed"
+_CUDA = (
+    "CUDA's libraries come with the wheels of torch, tensorflow and jax[cuda12]; "
+    "for those alone nothing is to be listed"
+)
 _MKL = "MKL comes with no wheel of numpy and scipy (they bring OpenBLAS): leave it out"
 
 #: What to do, where there is something to do.

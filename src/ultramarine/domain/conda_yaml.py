@@ -3,6 +3,8 @@
 from collections.abc import Callable, Hashable
 
 import yaml
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
 
 DEPTH_MAX = 20
 ALIASES_MAX = 20
@@ -20,23 +22,25 @@ class _Strict(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             self.aliases += 1
         self.depth += 1
-        mark = self.peek_event().start_mark
         if self.aliases > ALIASES_MAX:
-            raise yaml.composer.ComposerError(None, None, f"more than {ALIASES_MAX} aliases", mark)
+            raise self._refusal(f"more than {ALIASES_MAX} aliases")
         if self.depth > DEPTH_MAX:
-            raise yaml.composer.ComposerError(None, None, f"nested more than {DEPTH_MAX} levels deep", mark)
+            raise self._refusal(f"nested more than {DEPTH_MAX} levels deep")
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
 
+    def _refusal(self, words: str) -> ComposerError:
+        return ComposerError(None, None, words, self.get_mark())  # pyright: ignore[reportArgumentType]
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
         seen: dict[object, int] = {}
         for key_node, _ in node.value:
-            key: object = self.construct_object(key_node, deep=True)
+            key: object = self.construct_object(key_node, deep=True)  # pyright: ignore[reportUnknownMemberType]
             if not isinstance(key, str | int | float | bool | None):
-                raise yaml.constructor.ConstructorError(None, None, "a key that is no plain word", key_node.start_mark)
+                raise ConstructorError(None, None, "a key that is no plain word", key_node.start_mark)
             if key in seen:
-                raise yaml.constructor.ConstructorError(
+                raise ConstructorError(
                     None, None, f"the key {key!r} stands here and in line {seen[key]} too", key_node.start_mark
                 )
             seen[key] = key_node.start_mark.line + 1
@@ -46,7 +50,7 @@ class _Strict(yaml.SafeLoader):
 def read_yaml(text: str, *, refused: Callable[[str], Exception]) -> object:
     """The document's content. What cannot be read raises what `refused` makes of a sentence with the line."""
     try:
-        return yaml.load(text, Loader=_Strict)  # a SafeLoader
+        return yaml.load(text, Loader=_Strict)  # noqa: S506  (it is a SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"Line {mark.line + 1}" if mark else "The file"

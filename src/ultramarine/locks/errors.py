@@ -48,7 +48,8 @@ def without_secrets(text: str) -> str:
 
 
 def trimmed(stderr: str) -> str:
-    """uv's explanation as one paragraph, without its drawing, warnings and secrets. Of a long one the end is kept: there it says what follows from it."""
+    """uv's explanation as one paragraph, without its drawing, warnings and secrets. Of a long one the end is kept:
+    there it says what follows from it."""
     told: list[str] = []
     for line in without_secrets(stderr).splitlines():
         text = re.sub(r"^[\s×╰─▶├│|>]*(error: |cause: )?", "", line).strip()
@@ -72,26 +73,30 @@ def failure(stderr: str) -> UltramarineError:
         )
     )
     if re.search(
-        r"error sending request|[Ff]ailed to fetch|[Cc]ould not connect|dns error|tcp connect|operation timed out|Network connectivity is disabled",
+        r"error sending request|[Ff]ailed to fetch|[Cc]ould not connect|dns error|tcp connect|operation timed out"
+        r"|Network connectivity is disabled",
         stderr,
     ):
         hosts = sorted(set(re.findall(r"https?://([^/\s`]+)", without_secrets(stderr))))
         return IndexUnreachable(
             f"The package index{' ' + ', '.join(hosts) if hosts else ''} does not answer: {words}",
-            hint="Try again when it does, or point the server's pip.conf (index-url), PIP_INDEX_URL or UV_DEFAULT_INDEX at one that is reachable.",
+            hint="Try again when it does, or point the server's pip.conf (index-url), PIP_INDEX_URL or "
+            "UV_DEFAULT_INDEX at one that is reachable.",
         )
     if missing:
         return UnknownPackage(
             f"No package index of this site has {', '.join(missing)}. {words}",
-            hint="Look for a typing error; where it is a private package, name its index in the server's pip.conf (extra-index-url).",
+            hint="Look for a typing error; where it is a private package, name its index in the server's pip.conf "
+            "(extra-index-url).",
         )
     if re.search(
-        r"no wheels|no usable wheels|building from source is disabled|only-binary|no (?:matching )?.*(?:Python|platform) (?:implementation |ABI )?tag",
+        r"no wheels|no usable wheels|building from source is disabled|only-binary",
         words,
     ):
         return NoWheel(
             f"Not all of it is there as wheels for this Python and machine. {words}",
-            hint="Allow a newer version, or take another Python; packages that exist as source only are put into a find-links folder as wheels first.",
+            hint="Allow a newer version, or take another Python; packages that exist as source only are put into a "
+            "find-links folder as wheels first.",
         )
     if "No solution found" in stderr or "Because" in words:
         return Unsolvable(words, hint="Loosen one of the requirements named above, and create the environment again.")

@@ -95,30 +95,14 @@ async def resolve(  # noqa: PLR0913
 ) -> Lock:
     """Find versions that fit together, by `uv pip compile`, from wheels only.
 
-    `python` is x.y, `platform` a key of PLATFORMS, `uv` the program, `cache` uv's cache folder. Nothing is built and nothing of a package is run.
+    `python` is x.y, `platform` a key of PLATFORMS, `uv` the program, `cache` uv's cache folder. Nothing is built and
+    nothing of a package is run.
     Raises RequirementRefused, Unsolvable (UnknownPackage, NoWheel), IndexUnreachable, LockTimedOut, LockFailed.
     """
     requirements = from_requirements(wanted.requirements).requirements
     if platform not in PLATFORMS or not requirements:
         return read_lock("", python=python, platform=platform)
-    command = (
-        uv,
-        "pip",
-        "compile",
-        "-",
-        *_OPTIONS,
-        "--python-version",
-        python,
-        "--python-platform",
-        PLATFORMS[platform],
-    )
-    command += (
-        "--cache-dir",
-        str(cache.absolute()),
-        "--python",
-        sys.executable,
-        *(("--no-index",) if options.no_index else ()),
-    )
+    command = _command(uv, cache, python=python, platform=platform, no_index=options.no_index)
     code, out, err = await _run(
         command, "\n".join(requirements) + "\n", variables=_variables(options), timeout_s=timeout_s
     )
@@ -131,6 +115,12 @@ async def resolve(  # noqa: PLR0913
     return read_lock(out, python=python, platform=platform)
 
 
+def _command(uv: str, cache: Path, *, python: str, platform: str, no_index: bool) -> tuple[str, ...]:
+    target = ("--python-version", python, "--python-platform", PLATFORMS[platform], "--python", sys.executable)
+    more = ("--no-index",) if no_index else ()
+    return (uv, "pip", "compile", "-", *_OPTIONS, *target, "--cache-dir", str(cache.absolute()), *more)
+
+
 def _variables(options: SiteOptions) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if _PASSED_ON.match(name)}
     return {**kept, **options.to_uv_variables(), "UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"}
@@ -139,7 +129,8 @@ def _variables(options: SiteOptions) -> dict[str, str]:
 async def _run(
     command: tuple[str, ...], given: str, *, variables: Mapping[str, str], timeout_s: float
 ) -> tuple[int, str, str]:
-    """The program's exit code, stdout, stderr; its whole process group ends with the deadline, or when the caller is cancelled."""
+    """The program's exit code, stdout, stderr; its whole process group ends with the deadline, or when the caller is
+    cancelled."""
     pipe = asyncio.subprocess.PIPE
     try:  # at `/`, where no project's uv.toml is above
         process = await asyncio.create_subprocess_exec(

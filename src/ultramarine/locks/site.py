@@ -1,7 +1,9 @@
 """Where this site takes packages from, read as pip and uv read it.
 
-pip: `/etc/xdg/pip/pip.conf`, `/etc/pip.conf`, the user's, the virtual environment's, `PIP_CONFIG_FILE`, then `PIP_*`; sections `[global]`, then `[install]`.
-uv's own variables win over all of it. Like pip, all indexes are looked at and the best version is taken, whichever has it.
+pip: `/etc/xdg/pip/pip.conf`, `/etc/pip.conf`, the user's, the virtual environment's, `PIP_CONFIG_FILE`, then `PIP_*`;
+sections `[global]`, then `[install]`.
+uv's own variables win over all of it. Like pip, all indexes are looked at and the best version is taken, whichever has
+it.
 """
 
 import configparser
@@ -65,7 +67,8 @@ class SiteOptions:
 def site_options(
     environ: Mapping[str, str] = os.environ, *, prefix: Path = Path(sys.prefix), root: Path = Path("/")
 ) -> SiteOptions:
-    """Read the site's configuration. `prefix` is the virtual environment whose pip.conf counts, `root` where `etc` lies."""
+    """Read the site's configuration. `prefix` is the virtual environment whose pip.conf counts, `root` where `etc`
+    lies."""
     pip = _pip_settings(environ, prefix=prefix, root=root)
     extra = (
         _words(environ.get("UV_INDEX"))
