@@ -166,7 +166,8 @@ def _kind(value: Any) -> str:
         bool: "true/false",
         type(None): "nothing",
     }
-    return names.get(type(value), type(value).__name__)
+    kind = cast("type[object]", type(value))
+    return names.get(kind, kind.__name__)
 
 
 def _split(dependencies: object) -> tuple[list[str], list[str]]:
@@ -185,7 +186,7 @@ def _split(dependencies: object) -> tuple[list[str], list[str]]:
             pip.extend(_pip_lines(cast("dict[str, object]", item)["pip"], number))
         else:
             raise _refused(
-                f"`dependencies[{number}]` is {_kind(item)} ({str(item)[:60]}) where text like `numpy=1.26`, or `pip:` "
+                f"`dependencies[{number}]` is {_kind(item)} ({str(cast(object, item))[:60]}) where text like `numpy=1.26`, or `pip:` "
                 f"with a list, is expected."
             )
     return plain, pip

@@ -31,7 +31,7 @@ class _Strict(yaml.SafeLoader):
         return node
 
     def _refusal(self, words: str) -> ComposerError:
-        return ComposerError(None, None, words, self.get_mark())  # pyright: ignore[reportArgumentType]
+        return ComposerError(None, None, words, self.get_mark())
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
         seen: dict[object, int] = {}

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 from ultramarine.locks.errors import without_secrets
@@ -61,7 +61,11 @@ class SiteOptions:
         """What a run's `environment.options` hold for the node (see the runner's protocol)."""
         names = ("index_url", "extra_index_urls", "find_links", "cert", "offline", "no_index", "trusted_hosts")
         found: dict[str, Any] = {name: getattr(self, name) for name in names}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items() if value}
+        return {
+            name: list(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else value
+            for name, value in found.items()
+            if value
+        }
 
 
 def site_options(
