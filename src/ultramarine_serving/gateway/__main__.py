@@ -46,7 +46,7 @@ def main() -> int:
 
 
 def run_worker(config: Config, number: int) -> None:
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    uvloop.install()
     asyncio.run(Worker(config, number=number).run())
 
 

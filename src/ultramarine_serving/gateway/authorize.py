@@ -82,7 +82,7 @@ class Authorizer:
         return made
 
     async def post(self, what: str, body: dict[str, Any], *, hold_s: float) -> tuple[int, dict[str, Any]]:
-        """Status and JSON object. While it takes no connections (a restart) we wait, `hold_s` at most. Raises Unavailable."""
+        """Status and JSON object; waits `hold_s` at most while it takes no connections. Raises Unavailable."""
         data = json.dumps(body).encode()
         head = (
             f"POST /internal/{what} HTTP/1.1\r\nhost: authorizer\r\ncontent-type: application/json\r\n"

@@ -70,7 +70,9 @@ async def login(request: Request, authorizer: Authorizer) -> Response:
         cookie = SimpleCookie({COOKIE: session})[COOKIE]
     except CookieError:
         return problem(502, "No session", "The session's token is no cookie.", "Report it with the time of day.")
-    cookie.update({"path": "/", "httponly": True, "samesite": "Strict"})
+    cookie["path"] = "/"
+    cookie["httponly"] = True
+    cookie["samesite"] = "Strict"
     where = str(answer.get("redirect", "/"))
     if not where.startswith("/") or where.startswith(("//", "/\\")):
         where = "/"
@@ -81,6 +83,7 @@ async def login(request: Request, authorizer: Authorizer) -> Response:
     ]
     if request.header(b"sec-fetch-site") in (b"", *_FROM_US):
         return Response(303, [*headers, (b"location", where.encode("ascii", "replace"))])
-    # A browser that came here by a link on another site sends a strict cookie only after a page of ours asked it to go on.
-    page = f'<!doctype html><meta http-equiv="refresh" content="0;url={html.escape(where)}"><a href="{html.escape(where)}">Go on</a>'
+    # A browser that came by a link on another site sends a strict cookie only where a page of ours asked it to go on.
+    href = html.escape(where)
+    page = f'<!doctype html><meta http-equiv="refresh" content="0;url={href}"><a href="{href}">Go on</a>'
     return Response(200, [*headers, (b"content-type", b"text/html; charset=utf-8")], page.encode())

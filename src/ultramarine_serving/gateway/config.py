@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ class Config:
     grace_s: float = 10.0  #: how long requests may go on after SIGTERM
 
     def admin_path(self, worker: int) -> str:
-        return self.admin.replace("{worker}", str(worker))
+        return os.path.abspath(self.admin.replace("{worker}", str(worker)))
 
 
 def read(path: Path) -> Config:

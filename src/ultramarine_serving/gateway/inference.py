@@ -13,7 +13,7 @@ from ultramarine_serving.gateway.endpoints import EndpointState
 from ultramarine_serving.gateway.replicas import ReplicaState
 from ultramarine_serving.gateway.table import Endpoint, Table
 from ultramarine_serving.http.body import BodyTooLarge
-from ultramarine_serving.http.client import Answer, Broken, NotConnected, TooSlow, UpstreamError
+from ultramarine_serving.http.client import Broken, NotConnected, TooSlow, UpstreamError
 from ultramarine_serving.http.messages import Request, Response, problem
 
 PREFIX = "/endpoints/"
@@ -105,19 +105,21 @@ class Inference:
             path = replica.replica.path if tail == "score" else f"/{tail}"
             target = f"{path}?{request.query}" if request.query else path
             head = forwarding.onward_head(request, target, headers)
-            answer: Answer | None = None
+            release = _Release(state, deployment, replica)
             try:
                 answer = await replica.pool.ask(head, body, is_head=request.method == "HEAD", timeout_s=timeout_s)
             except NotConnected as error:
+                release()
                 replica.take_out(str(error))
-                continue
             except UpstreamError as error:
+                release()
                 replica.errors += 1
                 return _failed(error, replica, extra)
-            finally:
-                if answer is None:
-                    state.release(deployment, replica)
-            return forwarding.onward_answer(request, answer, extra, on_end=_Release(state, deployment, replica))
+            except BaseException:  # the client has gone
+                release()
+                raise
+            else:
+                return forwarding.onward_answer(request, answer, extra, on_end=release)
 
 
 class _Release:
@@ -191,6 +193,6 @@ def _failed(error: UpstreamError, replica: ReplicaState, extra: list[tuple[bytes
         hint = "Send less at a time, or raise request_settings.request_timeout_ms of the deployment."
         return problem(504, "Replica too slow", f"The replica gave {error}.", hint, headers=extra)
     if isinstance(error, Broken):
-        replica.probe()
+        replica.take_out(str(error))  # it may be dying: let the probe say, before others are sent there
     hint = "It may have been worked on: send it again only if that does no harm."
     return problem(502, "Replica broke off", f"The replica took the request, then {error}.", hint, headers=extra)

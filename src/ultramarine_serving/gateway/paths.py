@@ -30,6 +30,6 @@ def is_ambiguous(path: str) -> bool:
 def is_internal(path: str) -> bool:
     """True if, read leniently, it lies under `/internal`, which is between the gateway and the control plane."""
     if not _SUSPICIOUS.search(path):
-        return path.startswith("/internal") and path[9:10] in ("", "/")
+        return path[:9].lower() == "/internal" and path[9:10] in ("", "/", ";")
     segments = [segment for segment in _plain(path).split("/") if segment not in ("", ".")]
     return bool(segments) and segments[0].lower().split(";")[0] == "internal"

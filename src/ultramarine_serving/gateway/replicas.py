@@ -37,13 +37,14 @@ class ReplicaState:
         return "probing" if self.why == "not probed yet" else "down"
 
     def take_out(self, why: str) -> None:
-        """Its connection was refused: no request goes there until a probe was answered again."""
+        """It refused or broke off: no request goes there until a probe was answered again."""
         self.is_up = False
+        self.pool.drop_idle()
         self.why = why
         self.probe()
 
     def probe(self) -> None:
-        """Ask until it answers 200. One that is up stays in use meanwhile, and is taken out if it cannot be reached."""
+        """Ask until it answers 200."""
         if self._probing is None and not self.is_gone:
             self._probing = asyncio.get_running_loop().create_task(self._probe())
 

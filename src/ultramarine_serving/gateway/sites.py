@@ -125,7 +125,7 @@ class Sites:
 
 
 def _framing(request: Request, headers: list[tuple[bytes, bytes]]) -> tuple[bytes | AsyncIterator[bytes], bool]:
-    """The body as it is to be sent, whether in chunks; the header that says so is added. A whole body is sent as bytes."""
+    """The body as it is to be sent, and whether in chunks; the header that says so is added to `headers`."""
     stream = request.stream
     length = request.header(b"content-length")
     if stream is not None and stream.is_complete:

@@ -104,7 +104,7 @@ class Worker:
             handler = partial(self.answer, name)
             reuse_port = self._config.workers > 1
             self._servers[name] = await serve(handler, listeners=[address], stream_bodies=True, reuse_port=reuse_port)
-        admin = Address(path=os.path.abspath(self._config.admin_path(self._number)))
+        admin = Address(path=self._config.admin_path(self._number))
         self._servers["admin"] = await serve(self.administer, listeners=[admin])
         log.info("Worker %s listens: %s.", self._number, self.status()["listeners"])
         ticking = loop.create_task(self._tick())

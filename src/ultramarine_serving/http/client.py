@@ -297,11 +297,9 @@ class Pool:
         """
         connection = await self.connect()
         waiting = connection.ask(head, body, is_head=is_head, is_chunked=is_chunked)
-        timer = (
-            self._loop.call_later(timeout_s, connection.fail, TooSlow(f"no answer in {timeout_s:g} s"))
-            if timeout_s
-            else None
-        )
+        timer = None
+        if timeout_s:
+            timer = self._loop.call_later(timeout_s, connection.fail, TooSlow(f"no answer in {timeout_s:g} s"))
         try:
             return await waiting
         except asyncio.CancelledError:
@@ -321,7 +319,7 @@ class Pool:
         is_chunked: bool = False,
         timeout_s: float = 0,
     ) -> Answer:
-        """As `ask`, but go on trying for `hold_s` seconds while no connection can be made: the upstream may be restarting.
+        """As `ask`, but go on for `hold_s` seconds while no connection can be made: the upstream may be restarting.
 
         With `may_repeat` (harmless to do twice, `body` is bytes) also where a kept connection turns out to be closed.
         """
@@ -358,11 +356,16 @@ class Pool:
         for each in old:
             each.abort()
 
+    def drop_idle(self) -> None:
+        """The upstream is in doubt: the next request makes a connection of its own."""
+        kept, self._idle = self._idle, []
+        for each in kept:
+            each.abort()
+
     def close(self) -> None:
         """Keep no connection any more. Exchanges under way end normally."""
         self._is_closed = True
-        for each in list(self._idle):
-            each.abort()
+        self.drop_idle()
 
 
 def _in_words(error: OSError) -> str:

@@ -348,7 +348,7 @@ class Connection(asyncio.Protocol):
             await self._write_parts(body, left, is_chunked=is_chunked)
 
     async def _write_parts(self, body: AsyncIterator[bytes], left: int | None, *, is_chunked: bool) -> None:
-        """Send an iterator's bytes, `left` of them if that was promised. Raises ValueError where it gives more or fewer."""
+        """Send an iterator's bytes, `left` of them if so promised. Raises ValueError where it gives more or fewer."""
         async for part in body:
             if not part:
                 continue

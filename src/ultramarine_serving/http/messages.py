@@ -78,7 +78,7 @@ class Request:
 
 
 class Response:
-    """One answer. The server adds `date`, `connection` and the framing: `content-length` for bytes, chunks for an iterator.
+    """One answer. The server adds `date`, `connection`, and framing: a length for bytes, chunks for an iterator.
 
     Header names are lower-case. An iterator's `aclose`, if it has one, is called in any case.
     `tunnel`, with status 101: called with the raw connection once the head is out; the connection ends when it returns.

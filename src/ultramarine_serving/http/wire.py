@@ -16,7 +16,15 @@ STATUS_LINES = {
 #: RFC 9110, 7.6.1: meant for the next hop only.
 HOP_BY_HOP = frozenset(
     name.encode()
-    for name in ["connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer"]
+    for name in [
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+    ]
 ) | {b"transfer-encoding", b"upgrade"}
 
 _TARGET = re.compile(rb"/[!-\"$-~]*")
