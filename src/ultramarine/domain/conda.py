@@ -157,7 +157,7 @@ def _fields(content: str | Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _kind(value: Any) -> str:
-    names = {
+    names: dict[type[object], str] = {
         dict: "a mapping",
         list: "a list",
         str: "text",
@@ -186,7 +186,8 @@ def _split(dependencies: object) -> tuple[list[str], list[str]]:
             pip.extend(_pip_lines(cast("dict[str, object]", item)["pip"], number))
         else:
             raise _refused(
-                f"`dependencies[{number}]` is {_kind(item)} ({str(cast(object, item))[:60]}) where text like `numpy=1.26`, or `pip:` "
+                f"`dependencies[{number}]` is {_kind(item)} ({str(cast(object, item))[:60]}) "
+                f"where text like `numpy=1.26`, or `pip:` "
                 f"with a list, is expected."
             )
     return plain, pip
