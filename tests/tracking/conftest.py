@@ -19,6 +19,13 @@ from .gateway import Gateway
 from .server import Server
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whichever test comes first waits for the environments, which a new machine has to download."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.timeout(600))
+
+
 @pytest.fixture(scope="session")
 def cache() -> Path:
     """Where environments are kept from one session to the next: they are built once on a machine."""

@@ -23,6 +23,9 @@ LOCK = HERE / "mlflow.lock"
 PLUGIN = HERE / "plugin"
 _LAYOUT = "1"  # change it when what is built changes, but not by the lock
 _PR_SET_PDEATHSIG = 1
+_MIGRATE = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from ultramarine_mlflow.migrate import migrate; migrate(sys.argv[2])"
+)
 
 
 class BuildFailed(Exception):
@@ -105,26 +108,19 @@ def _build(wanted: Environment, *, aside: Path, environ: Mapping[str, str]) -> N
     install += ["--no-index"] if site.no_index else []
     _run([*install, "--python", str(made.python), str(LOCK)], variables)
     say("environment: 3 of 3, empty database")
-    _run(
-        [str(made.python), "-I", "-W", "ignore", "-c", _MIGRATE, str(PLUGIN), str(made.empty_database)],
-        {**environ, "MLFLOW_DISABLE_TELEMETRY": "true", "TMPDIR": str(aside)},
-    )
+    migrate(made, made.empty_database, environ=environ)
     aside.rename(wanted.folder)
     say(f"environment: ready after {time.monotonic() - started:.0f} s")
 
 
-_MIGRATE = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from ultramarine_mlflow.migrate import migrate; migrate(sys.argv[2])"
-)
-
-
 def migrate(environment: Environment, database: Path, *, environ: Mapping[str, str]) -> None:
-    """Bring a copy of an older database to this MLflow's schema.
+    """Bring an SQLite file, empty or of an older MLflow, to this MLflow's schema, in place.
 
     Raises:
         BuildFailed: MLflow refused; its own words are in the text.
     """
-    _run([str(environment.python), "-I", "-W", "ignore", "-c", _MIGRATE, str(PLUGIN), str(database)], environ)
+    command = [str(environment.python), "-I", "-B", "-W", "ignore", "-c", _MIGRATE, str(PLUGIN), str(database)]
+    _run(command, {**environ, "MLFLOW_DISABLE_TELEMETRY": "true", "TMPDIR": str(database.parent)})
 
 
 def _uv() -> str:

@@ -19,7 +19,7 @@ from ultramarine.tracking.environment import PLUGIN, BuildFailed, Environment, e
 from ultramarine.tracking.progress import say
 
 PREFIX = "/mlflow"
-_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER")
+_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "TMPDIR")
 _INHERITED_PREFIXES = ("PIP_", "UV_", "XDG_", "SSL_", "REQUESTS_", "CURL_", "HTTP_", "HTTPS_", "NO_PROXY", "ALL_PROXY")
 
 _SOURCES = r"^(mlflow-artifacts:/[^/]|runs:/[^/]|models:/[^/]|[a-z-]+$)"
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
 def server_command(home: Path, environment: Environment) -> list[str]:
     """MLflow's application in one process of its own Python, on a Unix socket."""
     return [
-        *(str(environment.python), "-I", "-u", "-W", "ignore", "-m", "uvicorn"),
+        *(str(environment.python), "-I", "-B", "-u", "-W", "ignore", "-m", "uvicorn"),
         *("--app-dir", str(PLUGIN), "--uds", str(home / "run" / "mlflow.sock")),
         *("--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "5"),
         "ultramarine_mlflow.app:app",

@@ -1,10 +1,9 @@
-"""`python -m ultramarine_mlflow.migrate FILE`: bring an SQLite file, empty or older, to this MLflow's schema."""
+"""Bring an SQLite file, empty or of an older MLflow, to this MLflow's schema."""
 
 # MLflow has no public way in: the version is pinned, and the tests start the real server.
 # ruff: noqa: SLF001
 
 import sqlite3
-import sys
 from contextlib import closing
 
 import mlflow.store.db.utils as database
@@ -21,7 +20,3 @@ def migrate(path: str) -> None:
     engine.dispose()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-if __name__ == "__main__":
-    migrate(sys.argv[1])
