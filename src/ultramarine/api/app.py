@@ -3,14 +3,26 @@
 from fastapi import FastAPI, Response
 
 from ultramarine import __version__
-from ultramarine.api import assets, computes, files, installation, internal, jobs, problem, runner
+from ultramarine.api import assets, computes, endpoints, files, installation, internal, jobs, models, problem, runner
 from ultramarine.services.context import Context
 
-ROUTERS = (installation.router, jobs.router, computes.router, assets.router, files.router, runner.router, internal.router)
+ROUTERS = (
+    installation.router,
+    jobs.router,
+    computes.router,
+    assets.router,
+    files.router,
+    models.router,
+    endpoints.router,
+    runner.router,
+    internal.router,
+)
 
 
 def build(ctx: Context) -> FastAPI:
-    app = FastAPI(title="Ultramarine", version=__version__, openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Ultramarine", version=__version__, openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None
+    )
     app.state.ctx = ctx
     problem.install(app)
     for router in ROUTERS:

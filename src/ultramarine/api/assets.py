@@ -17,7 +17,9 @@ def _version(version: str) -> str | None:
 
 
 @router.put("/environments/{name}/versions/{version}", status_code=201)
-async def put_environment(workspace: str, name: str, version: str, body: AssetBody, ctx: Ctx, _: Worker, response: Response) -> views.View:
+async def put_environment(
+    workspace: str, name: str, version: str, body: AssetBody, ctx: Ctx, _: Worker, response: Response
+) -> views.View:
     environment, is_new = await environments.create(ctx, workspace, name, version, body)
     response.status_code = 201 if is_new else 200
     return views.environment(environment)
@@ -48,7 +50,9 @@ async def get_environment(workspace: str, name: str, version: str, ctx: Ctx, _: 
 
 
 @router.put("/data/{name}/versions/{version}", status_code=201)
-async def put_data(workspace: str, name: str, version: str, body: AssetBody, ctx: Ctx, _: Worker, response: Response) -> views.View:
+async def put_data(
+    workspace: str, name: str, version: str, body: AssetBody, ctx: Ctx, _: Worker, response: Response
+) -> views.View:
     asset, is_new = await data.create(ctx, workspace, name, version, body)
     response.status_code = 201 if is_new else 200
     return views.data(asset)

@@ -13,7 +13,9 @@ ComputeBody = Annotated[dict[str, Any], Body()]
 
 
 @router.put("/computes/{name}", status_code=201)
-async def put_compute(workspace: str, name: str, body: ComputeBody, ctx: Ctx, _: Operator, response: Response) -> views.View:
+async def put_compute(
+    workspace: str, name: str, body: ComputeBody, ctx: Ctx, _: Operator, response: Response
+) -> views.View:
     """Create a cluster (201), or change the one that is there (200)."""
     state, is_new = await computes.put(ctx, workspace, name, body)
     response.status_code = 201 if is_new else 200
@@ -54,7 +56,14 @@ async def list_sizes(workspace: str, ctx: Ctx, _: Reader) -> views.View:
     aliases = {name: [alias for alias, meant in sizes.aliases.items() if meant == name] for name in sizes.native}
     return views.listed(
         [
-            {"name": n, "cpus": a.cpus_milli / 1000, "memory_bytes": a.memory_bytes, "gpus": a.gpus, "fits": a.fits_in(machine), "aliases": aliases[n]}
+            {
+                "name": n,
+                "cpus": a.cpus_milli / 1000,
+                "memory_bytes": a.memory_bytes,
+                "gpus": a.gpus,
+                "fits": a.fits_in(machine),
+                "aliases": aliases[n],
+            }
             for n, a in sizes.native.items()
         ]
     )

@@ -12,7 +12,9 @@ router = APIRouter(prefix="/api/v1/workspaces/{workspace}", tags=["files"])
 
 
 @router.put("/snapshots/{sha256}")
-async def put_snapshot(workspace: str, sha256: str, request: Request, ctx: Ctx, _: Worker, response: Response) -> views.View:
+async def put_snapshot(
+    workspace: str, sha256: str, request: Request, ctx: Ctx, _: Worker, response: Response
+) -> views.View:
     """Keep a manifest (200), or say which of its blobs are missing (202): upload those and send it again."""
     content = await limited(request, ctx.site.limits.manifest_bytes_max)
     missing = snapshots.put_snapshot(ctx, sha256, content)

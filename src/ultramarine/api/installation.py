@@ -4,13 +4,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
 
 from ultramarine import __version__
 from ultramarine.api import sse, views
 from ultramarine.api.access import Ctx, Owner, Reader, SignedIn
 from ultramarine.domain.errors import NotFound
 from ultramarine.domain.identity import EVERY_WORKSPACE
-from ultramarine.services import identity, status, streams
+from ultramarine.services import identity, sessions, status, streams
 from ultramarine.services.identity import TokenSpec, WorkspaceSpec
 from ultramarine.services.status import Status
 from ultramarine.store import events
@@ -56,20 +57,44 @@ async def revoke_token(id: str, ctx: Ctx, _: Owner) -> None:
 
 @router.get("/workspaces/{workspace}/events")
 async def list_events(
-    workspace: str, ctx: Ctx, _: Reader, noun: str = "", name: str = "", after: int = 0, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+    workspace: str,
+    ctx: Ctx,
+    _: Reader,
+    noun: str = "",
+    name: str = "",
+    after: int = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> views.View:
     async with ctx.read() as tx:
         happened = await events.after(tx, workspace, after, noun=noun, name=name, limit=limit)
-    return views.listed([streams.happening_view(h) for h in happened], str(happened[-1].seq) if len(happened) == limit else None)
+    return views.listed(
+        [streams.happening_view(h) for h in happened], str(happened[-1].seq) if len(happened) == limit else None
+    )
 
 
 @router.get("/workspaces/{workspace}/events/stream")
 async def stream_events(
-    workspace: str, ctx: Ctx, _: Reader, noun: str = "", after: int = 0, last_event_id: Annotated[str | None, Header()] = None
+    workspace: str,
+    ctx: Ctx,
+    _: Reader,
+    noun: str = "",
+    after: int = 0,
+    last_event_id: Annotated[str | None, Header()] = None,
 ) -> StreamingResponse:
     """Server-sent events: every move, as it happens."""
     begin = int(last_event_id) if last_event_id and last_event_id.isdigit() else after
     return sse.answer(streams.of_events(ctx, workspace, after=begin, noun=noun))
+
+
+class Opening(BaseModel):
+    path: str = "/mlflow/"
+
+
+@router.post("/login-codes", status_code=201)
+async def create_login_code(body: Opening, ctx: Ctx, token: SignedIn) -> views.View:
+    """A link, good once and for a minute, that signs a browser in to the second origin."""
+    code = sessions.make_code(ctx, token, body.path)
+    return {"url": f"{ctx.site.second_address}/login?code={code}"}
 
 
 @router.get("/status")
@@ -87,9 +112,17 @@ async def drain(ctx: Ctx, _: Owner) -> views.View:
 def _status(found: Status) -> dict[str, Any]:
     return {
         "workspaces": list(found.workspaces),
-        "allocations": [{"key": a.key, "compute": a.compute_name, "status": a.status.value} for a in found.state.allocations],
+        "allocations": [
+            {"key": a.key, "compute": a.compute_name, "status": a.status.value} for a in found.state.allocations
+        ],
         "runs": [
-            {"workspace": run.workspace, "noun": run.owner_noun.value, "name": run.owner_name, "status": run.status.value} for run in found.state.runs
+            {
+                "workspace": run.workspace,
+                "noun": run.owner_noun.value,
+                "name": run.owner_name,
+                "status": run.status.value,
+            }
+            for run in found.state.runs
         ],
     }
 
@@ -102,4 +135,9 @@ async def _workspace(ctx: Ctx, name: str) -> views.View:
 
 
 def _view(row: dict[str, Any]) -> views.View:
-    return {"name": row["name"], "description": row["description"], "tags": row["tags"], "created_at": views.at(row["created_at"])}
+    return {
+        "name": row["name"],
+        "description": row["description"],
+        "tags": row["tags"],
+        "created_at": views.at(row["created_at"]),
+    }

@@ -16,7 +16,9 @@ LOG_BYTES_MAX = 8 * 1024**2
 
 
 @router.put("/{name}", status_code=201)
-async def create_job(workspace: str, name: str, body: JobBody, ctx: Ctx, token: Worker, response: Response) -> views.View:
+async def create_job(
+    workspace: str, name: str, body: JobBody, ctx: Ctx, token: Worker, response: Response
+) -> views.View:
     """Create a job. The same body again answers 200 with the job that is there; another one is 409."""
     state, is_new = await jobs.create(ctx, workspace, name, body, user=token.subject)
     response.status_code = 201 if is_new else 200
@@ -25,7 +27,13 @@ async def create_job(workspace: str, name: str, body: JobBody, ctx: Ctx, token: 
 
 @router.get("")
 async def list_jobs(
-    workspace: str, ctx: Ctx, _: Reader, limit: Annotated[int, Query(ge=1, le=1000)] = 50, after: int | None = None, status: str = "", experiment_name: str = ""
+    workspace: str,
+    ctx: Ctx,
+    _: Reader,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+    after: int | None = None,
+    status: str = "",
+    experiment_name: str = "",
 ) -> views.View:
     """The newest first, a page at a time: `next` is the cursor to send as `after`."""
     rows = await jobs.page(ctx, workspace, before=after, limit=limit, status=status, experiment=experiment_name)
@@ -58,7 +66,9 @@ async def list_job_events(workspace: str, name: str, ctx: Ctx, _: Reader) -> vie
 
 
 @router.get("/{name}/stream")
-async def stream_job(workspace: str, name: str, ctx: Ctx, _: Reader, last_event_id: Annotated[str | None, Header()] = None) -> StreamingResponse:
+async def stream_job(
+    workspace: str, name: str, ctx: Ctx, _: Reader, last_event_id: Annotated[str | None, Header()] = None
+) -> StreamingResponse:
     """Server-sent events: `status`, `log`, at last `end`. Send Last-Event-ID to go on where it broke off."""
     await jobs.get(ctx, workspace, name)
     return sse.answer(streams.of_job(ctx, workspace, name, last_id=last_event_id))
@@ -73,14 +83,25 @@ async def list_job_logs(workspace: str, name: str, ctx: Ctx, _: Reader) -> views
 
 @router.get("/{name}/logs/{attempt}/{rank}/{file}")
 async def read_job_log(
-    workspace: str, name: str, attempt: int, rank: str, file: str, ctx: Ctx, _: Reader, offset: Annotated[int, Query(ge=0)] = 0
+    workspace: str,
+    name: str,
+    attempt: int,
+    rank: str,
+    file: str,
+    ctx: Ctx,
+    _: Reader,
+    offset: Annotated[int, Query(ge=0)] = 0,
 ) -> Response:
     """The bytes of a log from `offset` on, at most 8 MiB; none where there are none (yet)."""
     _, attempts = await jobs.attempts(ctx, workspace, name)
     key = next((run.key for run in attempts if run.ordinal == attempt), None)
     if key is None:
-        raise NotFound("attempt", str(attempt), hint=f"um job show -n {name}", known=[str(run.ordinal) for run in attempts])
-    return Response(ctx.logs.read(key, rank, file, offset=offset, bytes_max=LOG_BYTES_MAX), media_type="application/octet-stream")
+        raise NotFound(
+            "attempt", str(attempt), hint=f"um job show -n {name}", known=[str(run.ordinal) for run in attempts]
+        )
+    return Response(
+        ctx.logs.read(key, rank, file, offset=offset, bytes_max=LOG_BYTES_MAX), media_type="application/octet-stream"
+    )
 
 
 @router.get("/{name}/outputs")

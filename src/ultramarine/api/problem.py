@@ -19,8 +19,8 @@ from ultramarine.domain.errors import (
     NotSignedIn,
     StaleWrite,
     TooLarge,
-    Unavailable,
     UltramarineError,
+    Unavailable,
 )
 from ultramarine.files.logs import OffsetDiffers
 from ultramarine.services.nodes import NodeReleased
@@ -54,7 +54,9 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _bug)
 
 
-def _answer(request: Request, status: int, *, title: str, detail: str, hint: str, code: str, **more: object) -> JSONResponse:
+def _answer(
+    request: Request, status: int, *, title: str, detail: str, hint: str, code: str, **more: object
+) -> JSONResponse:
     body = {
         "type": f"/docs/reference/errors#{code}",
         "title": title,
@@ -72,21 +74,35 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, UltramarineError), "registered for this kind"
     more = {"size": error.size} if isinstance(error, OffsetDiffers) else {}
     kind = type(error)
-    return _answer(request, status_of(kind), title=kind.title, detail=str(error), hint=error.hint, code=error.code, **more)
+    return _answer(
+        request, status_of(kind), title=kind.title, detail=str(error), hint=error.hint, code=error.code, **more
+    )
 
 
 async def _validation(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError), "registered for this kind"
     findings = "; ".join(f"{'.'.join(str(part) for part in found['loc'])}: {found['msg']}" for found in error.errors())
     return _answer(
-        request, 422, title=InvalidInput.title, detail=findings, hint="Correct the part named above; /api/v1/openapi.json describes every request.", code="invalid-input"
+        request,
+        422,
+        title=InvalidInput.title,
+        detail=findings,
+        hint="Correct the part named above; /api/v1/openapi.json describes every request.",
+        code="invalid-input",
     )
 
 
 async def _plain(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException), "registered for this kind"
     hint = "/api/v1/openapi.json lists every address and method."
-    return _answer(request, error.status_code, title=str(error.detail), detail=f"{request.method} {request.url.path}: {error.detail}.", hint=hint, code="http")
+    return _answer(
+        request,
+        error.status_code,
+        title=str(error.detail),
+        detail=f"{request.method} {request.url.path}: {error.detail}.",
+        hint=hint,
+        code="http",
+    )
 
 
 async def _bug(request: Request, error: Exception) -> JSONResponse:
@@ -94,5 +110,10 @@ async def _bug(request: Request, error: Exception) -> JSONResponse:
     trace = secrets.token_hex(8)
     log.error("trace %s: %s %s", trace, request.method, request.url.path, exc_info=error)
     return _answer(
-        request, 500, title="A bug in Ultramarine", detail=f"Something unforeseen happened (trace {trace}).", hint=f"Look for {trace} in logs/control.log of the home.", code="bug"
+        request,
+        500,
+        title="A bug in Ultramarine",
+        detail=f"Something unforeseen happened (trace {trace}).",
+        hint=f"Look for {trace} in logs/control.log of the home.",
+        code="bug",
     )

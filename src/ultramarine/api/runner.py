@@ -33,7 +33,9 @@ async def reported(said: nodes.Report, ctx: Ctx, node: OfNode) -> dict[str, Any]
 
 
 @router.put("/logs/{run}/{rank}/{file}")
-async def append_log(run: str, rank: str, file: str, offset: int, request: Request, ctx: Ctx, node: OfNode) -> dict[str, int]:
+async def append_log(
+    run: str, rank: str, file: str, offset: int, request: Request, ctx: Ctx, node: OfNode
+) -> dict[str, int]:
     content = await limited(request, LOG_BYTES_MAX)
     return {"size": await nodes.append_log(ctx, node, run, rank, file, offset=offset, content=content)}
 

@@ -1,6 +1,6 @@
 """What a client reads of each thing: the specification as it was given, and what is known besides."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from ultramarine.domain.allocation import Allocation, AllocationStatus
@@ -10,6 +10,10 @@ from ultramarine.domain.identity import Token
 from ultramarine.domain.job import Job
 from ultramarine.domain.run import Run
 from ultramarine.services.computes import ComputeState
+from ultramarine.services.deployments import DeploymentState
+from ultramarine.services.endpoints import EndpointState
+from ultramarine.services.models import ENVIRONMENT, JOB, TYPE, VERSION, version_of
+from ultramarine.tracking.registry import ModelVersion
 
 View = dict[str, Any]
 
@@ -21,7 +25,12 @@ def at(moment: datetime | None) -> str | None:
 def job(job: Job, run: Run) -> View:
     ending = None
     if run.ending is not None:
-        ending = {"cause": run.ending.cause.value, "code": run.ending.code, "words": run.ending.words, "rank": run.ending.rank}
+        ending = {
+            "cause": run.ending.cause.value,
+            "code": run.ending.code,
+            "words": run.ending.words,
+            "rank": run.ending.rank,
+        }
     return job.spec.body() | {
         "name": job.name,
         "id": job.id,
@@ -67,7 +76,12 @@ def compute(state: ComputeState) -> View:
         "memory_bytes": c.size.memory_bytes,
         "gpus": c.size.gpus,
         "targets": c.targets,
-        "nodes": {"total": len(state.allocations), "busy": busy, "idle": up - min(busy, up), "starting": len(state.allocations) - up},
+        "nodes": {
+            "total": len(state.allocations),
+            "busy": busy,
+            "idle": up - min(busy, up),
+            "starting": len(state.allocations) - up,
+        },
         "notice": state.notice,
         "created_at": at(c.created_at),
     }
@@ -87,19 +101,70 @@ def node(state: ComputeState, allocation: Allocation, load: View) -> View:
 def environment(environment: Environment) -> View:
     e = environment
     locked = {"digest": e.locked.digest, "python": e.locked.python, "packages": e.locked.packages} if e.locked else {}
-    return e.spec.body() | {
-        "name": e.name,
-        "version": e.version,
-        "status": e.status.value,
-        "reason": e.reason,
-        "is_curated": e.is_curated,
-        "created_at": at(e.created_at),
-    } | locked
+    return (
+        e.spec.body()
+        | {
+            "name": e.name,
+            "version": e.version,
+            "status": e.status.value,
+            "reason": e.reason,
+            "is_curated": e.is_curated,
+            "created_at": at(e.created_at),
+        }
+        | locked
+    )
 
 
 def data(data: DataAsset) -> View:
-    more = {"version": data.version, "snapshot": data.snapshot, "size_bytes": data.size_bytes, "created_at": at(data.created_at)}
+    more = {
+        "version": data.version,
+        "snapshot": data.snapshot,
+        "size_bytes": data.size_bytes,
+        "created_at": at(data.created_at),
+    }
     return data.spec.body() | {"name": data.name, "type": data.spec.type} | more
+
+
+def endpoint(state: EndpointState, address: str) -> View:
+    e = state.endpoint
+    return e.spec.body() | {
+        "name": e.name,
+        "auth_mode": e.spec.auth_mode,
+        "traffic": e.spec.traffic,
+        "provisioning_state": "Succeeded",
+        "scoring_uri": f"{address}/endpoints/{e.workspace}/{e.name}/score",
+        "deployments": [d.name for d in state.deployments],
+        "created_at": at(e.created_at),
+    }
+
+
+def deployment(state: DeploymentState) -> View:
+    d = state.deployment
+    model = d.serving.get("model", {})
+    return d.spec.body() | {
+        "name": d.name,
+        "endpoint_name": d.endpoint,
+        "instance_count": d.spec.instance_count,
+        "provisioning_state": d.status.value,
+        "reason": d.reason,
+        "model_used": f"{model['name']}:{model['version']}" if model else None,
+        "replicas": [{"run": run.key, "status": run.status.value, "reason": run.reason} for run in state.replicas],
+        "created_at": at(d.created_at),
+    }
+
+
+def model(model: ModelVersion) -> View:
+    ours = (TYPE, ENVIRONMENT, VERSION, JOB)
+    return {
+        "name": model.name,
+        "version": version_of(model),
+        "type": model.tags.get(TYPE, "mlflow_model"),
+        "description": model.description,
+        "tags": {name: value for name, value in model.tags.items() if name not in ours},
+        "path": model.location.uri,
+        "job_name": model.tags.get(JOB),
+        "created_at": datetime.fromtimestamp(model.created_at_ms / 1000, UTC).isoformat(),
+    }
 
 
 def token(token: Token) -> View:

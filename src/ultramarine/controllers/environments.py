@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from ultramarine.domain.environment import Environment, EnvironmentEvent, Locked
-from ultramarine.domain.errors import Unavailable, UltramarineError
+from ultramarine.domain.errors import UltramarineError, Unavailable
 from ultramarine.locks.lock import Lock, resolve
 from ultramarine.locks.site import SiteOptions
 from ultramarine.services.context import Context
@@ -46,7 +46,9 @@ class EnvironmentLoop:
         )
         return keep(self._ctx, made)
 
-    async def _record(self, environment: Environment, event: EnvironmentEvent, *, locked: Locked | None = None, reason: str = "") -> None:
+    async def _record(
+        self, environment: Environment, event: EnvironmentEvent, *, locked: Locked | None = None, reason: str = ""
+    ) -> None:
         async with self._ctx.begin() as tx:
             await assets.record_environment(tx, environment, event, locked=locked, reason=reason)
         self._ctx.ring()

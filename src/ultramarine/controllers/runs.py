@@ -45,7 +45,9 @@ class RunLoop:
         """One turn. It may die anywhere: the next turn, here or on another server, goes on from there."""
         self._listen_anew_after_a_lag()
         async with self._ctx.begin() as tx:
-            if not await leases.hold(tx, f"hosts/{self._pool}", owner=self._owner, now=self._ctx.clock(), ttl=LEASE_TTL):
+            if not await leases.hold(
+                tx, f"hosts/{self._pool}", owner=self._owner, now=self._ctx.clock(), ttl=LEASE_TTL
+            ):
                 return
         self._ctx.hub.allocations = await self._driver.observe()
         state = await self._look()
@@ -76,7 +78,9 @@ class RunLoop:
                 nodes=await allocations.nodes(tx),
                 hosts=await hosts.every(tx),
                 environments=await self._environments(tx, open_runs),
-                failed_starts=await allocations.failed_starts(tx, since=self._ctx.clock() - timedelta(seconds=FAILED_STARTS_S)),
+                failed_starts=await allocations.failed_starts(
+                    tx, since=self._ctx.clock() - timedelta(seconds=FAILED_STARTS_S)
+                ),
             )
 
     async def _environments(self, tx: Tx, open_runs: Sequence[Run]) -> Mapping[RunKey, Need]:

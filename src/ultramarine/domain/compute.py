@@ -20,7 +20,14 @@ class ClusterSpec(Spec):
     """A training cluster: managed nodes of one size, `min_instances`..`max_instances` of them."""
 
     not_yet: ClassVar[frozenset[str]] = frozenset(
-        {"identity", "network_settings", "ssh_settings", "ssh_public_access_enabled", "enable_node_public_ip", "location"}
+        {
+            "identity",
+            "network_settings",
+            "ssh_settings",
+            "ssh_public_access_enabled",
+            "enable_node_public_ip",
+            "location",
+        }
     )
     type: Literal["amlcompute"] = "amlcompute"
     name: str
@@ -103,7 +110,13 @@ class Compute:
     changed_at: datetime
 
     def after(self, event: ComputeEvent, *, now: datetime, reason: str = "") -> "Compute":
-        return replace(self, status=COMPUTE_STATES.next(self.status, event), reason=reason, version=self.version + 1, changed_at=now)
+        return replace(
+            self,
+            status=COMPUTE_STATES.next(self.status, event),
+            reason=reason,
+            version=self.version + 1,
+            changed_at=now,
+        )
 
     @property
     def is_elastic(self) -> bool:
@@ -111,7 +124,11 @@ class Compute:
 
     @property
     def min_instances(self) -> int:
-        return self.spec.min_instances if isinstance(self.spec, ClusterSpec) and self.status is ComputeStatus.SUCCEEDED else 0
+        return (
+            self.spec.min_instances
+            if isinstance(self.spec, ClusterSpec) and self.status is ComputeStatus.SUCCEEDED
+            else 0
+        )
 
     @property
     def max_instances(self) -> int:

@@ -13,7 +13,9 @@ from ultramarine.domain.spec import Spec
 
 
 class EndpointSpec(Spec):
-    not_yet: ClassVar[frozenset[str]] = frozenset({"identity", "public_network_access", "mirror_traffic", "compute", "kind", "properties"})
+    not_yet: ClassVar[frozenset[str]] = frozenset(
+        {"identity", "public_network_access", "mirror_traffic", "compute", "kind", "properties"}
+    )
     name: str
     auth_mode: Literal["key"] = "key"
     traffic: dict[str, int] = {}
@@ -37,7 +39,9 @@ class CodeConfiguration(Spec):
 
 class RequestSettings(Spec):
     request_timeout_ms: int = Field(default=5000, ge=1, le=180_000)
-    max_concurrent_requests_per_instance: int = Field(default=64, ge=1, description="64 by default: waiting requests are answered in one call")
+    max_concurrent_requests_per_instance: int = Field(
+        default=64, ge=1, description="64 by default: waiting requests are answered in one call"
+    )
     max_queue_wait_ms: int = Field(default=500, ge=0)
 
 
@@ -45,7 +49,14 @@ class DeploymentSpec(Spec):
     """Azure ML's managed online deployment; `compute` is ours: an inferencing target, `local` by default."""
 
     not_yet: ClassVar[frozenset[str]] = frozenset(
-        {"scale_settings", "readiness_probe", "data_collector", "model_mount_path", "egress_public_network_access", "type"}
+        {
+            "scale_settings",
+            "readiness_probe",
+            "data_collector",
+            "model_mount_path",
+            "egress_public_network_access",
+            "type",
+        }
         | {"app_insights_enabled", "properties", "environment_image", "package", "liveness_probe"}
     )
     name: str
@@ -124,4 +135,6 @@ class Deployment:
     changed_at: datetime
 
     def after(self, event: DeploymentEvent, *, now: datetime, reason: str = "") -> "Deployment":
-        return replace(self, status=DEPLOYMENT.next(self.status, event), reason=reason, version=self.version + 1, changed_at=now)
+        return replace(
+            self, status=DEPLOYMENT.next(self.status, event), reason=reason, version=self.version + 1, changed_at=now
+        )

@@ -17,9 +17,13 @@ class EnvironmentSpec(Spec):
     not_yet: ClassVar[frozenset[str]] = frozenset({"build", "datastore", "inference_config", "os_type", "image"})
     name: str | None = None
     version: str | None = Field(default=None, coerce_numbers_to_str=True)
-    conda_file: str | dict[str, Any] | None = Field(default=None, description="a conda file: its content, as text or as a mapping")
+    conda_file: str | dict[str, Any] | None = Field(
+        default=None, description="a conda file: its content, as text or as a mapping"
+    )
     requirements: list[str] | None = Field(default=None, description="ours: requirement lines, as pip takes them")
-    python: str | None = Field(default=None, coerce_numbers_to_str=True, pattern=r"^3\.\d+$", description='ours: "3.11"')
+    python: str | None = Field(
+        default=None, coerce_numbers_to_str=True, pattern=r"^3\.\d+$", description='ours: "3.11"'
+    )
     description: str = ""
     tags: dict[str, str] = {}
 

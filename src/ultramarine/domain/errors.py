@@ -79,7 +79,9 @@ class StaleWrite(UltramarineError):
     title = "It was changed in between"
 
     def __init__(self, noun: str, name: str) -> None:
-        super().__init__(f"The {noun} {name!r} was changed by somebody else in between.", hint="Read it again, then try again.")
+        super().__init__(
+            f"The {noun} {name!r} was changed by somebody else in between.", hint="Read it again, then try again."
+        )
 
 
 class NotSignedIn(UltramarineError):

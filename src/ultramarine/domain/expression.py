@@ -17,7 +17,9 @@ class Expressions:
     `absent`: optional inputs that were not given; `outputs`: names of outputs.
     """
 
-    def __init__(self, *, literals: Mapping[str, str], files: Sequence[str], absent: Sequence[str], outputs: Sequence[str]) -> None:
+    def __init__(
+        self, *, literals: Mapping[str, str], files: Sequence[str], absent: Sequence[str], outputs: Sequence[str]
+    ) -> None:
         self._literals, self._files, self._absent, self._outputs = literals, files, absent, outputs
 
     def command(self, text: str) -> str:
@@ -51,7 +53,8 @@ class Expressions:
             raise _unknown(inner, field, [f"inputs.{n}" for n in (*self._literals, *self._files, *self._absent)])
         if name in above:
             raise InvalidInput(
-                f"{field}: inputs refer to each other in a circle: {' -> '.join((*above, name))}.", hint="Give one of them a plain value."
+                f"{field}: inputs refer to each other in a circle: {' -> '.join((*above, name))}.",
+                hint="Give one of them a plain value.",
             )
         return self._resolve(self._literals[name], field=f"inputs.{name}", above=(*above, name))
 
@@ -59,10 +62,15 @@ class Expressions:
 def _split(inner: str, field: str) -> tuple[str, str]:
     kind, dot, name = inner.partition(".")
     if kind not in ("inputs", "outputs") or not dot or not name:
-        raise InvalidInput(f"{field}: ${{{{{inner}}}}} is not known.", hint="Known are ${{inputs.NAME}} and ${{outputs.NAME}}.")
+        raise InvalidInput(
+            f"{field}: ${{{{{inner}}}}} is not known.", hint="Known are ${{inputs.NAME}} and ${{outputs.NAME}}."
+        )
     return kind, name.removesuffix(".path") if "." in name else name
 
 
 def _unknown(inner: str, field: str, known: Sequence[str]) -> InvalidInput:
     listed = ", ".join(known) or "none at all"
-    return InvalidInput(f"{field}: ${{{{{inner}}}}} is not known; the job has {listed}.", hint="Add it under inputs or outputs, or correct the name.")
+    return InvalidInput(
+        f"{field}: ${{{{{inner}}}}} is not known; the job has {listed}.",
+        hint="Add it under inputs or outputs, or correct the name.",
+    )

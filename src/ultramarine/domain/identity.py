@@ -23,7 +23,12 @@ class Right(StrEnum):
     OWN = "own"  #: tokens, workspaces
 
 
-NEEDS = {Right.READ: Role.READER, Right.WORK: Role.DATA_SCIENTIST, Right.OPERATE: Role.COMPUTE_OPERATOR, Right.OWN: Role.OWNER}
+NEEDS = {
+    Right.READ: Role.READER,
+    Right.WORK: Role.DATA_SCIENTIST,
+    Right.OPERATE: Role.COMPUTE_OPERATOR,
+    Right.OWN: Role.OWNER,
+}
 EVERY_WORKSPACE = "*"
 
 
@@ -44,11 +49,22 @@ class Token:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A browser that has signed in to the second origin."""
+
+    workspace: str
+    subject: str
+
+
 def check(token: Token, right: Right, workspace: str) -> None:
     """Let pass, or raise `NotAllowed` with what would be needed."""
     order = list(Role)
     if token.workspace not in (workspace, EVERY_WORKSPACE):
-        raise NotAllowed(f"This token is of workspace {token.workspace!r}, not of {workspace!r}.", hint="Use a token of that workspace: um token create -w …")
+        raise NotAllowed(
+            f"This token is of workspace {token.workspace!r}, not of {workspace!r}.",
+            hint="Use a token of that workspace: um token create -w …",
+        )
     if order.index(token.role) < order.index(NEEDS[right]):
         raise NotAllowed(
             f"This needs the role {NEEDS[right].value}, and the token of {token.subject!r} has {token.role.value}.",

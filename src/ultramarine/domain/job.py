@@ -20,7 +20,9 @@ PRIORITIES: Mapping[str, int] = {"low": -1, "medium": 0, "high": 1}
 class Input(Spec):
     """An input that is a file, a folder, or a typed literal (`default` in a component is `value` here)."""
 
-    not_yet: ClassVar[frozenset[str]] = frozenset({"path_on_compute", "datastore", "min", "max", "enum", "description", "default"})
+    not_yet: ClassVar[frozenset[str]] = frozenset(
+        {"path_on_compute", "datastore", "min", "max", "enum", "description", "default"}
+    )
     type: Literal["uri_file", "uri_folder", "string", "integer", "number", "boolean"] = "uri_folder"
     path: str | None = None
     mode: Literal["ro_mount", "download"] = "ro_mount"
@@ -40,7 +42,9 @@ class Output(Spec):
 
 
 class Resources(Spec):
-    not_yet: ClassVar[frozenset[str]] = frozenset({"shm_size", "docker_args", "instance_type", "locations", "properties", "max_instance_count"})
+    not_yet: ClassVar[frozenset[str]] = frozenset(
+        {"shm_size", "docker_args", "instance_type", "locations", "properties", "max_instance_count"}
+    )
     instance_count: int = Field(default=1, ge=1, le=1000)
 
 
@@ -61,7 +65,9 @@ class QueueSettings(Spec):
 class JobSpec(Spec):
     """Azure ML's `commandJob` schema; `retries` is ours. It never changes after the job is created."""
 
-    not_yet: ClassVar[frozenset[str]] = frozenset({"identity", "services", "parent_job_name", "component", "trial", "jobs", "settings"})
+    not_yet: ClassVar[frozenset[str]] = frozenset(
+        {"identity", "services", "parent_job_name", "component", "trial", "jobs", "settings"}
+    )
     type: Literal["command"] = "command"
     name: str | None = None
     command: str = Field(min_length=1)

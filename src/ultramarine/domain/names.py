@@ -37,7 +37,9 @@ class Reference:
     label: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.name}:{self.version}" if self.version else f"{self.name}@{self.label}" if self.label else self.name
+        return (
+            f"{self.name}:{self.version}" if self.version else f"{self.name}@{self.label}" if self.label else self.name
+        )
 
     @classmethod
     def parse(cls, text: str, *, field: str) -> "Reference":
@@ -49,7 +51,9 @@ class Reference:
         if (at and colon) or not all(_NAME.fullmatch(part) for part in parts):
             raise InvalidInput(f"{field}: {text!r} is no reference.", hint="Write name, name:version or name@latest.")
         if at and label != "latest":
-            raise InvalidInput(f"{field}: the label {label!r} is not known.", hint=f"Write {name}@latest, or a version: {name}:1.")
+            raise InvalidInput(
+                f"{field}: the label {label!r} is not known.", hint=f"Write {name}@latest, or a version: {name}:1."
+            )
         return cls(name, version or None, label or None)
 
 

@@ -105,7 +105,7 @@ class Cause(StrEnum):
 INFRASTRUCTURE = frozenset({Cause.PORT, Cause.LEASE, Cause.RUNNER, Cause.NODE_LOST})
 INFRASTRUCTURE_RETRIES_MAX = 3
 
-EVENT_OF_CAUSE = {cause: E.CRASHED for cause in Cause} | {
+EVENT_OF_CAUSE = dict.fromkeys(Cause, E.CRASHED) | {
     Cause.COMPLETED: E.SUCCEEDED,
     Cause.STOPPED: E.STOPPED,
     Cause.NODE_LOST: E.NODE_LOST,
@@ -177,7 +177,15 @@ class Run:
         status = RUN.next(self.status, event)
         started = now if status is S.RUNNING and self.started_at is None else self.started_at
         ended = now if status in RUN.final else None
-        return replace(self, status=status, reason=reason, version=self.version + 1, changed_at=now, started_at=started, ended_at=ended)
+        return replace(
+            self,
+            status=status,
+            reason=reason,
+            version=self.version + 1,
+            changed_at=now,
+            started_at=started,
+            ended_at=ended,
+        )
 
 
 Phase = Literal["preparing", "ready", "running", "finalizing", "ended"]

@@ -17,7 +17,9 @@ class Amount:
     gpus: int = 0
 
     def fits_in(self, other: "Amount") -> bool:
-        return self.cpus_milli <= other.cpus_milli and self.memory_bytes <= other.memory_bytes and self.gpus <= other.gpus
+        return (
+            self.cpus_milli <= other.cpus_milli and self.memory_bytes <= other.memory_bytes and self.gpus <= other.gpus
+        )
 
     def __add__(self, other: "Amount") -> "Amount":
         return Amount(
@@ -35,7 +37,9 @@ class Amount:
 
     def __str__(self) -> str:
         gpus = f", {self.gpus} GPU{'s' * (self.gpus != 1)}" if self.gpus else ""
-        return f"{self.cpus_milli / 1000:g} CPU{'s' * (self.cpus_milli != 1000)}, {self.memory_bytes / GIB:.1f} GiB{gpus}"
+        return (
+            f"{self.cpus_milli / 1000:g} CPU{'s' * (self.cpus_milli != 1000)}, {self.memory_bytes / GIB:.1f} GiB{gpus}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +71,13 @@ class Sizes:
             return Size(name=meant, amount=wanted), f"{name} is {meant} here ({wanted})."
         smaller = [n for n in self._fitting(machine) if self.native[n].gpus == 0 or wanted.gpus]
         if not smaller or (wanted.gpus and not machine.gpus):
-            raise InvalidInput(f"size: {name} needs {wanted}, and this machine has {machine}.", hint="um compute list-sizes")
+            raise InvalidInput(
+                f"size: {name} needs {wanted}, and this machine has {machine}.", hint="um compute list-sizes"
+            )
         best = max(smaller, key=lambda n: (self.native[n].gpus, self.native[n].cpus_milli, self.native[n].memory_bytes))
-        return Size(name=best, amount=self.native[best]), f"{name} means up to {wanted}; fitted to this machine: {best} ({self.native[best]})."
+        return Size(
+            name=best, amount=self.native[best]
+        ), f"{name} means up to {wanted}; fitted to this machine: {best} ({self.native[best]})."
 
     def _fitting(self, machine: Amount) -> list[str]:
         return [name for name, amount in self.native.items() if amount.fits_in(machine)]

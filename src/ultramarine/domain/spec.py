@@ -28,7 +28,10 @@ class Spec(BaseModel):
                 raise ValueError(f"not supported yet: {name!r}")
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
-                raise ValueError(f"unknown field {name!r}" + (f", did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"))
+                raise ValueError(
+                    f"unknown field {name!r}"
+                    + (f", did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}")
+                )
         return given
 
     @classmethod
@@ -48,7 +51,10 @@ def refused(error: ValidationError, *, what: str) -> InvalidInput:
     """pydantic's findings as one error of ours: each field with the value seen and what is wrong."""
     lines = [_finding(dict(found)) for found in error.errors(include_url=False)]
     kind = NotSupportedYet if any("not supported yet" in line for line in lines) else InvalidInput
-    return kind(f"{what}: {'; '.join(lines)}.", hint="Correct the field named above and send it again; docs/reference/yaml.md lists all fields.")
+    return kind(
+        f"{what}: {'; '.join(lines)}.",
+        hint="Correct the field named above and send it again; docs/reference/yaml.md lists all fields.",
+    )
 
 
 def _finding(found: Mapping[str, Any]) -> str:

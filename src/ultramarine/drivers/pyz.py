@@ -9,6 +9,7 @@ from pathlib import Path
 
 import ultramarine_runner
 from ultramarine_runner.environments import find_pythons
+from ultramarine_serving.pack import build as build_serving
 
 _START = b"""\
 import sys
@@ -52,6 +53,11 @@ def _put(into: zipfile.ZipFile, name: str, content: bytes) -> None:
     entry = zipfile.ZipInfo(name, _EPOCH)
     entry.external_attr = 0o644 << 16
     into.writestr(entry, content)
+
+
+def serving(target: Path) -> Path:
+    """Pack the scoring server, as replicas get it; its path."""
+    return build_serving(target)
 
 
 def pythons() -> tuple[str, ...]:

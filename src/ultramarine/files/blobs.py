@@ -50,23 +50,29 @@ class Blobs:
         """Keep a stream whose hash is `sha256`; False when it was there. Raises `Conflict` when the bytes are others, `TooLarge` over the limit."""
         if self.has(sha256):
             return False
-        aside, digest, size = self._temporary(), hashlib.sha256(), 0
+        aside = self._temporary()
         try:
-            with aside.open("wb") as file:
-                async for chunk in _gathered(chunks):
-                    size += len(chunk)
-                    if size > bytes_max:
-                        raise TooLarge(
-                            f"The file has more than {bytes_max} bytes.", hint="Raise ULTRAMARINE_UPLOAD_BYTES_MAX, or split the file."
-                        )
-                    await asyncio.to_thread(_write, file.fileno(), chunk, digest)  # off the event loop: it must stay free
-                await asyncio.to_thread(os.fsync, file.fileno())
-            if digest.hexdigest() != sha256:
-                raise Conflict(f"The bytes sent have SHA-256 {digest.hexdigest()}, not {sha256}.", hint="The file changed while it was sent: try again.")
+            found = await _write_all(aside, chunks, bytes_max=bytes_max)
+            if found != sha256:
+                raise Conflict(
+                    f"The bytes sent have SHA-256 {found}, not {sha256}.",
+                    hint="The file changed while it was sent: try again.",
+                )
             self._keep(aside, sha256)
         finally:
             aside.unlink(missing_ok=True)
         return True
+
+    async def take(self, chunks: AsyncIterator[bytes], *, bytes_max: int) -> str:
+        """Keep a stream under whatever name its bytes have. Raises `TooLarge`."""
+        aside = self._temporary()
+        try:
+            found = await _write_all(aside, chunks, bytes_max=bytes_max)
+            if not self.has(found):
+                self._keep(aside, found)
+        finally:
+            aside.unlink(missing_ok=True)
+        return found
 
     def _path(self, sha256: str) -> Path:
         if not is_sha256(sha256):
@@ -81,6 +87,22 @@ class Blobs:
         target.parent.mkdir(exist_ok=True, mode=0o700)
         os.chmod(aside, 0o400)
         os.replace(aside, target)
+
+
+async def _write_all(path: Path, chunks: AsyncIterator[bytes], *, bytes_max: int) -> str:
+    """Write a stream to disk, off the event loop: that must stay free. The SHA-256 of what was written."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("wb") as file:
+        async for chunk in _gathered(chunks):
+            size += len(chunk)
+            if size > bytes_max:
+                raise TooLarge(
+                    f"The file has more than {bytes_max} bytes.",
+                    hint="Raise ULTRAMARINE_UPLOAD_BYTES_MAX, or split it.",
+                )
+            await asyncio.to_thread(_write, file.fileno(), chunk, digest)
+        await asyncio.to_thread(os.fsync, file.fileno())
+    return digest.hexdigest()
 
 
 async def _gathered(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

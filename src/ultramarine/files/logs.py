@@ -14,7 +14,9 @@ class OffsetDiffers(Conflict):
     title = "Another offset is wanted"
 
     def __init__(self, size: int, offset: int) -> None:
-        super().__init__(f"The log has {size} bytes, and the bytes sent begin at {offset}.", hint=f"Send from byte {size} on.")
+        super().__init__(
+            f"The log has {size} bytes, and the bytes sent begin at {offset}.", hint=f"Send from byte {size} on."
+        )
         self.size = size
 
 

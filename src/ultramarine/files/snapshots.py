@@ -53,9 +53,15 @@ def parse(content: bytes) -> Manifest:
         raise refused(error, what="the snapshot's manifest") from None
     paths = [entry.path for entry in manifest.files]
     if len(set(paths)) != len(paths) or (manifest.kind == "file" and len(paths) != 1):
-        raise InvalidInput("The snapshot's manifest names a path twice, or is of kind file without exactly one.", hint="Make the manifest again.")
+        raise InvalidInput(
+            "The snapshot's manifest names a path twice, or is of kind file without exactly one.",
+            hint="Make the manifest again.",
+        )
     if content != canonical(manifest.model_dump()):
-        raise InvalidInput("The snapshot's manifest is not canonical JSON with its files sorted by path.", hint="See docs/reference/runner-protocol.md.")
+        raise InvalidInput(
+            "The snapshot's manifest is not canonical JSON with its files sorted by path.",
+            hint="See docs/reference/runner-protocol.md.",
+        )
     return manifest
 
 

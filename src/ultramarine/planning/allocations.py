@@ -57,7 +57,9 @@ def _follow(room: Room, allocation: Allocation) -> RecordAllocation | None:
             words = f"Its runner did not say hello within {start_s:g} s."
             return RecordAllocation(allocation=allocation, event=E.DRAIN_ASKED, reason=words)
         case S.UP if room.seen.silence(allocation.node, room.now) is Silence.FINAL:
-            return RecordAllocation(allocation=allocation, event=E.DRAIN_ASKED, reason="Its lease is over: not heard for too long.")
+            return RecordAllocation(
+                allocation=allocation, event=E.DRAIN_ASKED, reason="Its lease is over: not heard for too long."
+            )
         case S.DRAINING if not room.state.placed.get(allocation.node):
             return RecordAllocation(allocation=allocation, event=E.RELEASE_ASKED, reason=allocation.reason)
         case _:
@@ -87,7 +89,9 @@ def _rests(room: Room, compute: Compute) -> bool:
     if resting is None or room.now >= resting[0]:
         return False
     for run in room.waiting.get(compute.id, [])[:1]:
-        room.reasons[run.key] = f"Nodes of {compute.name} fail to start: {resting[1]} The next try is at {resting[0]:%H:%M:%S} UTC."
+        room.reasons[run.key] = (
+            f"Nodes of {compute.name} fail to start: {resting[1]} The next try is at {resting[0]:%H:%M:%S} UTC."
+        )
     return True
 
 
@@ -140,7 +144,11 @@ def shrink(room: Room) -> Iterator[RecordAllocation]:
                 continue
             if (reason := _reason_to_go(room, compute, allocation)) is not None:
                 surplus -= 1
-                room.used_nodes |= {allocation.node: room.state.node_of[allocation.node]} if allocation.node in room.state.node_of else {}
+                room.used_nodes |= (
+                    {allocation.node: room.state.node_of[allocation.node]}
+                    if allocation.node in room.state.node_of
+                    else {}
+                )
                 yield RecordAllocation(allocation=allocation, event=E.DRAIN_ASKED, reason=reason)
 
 

@@ -98,13 +98,17 @@ def _impossible(room: Room, run: Run, compute: Compute | None) -> RecordRun | No
     if compute is None or compute.status is not ComputeStatus.SUCCEEDED:
         words = "Its compute was deleted."
     elif run.instance_count > compute.max_instances:
-        words = f"It needs {run.instance_count} nodes, and {compute.name} has max_instances {compute.max_instances} now."
+        words = (
+            f"It needs {run.instance_count} nodes, and {compute.name} has max_instances {compute.max_instances} now."
+        )
     elif need is not None and need.status is EnvironmentStatus.FAILED:
         words = f"Environment {need.name}: {need.reason}"
     else:
         return None
     cause = Cause.ENVIRONMENT if words.startswith("Environment") else Cause.IMPOSSIBLE
-    return RecordRun(run=run, event=RunEvent.IMPOSSIBLE, reason=words, changes={"ending": Ending(cause=cause, words=words)})
+    return RecordRun(
+        run=run, event=RunEvent.IMPOSSIBLE, reason=words, changes={"ending": Ending(cause=cause, words=words)}
+    )
 
 
 def _elastic(room: Room, run: Run, compute: Compute) -> list[Node] | None:
@@ -124,12 +128,16 @@ def _whole_nodes(room: Room, run: Run, compute: Compute) -> list[Node] | None:
     ahead = room.waiting.get(compute.id, [])
     if ahead:
         first = ahead[0]
-        room.reasons[run.key] = f"Position {len(ahead) + 1} in the queue of {compute.name}, behind job {first.owner_name}."
+        room.reasons[run.key] = (
+            f"Position {len(ahead) + 1} in the queue of {compute.name}, behind job {first.owner_name}."
+        )
         return None
     if len(free) < run.instance_count:
         starting = sum(1 for a in room.state.allocations_of[compute.id] if a.status is not AllocationStatus.UP)
         nodes = f"{run.instance_count} node{'s' * (run.instance_count > 1)}"
-        room.reasons[run.key] = f"Waits for {nodes} of {compute.name}: {len(free)} free, {starting} starting, at most {compute.max_instances}."
+        room.reasons[run.key] = (
+            f"Waits for {nodes} of {compute.name}: {len(free)} free, {starting} starting, at most {compute.max_instances}."
+        )
         return None
     room.free[compute.id] = free[run.instance_count :]
     return free[: run.instance_count]

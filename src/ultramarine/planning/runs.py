@@ -62,7 +62,9 @@ def follow(run: Run, seen: Seen, now: datetime, *, epoch: Epoch) -> RecordRun | 
 def _news(run: Run, seen: Seen, now: datetime) -> _News:
     reports = tuple(seen.report(node, run.key) for node in run.nodes)
     ended = [report is not None and report.phase == "ended" for report in reports]
-    silences = [Silence.NONE if is_ended else seen.silence(node, now) for node, is_ended in zip(run.nodes, ended, strict=True)]
+    silences = [
+        Silence.NONE if is_ended else seen.silence(node, now) for node, is_ended in zip(run.nodes, ended, strict=True)
+    ]
     return _News(
         reports=reports,
         lost=tuple(n for n, s in zip(run.nodes, silences, strict=True) if s is Silence.FINAL),
@@ -125,7 +127,11 @@ def _again(run: Run, ending: Ending, status: RunStatus, *, epoch: Epoch, now: da
 def _advance(run: Run, news: _News) -> RecordRun | None:
     """Preparing → ready → running → finalizing."""
     if news.all_in("finalizing", "ended"):
-        return None if run.status is S.FINALIZING else RecordRun(run=run, event=E.RANKS_ENDED, reason="Its outputs are being uploaded.")
+        return (
+            None
+            if run.status is S.FINALIZING
+            else RecordRun(run=run, event=E.RANKS_ENDED, reason="Its outputs are being uploaded.")
+        )
     if news.all_in("running", "finalizing", "ended"):
         return _started(run, news) if run.status in (S.PREPARING, S.NOT_RESPONDING) else None
     if run.status is S.NOT_RESPONDING:
@@ -140,7 +146,9 @@ def _advance(run: Run, news: _News) -> RecordRun | None:
 
 
 def _started(run: Run, news: _News) -> RecordRun:
-    sockets = {name: address for report in news.reports if report is not None for name, address in report.sockets.items()}
+    sockets = {
+        name: address for report in news.reports if report is not None for name, address in report.sockets.items()
+    }
     return RecordRun(run=run, event=E.STARTED, changes={"sockets": sockets})
 
 

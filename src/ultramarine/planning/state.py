@@ -74,7 +74,9 @@ class State:
         """Something lives there that is on its way out: a run that we have ended, but its runner not yet."""
         news = seen.nodes.get(node)
         here = {run.key for run in self.placed.get(node, ())}
-        return news is not None and any(report.phase != "ended" and key not in here for key, report in news.runs.items())
+        return news is not None and any(
+            report.phase != "ended" and key not in here for key, report in news.runs.items()
+        )
 
     def taken(self, host: str) -> Amount:
         """What is promised of a host: the claims of its allocations, and of the runs on its elastic nodes."""

@@ -17,7 +17,11 @@ def plan(state: State, seen: Seen, now: datetime) -> Plan:
     A row is recorded at most once a turn: of two records for one thing the first is kept, the other comes next turn.
     """
     room = Room.at(state, seen, now)
-    followed = [record for run in state.runs if run.status in ON_NODES and (record := runs.follow(run, seen, now, epoch=state.epoch))]
+    followed = [
+        record
+        for run in state.runs
+        if run.status in ON_NODES and (record := runs.follow(run, seen, now, epoch=state.epoch))
+    ]
     records: list[Record] = [*followed, *allocations.empty(room), *allocations.follow(room)]
     if not seen.is_draining:
         records += [*placement.place(room), *allocations.grow(room)]
@@ -35,8 +39,15 @@ def plan(state: State, seen: Seen, now: datetime) -> Plan:
 
 def _touched(followed: list[RecordRun], room: Room) -> tuple[Node, ...]:
     """Nodes whose run has ended: their idle time begins now."""
-    ended = {node for record in followed if RUN.next(record.run.status, record.event) in RUN.final for node in record.run.nodes}
-    return tuple(room.state.node_of[node] for node in ended if node in room.state.node_of and node not in room.used_nodes)
+    ended = {
+        node
+        for record in followed
+        if RUN.next(record.run.status, record.event) in RUN.final
+        for node in record.run.nodes
+    }
+    return tuple(
+        room.state.node_of[node] for node in ended if node in room.state.node_of and node not in room.used_nodes
+    )
 
 
 def _once(records: list[Record]) -> list[Record]:

@@ -50,7 +50,9 @@ async def _owner(ctx: Context, path: Path) -> None:
         token = await installation.find_token(tx, sha256_of(there.get("token", "")))
         if token is None or not token.is_valid(ctx.clock()):
             there["token"] = new_token()
-            owner = Token(id=ctx.names()[:12], subject="owner", workspace=EVERY_WORKSPACE, role=Role.OWNER, created_at=ctx.clock())
+            owner = Token(
+                id=ctx.names()[:12], subject="owner", workspace=EVERY_WORKSPACE, role=Role.OWNER, created_at=ctx.clock()
+            )
             await installation.add_token(tx, owner, sha256=sha256_of(there["token"]))
         write_private(path, json.dumps({**there, **known}))
 
@@ -68,7 +70,11 @@ async def _curated(ctx: Context) -> None:
 def _environment(ctx: Context, each: curated.Curated) -> Environment:
     lock = each.lock(python=each.choose_python(ctx.site.pythons), platform=ctx.site.platform)
     spec = EnvironmentSpec(
-        name=each.name, version=each.version, requirements=list(each.requirements), python=lock.python, description=each.description
+        name=each.name,
+        version=each.version,
+        requirements=list(each.requirements),
+        python=lock.python,
+        description=each.description,
     )
     return Environment(
         workspace=assets.CURATED,
@@ -91,5 +97,3 @@ def write_private(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     aside.rename(path)
-
-

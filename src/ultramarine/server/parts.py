@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ultramarine.controllers.deployments import DeploymentLoop, ServingFiles
 from ultramarine.controllers.environments import EnvironmentLoop
+from ultramarine.controllers.routes import RouteLoop
 from ultramarine.controllers.runs import RunLoop
 from ultramarine.domain.allocation import Allocation
 from ultramarine.domain.size import GIB, Amount, Sizes
@@ -22,7 +24,9 @@ from ultramarine.drivers.pyz import pythons as find_pythons
 from ultramarine.files.blobs import Blobs
 from ultramarine.files.logs import Logs
 from ultramarine.locks.site import site_options
+from ultramarine.planning.routes import Upstreams
 from ultramarine.planning.seen import Patience
+from ultramarine.routing.publisher import RoutePublisher
 from ultramarine.server.first_start import begin, epoch_of
 from ultramarine.services.context import Context, Limits, Site
 from ultramarine.services.hub import Hub
@@ -31,6 +35,7 @@ from ultramarine.services.secrets import Secrets
 from ultramarine.settings import Settings
 from ultramarine.store.database import AsyncDatabase
 from ultramarine.store.migration import migrate
+from ultramarine.tracking.client import MlflowClient
 
 Tick = Callable[[], Awaitable[None]]
 
@@ -41,6 +46,7 @@ class Parts:
     loops: Mapping[str, Tick]
 
     async def close(self) -> None:
+        await self.ctx.tracking.close()
         await self.ctx.db.close()
 
 
@@ -57,12 +63,18 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
         logs=Logs(home / "files" / "logs"),
         secrets=Secrets.at(home / "master.key"),
         hub=Hub(patience=_patience(settings), listening_since=datetime.now(UTC)),
+        tracking=MlflowClient(home / "run" / "mlflow.sock"),
         site=_site(settings, epoch=await epoch_of(db)),
     )
     await begin(ctx, home)
     driver = LocalDriver(home / "nodes", pyz=pyz.build(home / "tools"), joining=_joining(ctx, home, socket))
+    publisher = RoutePublisher(home / "gateway")
+    upstreams = Upstreams(control=f"unix:{socket}", mlflow=f"unix:{home / 'run' / 'mlflow.sock'}")
+    serving = ServingFiles(zip_sha256=ctx.blobs.put(pyz.serving(home / "tools").read_bytes()))
     loops = {
         "runs": RunLoop(ctx, driver, owner=secrets.token_hex(8)).tick,
+        "routes": RouteLoop(ctx, publisher, upstreams).tick,
+        "deployments": DeploymentLoop(ctx, publisher, serving).tick,
         "environments": EnvironmentLoop(ctx, uv=ctx.site.uv, cache=home / "cache" / "uv", options=site_options()).tick,
     }
     return Parts(ctx=ctx, loops=loops)

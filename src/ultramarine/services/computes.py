@@ -39,7 +39,9 @@ async def put(ctx: Context, workspace: str, name: str, body: Mapping[str, Any]) 
     if spec.name != name:
         raise InvalidInput(f"name: the body says {spec.name!r}, the address {name!r}.", hint="Use one name in both.")
     if isinstance(spec, LocalSpec):
-        raise Conflict("The compute local is there in every workspace and cannot be made.", hint="um compute show local")
+        raise Conflict(
+            "The compute local is there in every workspace and cannot be made.", hint="um compute show local"
+        )
     size, notice = ctx.site.sizes.fitted(spec.size, ctx.site.machine.total)
     async with ctx.begin() as tx:
         await identity.require_workspace(tx, workspace)
@@ -71,9 +73,15 @@ def _new(ctx: Context, workspace: str, spec: ClusterSpec, size: Size) -> Compute
 def _changed(there: Compute, spec: ClusterSpec, size: Size) -> Compute:
     """Nodes keep the size that they were made with, so a cluster's size stays as it is."""
     if there.status is not ComputeStatus.SUCCEEDED:
-        raise Conflict(f"Compute {there.name} is being deleted.", hint=f"Wait until um compute show {there.name} says that it is gone.")
+        raise Conflict(
+            f"Compute {there.name} is being deleted.",
+            hint=f"Wait until um compute show {there.name} says that it is gone.",
+        )
     if size.name != there.size_name:
-        raise Conflict(f"Compute {there.name} has size {there.size_name}; a size cannot be changed to {size.name}.", hint="Make another compute with that size.")
+        raise Conflict(
+            f"Compute {there.name} has size {there.size_name}; a size cannot be changed to {size.name}.",
+            hint="Make another compute with that size.",
+        )
     return replace(there, spec=spec)
 
 
@@ -81,7 +89,9 @@ async def update(ctx: Context, workspace: str, name: str, changes: Mapping[str, 
     async with ctx.read() as tx:
         there = await computes.get(tx, workspace, name)
     if unknown := [field for field in changes if field not in CHANGEABLE]:
-        raise InvalidInput(f"{unknown[0]}: it cannot be changed.", hint=f"What can be changed: {', '.join(CHANGEABLE)}.")
+        raise InvalidInput(
+            f"{unknown[0]}: it cannot be changed.", hint=f"What can be changed: {', '.join(CHANGEABLE)}."
+        )
     state, _ = await put(ctx, workspace, name, {**there.spec.body(), "type": there.spec.type, **changes})
     return state
 
@@ -104,7 +114,9 @@ async def delete(ctx: Context, workspace: str, name: str) -> ComputeState:
         if compute.is_elastic:
             raise Conflict("The compute local is this machine itself and cannot be deleted.", hint="um compute list")
         if compute.status is ComputeStatus.SUCCEEDED:
-            compute = await computes.record(tx, compute, ComputeEvent.DELETE_ASKED, now=ctx.clock(), reason="Asked by user.")
+            compute = await computes.record(
+                tx, compute, ComputeEvent.DELETE_ASKED, now=ctx.clock(), reason="Asked by user."
+            )
         state = await _state(tx, compute)
     ctx.ring()
     return state
@@ -133,6 +145,8 @@ async def usage(ctx: Context) -> Sequence[Usage]:
 
 
 async def _state(tx: Tx, compute: Compute, notice: str = "") -> ComputeState:
-    held = [a for a in await allocations.open_ones(tx) if a.compute == compute.id and a.status is not AllocationStatus.ENDED]
+    held = [
+        a for a in await allocations.open_ones(tx) if a.compute == compute.id and a.status is not AllocationStatus.ENDED
+    ]
     there = [run for run in await runs.open_ones(tx) if run.compute == compute.id]
     return ComputeState(compute=compute, allocations=held, runs=there, notice=notice)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ultramarine.domain.host import Host
+from ultramarine.domain.identity import Session
 from ultramarine.domain.names import Epoch
 from ultramarine.domain.size import Sizes
 from ultramarine.files.blobs import Blobs
@@ -14,6 +15,7 @@ from ultramarine.services.bell import Bell
 from ultramarine.services.hub import Hub
 from ultramarine.services.secrets import Secrets
 from ultramarine.store.database import Database, Tx
+from ultramarine.tracking.client import MlflowClient
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,11 @@ class Context:
     logs: Logs
     secrets: Secrets
     hub: Hub
+    tracking: MlflowClient
     site: Site
+    codes: dict[str, tuple[datetime, Session, str]] = field(
+        default_factory=dict[str, "tuple[datetime, Session, str]"]
+    )  #: one-time codes: until when, whose, where to
     work: Bell = field(default_factory=Bell)  #: something was written or reported: the loops look again
     changes: Bell = field(default_factory=Bell)  #: events or logs have grown: streams look again
 

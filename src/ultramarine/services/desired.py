@@ -22,7 +22,9 @@ class Renderer:
         self._ctx = ctx
         self._specs: dict[RunKey, dict[str, Any]] = {}
 
-    async def render(self, tx: Tx, nodes: Sequence[Node], open_runs: Sequence[Run]) -> Mapping[NodeKey, Mapping[str, Any]]:
+    async def render(
+        self, tx: Tx, nodes: Sequence[Node], open_runs: Sequence[Run]
+    ) -> Mapping[NodeKey, Mapping[str, Any]]:
         """By node, its runs by key."""
         placed = [run for run in open_runs if run.status in ON_NODES]
         await self._learn(tx, placed)
@@ -69,7 +71,8 @@ class Renderer:
             "environment_variables": variables,
             "secret_variables": secret,
             "token": token,
-            "limits": {"memory_bytes": run.need.memory_bytes if run.need and run.mode is Mode.SERVICE else None} | dict(spec.get("limits", {})),
+            "limits": {"memory_bytes": run.need.memory_bytes if run.need and run.mode is Mode.SERVICE else None}
+            | dict(spec.get("limits", {})),
         }
 
     async def _environment(self, tx: Tx, named: Mapping[str, str] | None) -> dict[str, Any] | None:

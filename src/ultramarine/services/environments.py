@@ -16,7 +16,9 @@ from ultramarine.store import assets
 from ultramarine.store.database import Tx
 
 
-async def create(ctx: Context, workspace: str, name: str, version: str | None, body: Mapping[str, Any]) -> tuple[Environment, bool]:
+async def create(
+    ctx: Context, workspace: str, name: str, version: str | None, body: Mapping[str, Any]
+) -> tuple[Environment, bool]:
     """Keep what is wanted, to be locked at once by the loop. Without a version: the next number. The second value: whether it is new."""
     checked_name("environment", name)
     spec = EnvironmentSpec.read({**body, "name": name}, what=f"environment {name}")
@@ -27,7 +29,11 @@ async def create(ctx: Context, workspace: str, name: str, version: str | None, b
         chosen = checked_name("version", version or spec.version or str(_next(there)))
         if (same := there.get(chosen)) is not None:
             if _content(same.spec) != _content(spec):
-                raise AlreadyExists("environment", f"{name}:{chosen}", hint="A version never changes: leave out the version to make the next one.")
+                raise AlreadyExists(
+                    "environment",
+                    f"{name}:{chosen}",
+                    hint="A version never changes: leave out the version to make the next one.",
+                )
             return same, False
         environment = Environment(workspace=workspace, name=name, version=chosen, spec=spec, created_at=ctx.clock())
         await assets.add_environment(tx, environment)
@@ -53,7 +59,9 @@ async def for_run(ctx: Context, tx: Tx, workspace: str, given: str | Environment
     there = await assets.environments(tx, workspace, name)
     if there and there[-1].status is not EnvironmentStatus.FAILED:
         return there[-1]
-    environment = Environment(workspace=workspace, name=name, version=str(len(there) + 1), spec=given, created_at=ctx.clock())
+    environment = Environment(
+        workspace=workspace, name=name, version=str(len(there) + 1), spec=given, created_at=ctx.clock()
+    )
     await assets.add_environment(tx, environment)
     return environment
 

@@ -25,7 +25,9 @@ class Desired:
 
     @classmethod
     def of(cls, runs: Mapping[str, Any]) -> "Desired":
-        moving = {key: {k: v for k, v in run.items() if k != "spec"} for key, run in runs.items()}  # a spec never changes
+        moving = {
+            key: {k: v for k, v in run.items() if k != "spec"} for key, run in runs.items()
+        }  # a spec never changes
         return cls(hashlib.sha256(json.dumps(moving, sort_keys=True).encode()).hexdigest()[:16], runs)
 
 
@@ -107,4 +109,6 @@ class Hub:
 
 def _moving(news: NodeNews) -> object:
     """What of a report the loops act on: samples and loads change with every beat, and mean nothing to them."""
-    return {key: (r.phase, r.progress, r.address, r.port, r.sockets, r.ended is not None) for key, r in news.runs.items()}
+    return {
+        key: (r.phase, r.progress, r.address, r.port, r.sockets, r.ended is not None) for key, r in news.runs.items()
+    }

@@ -39,10 +39,15 @@ async def signed_in(ctx: Context, bearer: str) -> Token:
     async with ctx.read() as tx:
         token = await installation.find_token(tx, sha256_of(bearer)) if bearer else None
     if token is None:
-        raise NotSignedIn("There is no valid token with this request.", hint="Send Authorization: Bearer TOKEN; on this machine `um` finds it by itself.")
+        raise NotSignedIn(
+            "There is no valid token with this request.",
+            hint="Send Authorization: Bearer TOKEN; on this machine `um` finds it by itself.",
+        )
     if not token.is_valid(ctx.clock()):
         state = "was revoked" if token.revoked_at else f"has expired at {token.expires_at:%Y-%m-%d %H:%M} UTC"
-        raise NotSignedIn(f"The token of {token.subject!r} {state}.", hint="Ask an owner for a new one: um token create")
+        raise NotSignedIn(
+            f"The token of {token.subject!r} {state}.", hint="Ask an owner for a new one: um token create"
+        )
     return token
 
 
@@ -60,7 +65,12 @@ async def _run_token(ctx: Context, bearer: str) -> Token:
     if run.is_final:
         raise refused
     return Token(
-        id=run.key, subject=f"job {run.owner_name}", workspace=run.workspace, role=Role.DATA_SCIENTIST, run_key=run.key, created_at=run.created_at
+        id=run.key,
+        subject=f"job {run.owner_name}",
+        workspace=run.workspace,
+        role=Role.DATA_SCIENTIST,
+        run_key=run.key,
+        created_at=run.created_at,
     )
 
 
@@ -78,10 +88,20 @@ async def create_token(ctx: Context, spec: TokenSpec) -> tuple[Token, str]:
     """Make a token. It is shown now and never again."""
     checked_name("token's subject", spec.subject)
     if spec.expires_in_s is not None and spec.expires_in_s <= 0:
-        raise InvalidInput(f"expires_in_s: {spec.expires_in_s} is not in the future.", hint="Give seconds from now, e.g. 86400 for a day.")
+        raise InvalidInput(
+            f"expires_in_s: {spec.expires_in_s} is not in the future.",
+            hint="Give seconds from now, e.g. 86400 for a day.",
+        )
     secret, now = new_token(), ctx.clock()
     expires = None if spec.expires_in_s is None else now + timedelta(seconds=spec.expires_in_s)
-    token = Token(id=ctx.names()[:12], subject=spec.subject, workspace=spec.workspace, role=spec.role, created_at=now, expires_at=expires)
+    token = Token(
+        id=ctx.names()[:12],
+        subject=spec.subject,
+        workspace=spec.workspace,
+        role=spec.role,
+        created_at=now,
+        expires_at=expires,
+    )
     async with ctx.begin() as tx:
         if spec.workspace != EVERY_WORKSPACE:
             await require_workspace(tx, spec.workspace)

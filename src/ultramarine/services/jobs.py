@@ -28,7 +28,9 @@ class JobState:
     run: Run
 
 
-async def create(ctx: Context, workspace: str, name: str, body: Mapping[str, Any], *, user: str) -> tuple[JobState, bool]:
+async def create(
+    ctx: Context, workspace: str, name: str, body: Mapping[str, Any], *, user: str
+) -> tuple[JobState, bool]:
     """Write a job and its first run, Queued. The same body again is the same job; another one is refused. The second value: whether it is new."""
     checked_name("job", name)
     spec = JobSpec.read({**body, "name": body.get("name", name)}, what=f"job {name}")
@@ -41,7 +43,15 @@ async def create(ctx: Context, workspace: str, name: str, body: Mapping[str, Any
             if there.body_sha256 != digest:
                 raise AlreadyExists("job", name)
             return JobState(job=there, run=await runs.newest(tx, there.id)), False
-        job = Job(id=JobId(ctx.names()), workspace=workspace, name=name, spec=spec, body_sha256=digest, user=user, created_at=ctx.clock())
+        job = Job(
+            id=JobId(ctx.names()),
+            workspace=workspace,
+            name=name,
+            spec=spec,
+            body_sha256=digest,
+            user=user,
+            created_at=ctx.clock(),
+        )
         run = await _first_run(ctx, tx, job)
         await jobs.add(tx, job)
     ctx.ring()
@@ -90,7 +100,9 @@ async def _target(tx: Tx, workspace: str, spec: JobSpec) -> Compute:
 async def _run_spec(ctx: Context, tx: Tx, job: Job, environment: Environment) -> dict[str, Any]:
     """What the runner needs, as far as it is known now; node, environment's lock and tokens are added when it is sent."""
     spec, expressions = job.spec, job.spec.expressions()
-    variables = {n: expressions.value(v, field=f"environment_variables.{n}") for n, v in spec.environment_variables.items()}
+    variables = {
+        n: expressions.value(v, field=f"environment_variables.{n}") for n, v in spec.environment_variables.items()
+    }
     return {
         "command": expressions.command(spec.command),
         "code": None if spec.code is None else {"snapshot": uploaded(ctx, spec.code, field="code")},
@@ -114,7 +126,10 @@ async def _input(ctx: Context, tx: Tx, workspace: str, name: str, given: Input) 
         snapshot = uploaded(ctx, path, field=field)
     kind = get_snapshot(ctx, snapshot).kind
     if given.type == "uri_file" and kind != "file":
-        raise InvalidInput(f"{field}: {path} is a folder, and the input's type is uri_file.", hint="Name one file, or write type: uri_folder.")
+        raise InvalidInput(
+            f"{field}: {path} is a folder, and the input's type is uri_file.",
+            hint="Name one file, or write type: uri_folder.",
+        )
     variable = f"AZURE_ML_INPUT_{name}"
     return {"name": name, "variable": variable, "snapshot": snapshot, "mode": given.mode, "kind": given.type}
 
@@ -154,5 +169,3 @@ async def history(ctx: Context, workspace: str, name: str) -> Sequence[events.Ha
     async with ctx.read() as tx:
         job = await jobs.get(tx, workspace, name)
         return await events.of(tx, job.id)
-
-

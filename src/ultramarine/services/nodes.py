@@ -61,7 +61,14 @@ class Reported(BaseModel):
         ended = None
         if self.ended is not None and self.phase == "ended":
             e = self.ended
-            ended = Ending(cause=e.cause, code=e.code, words=e.words[:2000], rank=e.rank, tail=e.tail[-4096:], outputs=dict(e.outputs))
+            ended = Ending(
+                cause=e.cause,
+                code=e.code,
+                words=e.words[:2000],
+                rank=e.rank,
+                tail=e.tail[-4096:],
+                outputs=dict(e.outputs),
+            )
         return RunReport(
             phase=self.phase,
             progress=self.progress[:500],
@@ -90,23 +97,41 @@ class Welcome:
 async def hello(ctx: Context, said: Hello) -> Welcome:
     """Take a runner for a node, once: the same nonce gets the same answer, another one is refused."""
     if said.protocol != PROTOCOL:
-        raise Conflict(f"The runner speaks protocol {said.protocol}, the server {PROTOCOL}.", hint="Start the runner that this server ships.")
+        raise Conflict(
+            f"The runner speaks protocol {said.protocol}, the server {PROTOCOL}.",
+            hint="Start the runner that this server ships.",
+        )
     if said.epoch != ctx.site.epoch or not ctx.secrets.matches(said.join_secret, JOIN, said.allocation):
-        raise NotSignedIn("The join secret is not that of this allocation.", hint="Runners are started by the control plane's drivers only.")
+        raise NotSignedIn(
+            "The join secret is not that of this allocation.",
+            hint="Runners are started by the control plane's drivers only.",
+        )
     key = NodeKey(f"{said.allocation}.{said.rank}")
     async with ctx.begin() as tx:
         allocation = await allocations.get(tx, said.allocation)
         if allocation.status not in USABLE or said.rank != 0:
-            raise NodeReleased(f"Allocation {allocation.key} is {allocation.status}.", hint="Nothing is to be done: this runner ends.")
+            raise NodeReleased(
+                f"Allocation {allocation.key} is {allocation.status}.", hint="Nothing is to be done: this runner ends."
+            )
         there = await allocations.node(tx, key)
         if there is not None and there.nonce != said.nonce:
             raise Conflict(f"Node {key} has another runner already.", hint="Nothing is to be done: this runner ends.")
         if there is None:
-            node = Node(key=key, allocation=AllocationKey(said.allocation), nonce=said.nonce, machine=said.machine, used_at=ctx.clock())
+            node = Node(
+                key=key,
+                allocation=AllocationKey(said.allocation),
+                nonce=said.nonce,
+                machine=said.machine,
+                used_at=ctx.clock(),
+            )
             await allocations.add_node(tx, node)
             await allocations.record(tx, allocation, AllocationEvent.SAID_HELLO, now=ctx.clock())
     ctx.ring()
-    return Welcome(node_token=ctx.secrets.token(NODE, key, said.nonce), lease_s=ctx.hub.patience.lease_s, beat_s=ctx.hub.patience.beat_s)
+    return Welcome(
+        node_token=ctx.secrets.token(NODE, key, said.nonce),
+        lease_s=ctx.hub.patience.lease_s,
+        beat_s=ctx.hub.patience.beat_s,
+    )
 
 
 async def signed_in(ctx: Context, bearer: str) -> NodeKey:
@@ -147,7 +172,9 @@ def report(ctx: Context, node: NodeKey, said: Report) -> Mapping[str, Any]:
     return {"etag": ctx.hub.etag(node), "lease_s": ctx.hub.patience.lease_s, "fenced": fenced}
 
 
-async def append_log(ctx: Context, node: NodeKey, run: str, rank: str, file: str, *, offset: int, content: bytes) -> int:
+async def append_log(
+    ctx: Context, node: NodeKey, run: str, rank: str, file: str, *, offset: int, content: bytes
+) -> int:
     """Add to a log of a run that is or was on this node. The size now; raises `OffsetDiffers`, and `NotFound` for a run that is not this node's."""
     key = RunKey(run)
     if not ctx.hub.wants(node, key):

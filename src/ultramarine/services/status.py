@@ -46,5 +46,3 @@ async def drain(ctx: Context) -> Status:
 async def _cancel(ctx: Context, tx: Tx, run: Run) -> None:
     if RunEvent.CANCEL_ASKED in RUN.events(run.status):
         await runs.record(tx, run, RunEvent.CANCEL_ASKED, now=ctx.clock(), reason="The service is being stopped.")
-
-

@@ -110,7 +110,16 @@ async def of_events(ctx: Context, workspace: str, *, after: int, noun: str = "")
 
 def happening_view(h: events.Happening) -> dict[str, Any]:
     at = h.at.isoformat()
-    return {"seq": h.seq, "noun": h.noun, "id": h.id, "name": h.name, "event": h.event, "status": h.status, "reason": h.reason, "at": at}
+    return {
+        "seq": h.seq,
+        "noun": h.noun,
+        "id": h.id,
+        "name": h.name,
+        "event": h.event,
+        "status": h.status,
+        "reason": h.reason,
+        "at": at,
+    }
 
 
 async def explain_job(ctx: Context, workspace: str, name: str) -> dict[str, Any]:
@@ -120,11 +129,20 @@ async def explain_job(ctx: Context, workspace: str, name: str) -> dict[str, Any]
     waiting: dict[str, Any] | None = None
     if run.status is RunStatus.QUEUED:
         async with ctx.read() as tx:
-            same = [r.key for r in await runs.open_ones(tx) if r.status is RunStatus.QUEUED and r.compute == run.compute]
+            same = [
+                r.key for r in await runs.open_ones(tx) if r.status is RunStatus.QUEUED and r.compute == run.compute
+            ]
         position = same.index(run.key) + 1 if run.key in same else 1
         waiting = {"position": position, "queued": len(same), "reason": run.reason}
     failed: dict[str, Any] | None = None
     if run.status is RunStatus.FAILED and run.ending is not None:
         e = run.ending
         failed = {"cause": e.cause.value, "code": e.code, "words": e.words, "rank": e.rank, "tail": e.tail}
-    return {"name": name, "status": run.status.value, "reason": run.reason, "attempt": run.ordinal, "waiting": waiting, "failed": failed}
+    return {
+        "name": name,
+        "status": run.status.value,
+        "reason": run.reason,
+        "attempt": run.ordinal,
+        "waiting": waiting,
+        "failed": failed,
+    }

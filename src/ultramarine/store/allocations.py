@@ -1,7 +1,6 @@
 """Allocations, and the nodes whose runners have said hello."""
 
 from collections.abc import Iterable, Sequence
-
 from datetime import datetime
 from typing import Any
 
@@ -19,11 +18,15 @@ _OPEN = [s.value for s in AllocationStatus if s is not AllocationStatus.FORGOTTE
 
 
 async def add(tx: Tx, allocation: Allocation) -> None:
-    await tx.execute(t.allocations.insert(), {**_row(allocation), "key": allocation.key, "created_at": allocation.created_at})
+    await tx.execute(
+        t.allocations.insert(), {**_row(allocation), "key": allocation.key, "created_at": allocation.created_at}
+    )
     await _tell(tx, allocation, "created", allocation.created_at)
 
 
-async def record(tx: Tx, allocation: Allocation, event: AllocationEvent, *, now: datetime, reason: str = "") -> Allocation:
+async def record(
+    tx: Tx, allocation: Allocation, event: AllocationEvent, *, now: datetime, reason: str = ""
+) -> Allocation:
     new = allocation.after(event, now=now, reason=reason)
     await change(tx, t.allocations, allocation.key, version=allocation.version, values=_row(new), noun="allocation")
     if new.status not in HOLDS_ROOM:
@@ -34,7 +37,11 @@ async def record(tx: Tx, allocation: Allocation, event: AllocationEvent, *, now:
 
 async def open_ones(tx: Tx) -> Sequence[Allocation]:
     """All that are not forgotten yet, the oldest first."""
-    query = sa.select(t.allocations).where(t.allocations.c.status.in_(_OPEN)).order_by(t.allocations.c.created_at, t.allocations.c.key)
+    query = (
+        sa.select(t.allocations)
+        .where(t.allocations.c.status.in_(_OPEN))
+        .order_by(t.allocations.c.created_at, t.allocations.c.key)
+    )
     return [_allocation(row) for row in (await tx.execute(query)).mappings()]
 
 
@@ -64,14 +71,23 @@ async def node(tx: Tx, key: str) -> Node | None:
 
 
 async def add_node(tx: Tx, node: Node) -> None:
-    row = {"key": node.key, "allocation": node.allocation, "nonce": node.nonce, "machine": node.machine, "version": node.version, "used_at": node.used_at}
+    row = {
+        "key": node.key,
+        "allocation": node.allocation,
+        "nonce": node.nonce,
+        "machine": node.machine,
+        "version": node.version,
+        "used_at": node.used_at,
+    }
     await tx.execute(t.nodes.insert(), row)
 
 
 async def use(tx: Tx, used: Iterable[Node], *, now: datetime) -> None:
     """Compare-and-set the version of each: what else was decided on this copy of it is refused from now on."""
     for one in used:
-        await change(tx, t.nodes, one.key, version=one.version, values={"version": one.version + 1, "used_at": now}, noun="node")
+        await change(
+            tx, t.nodes, one.key, version=one.version, values={"version": one.version + 1, "used_at": now}, noun="node"
+        )
 
 
 async def _tell(tx: Tx, allocation: Allocation, event: str, at: datetime) -> None:

@@ -32,11 +32,18 @@ async def add_environment(tx: Tx, environment: Environment) -> None:
     await tx.execute(t.environments.insert(), row)
 
 
-async def record_environment(tx: Tx, environment: Environment, event: EnvironmentEvent, *, locked: Locked | None = None, reason: str = "") -> None:
+async def record_environment(
+    tx: Tx, environment: Environment, event: EnvironmentEvent, *, locked: Locked | None = None, reason: str = ""
+) -> None:
     new = environment.after(event, reason=reason)
     c = t.environments.c
     values = {"status": new.status.value, "reason": reason, "locked": None if locked is None else asdict(locked)}
-    where = (c.workspace == new.workspace, c.name == new.name, c.version == new.version, c.status == environment.status.value)
+    where = (
+        c.workspace == new.workspace,
+        c.name == new.name,
+        c.version == new.version,
+        c.status == environment.status.value,
+    )
     await tx.execute(t.environments.update().where(*where).values(**values))
 
 
@@ -56,7 +63,11 @@ async def environments(tx: Tx, workspace: str, name: str | None = None) -> Seque
 
 
 async def resolving(tx: Tx) -> Sequence[Environment]:
-    query = sa.select(t.environments).where(t.environments.c.status == EnvironmentStatus.RESOLVING.value).order_by(t.environments.c.seq)
+    query = (
+        sa.select(t.environments)
+        .where(t.environments.c.status == EnvironmentStatus.RESOLVING.value)
+        .order_by(t.environments.c.seq)
+    )
     return [_environment(row) for row in (await tx.execute(query)).mappings()]
 
 

@@ -6,7 +6,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ultramarine.domain.endpoint import Deployment, DeploymentEvent, DeploymentSpec, DeploymentStatus, Endpoint, EndpointSpec
+from ultramarine.domain.endpoint import (
+    Deployment,
+    DeploymentEvent,
+    DeploymentSpec,
+    DeploymentStatus,
+    Endpoint,
+    EndpointSpec,
+)
 from ultramarine.domain.errors import NotFound, StaleWrite
 from ultramarine.store import events
 from ultramarine.store import tables as t
@@ -24,7 +31,9 @@ async def update(tx: Tx, endpoint: Endpoint) -> None:
     """Keep a changed copy; `endpoint.version` is that of the copy that was read."""
     c = t.endpoints.c
     where = (c.workspace == endpoint.workspace, c.name == endpoint.name, c.version == endpoint.version)
-    done = await tx.execute(t.endpoints.update().where(*where).values(**{**_endpoint_row(endpoint), "version": endpoint.version + 1}))
+    done = await tx.execute(
+        t.endpoints.update().where(*where).values(**{**_endpoint_row(endpoint), "version": endpoint.version + 1})
+    )
     if done.rowcount != 1:
         raise StaleWrite("endpoint", endpoint.name)
 
@@ -53,7 +62,9 @@ async def every(tx: Tx, workspace: str | None = None) -> Sequence[Endpoint]:
 
 
 async def add_deployment(tx: Tx, deployment: Deployment) -> None:
-    await tx.execute(t.deployments.insert(), {**_row(deployment), "id": deployment.id, "created_at": deployment.created_at})
+    await tx.execute(
+        t.deployments.insert(), {**_row(deployment), "id": deployment.id, "created_at": deployment.created_at}
+    )
     await _tell(tx, deployment, "created", deployment.created_at)
 
 
@@ -67,9 +78,9 @@ async def record(
     return new
 
 
-async def count_replica(tx: Tx, deployment: Deployment) -> None:
-    """One more replica was made: its number is not given again."""
-    values = {"replicas_made": deployment.replicas_made, "version": deployment.version + 1}
+async def keep(tx: Tx, deployment: Deployment) -> None:
+    """Keep a changed copy whose status is as it was: what was resolved, how many replicas were made."""
+    values = {**_row(deployment), "version": deployment.version + 1}
     await change(tx, t.deployments, deployment.id, version=deployment.version, values=values, noun="deployment")
 
 
@@ -88,7 +99,9 @@ async def deployment(tx: Tx, workspace: str, endpoint: str, name: str) -> Deploy
     for one in there:
         if one.name == name:
             return one
-    raise NotFound("online-deployment", name, hint=f"um online-deployment list -e {endpoint}", known=[d.name for d in there])
+    raise NotFound(
+        "online-deployment", name, hint=f"um online-deployment list -e {endpoint}", known=[d.name for d in there]
+    )
 
 
 async def _tell(tx: Tx, deployment: Deployment, event: str, at: datetime) -> None:

@@ -27,11 +27,22 @@ class Happening:
 
 async def add(tx: Tx, happening: Happening) -> None:
     h = happening
-    row = {"workspace": h.workspace, "noun": h.noun, "id": h.id, "name": h.name, "event": h.event, "status": h.status, "reason": h.reason, "at": h.at}
+    row = {
+        "workspace": h.workspace,
+        "noun": h.noun,
+        "id": h.id,
+        "name": h.name,
+        "event": h.event,
+        "status": h.status,
+        "reason": h.reason,
+        "at": h.at,
+    }
     await tx.execute(t.events.insert(), row)
 
 
-async def after(tx: Tx, workspace: str, seq: int, *, noun: str = "", name: str = "", limit: int = 500) -> Sequence[Happening]:
+async def after(
+    tx: Tx, workspace: str, seq: int, *, noun: str = "", name: str = "", limit: int = 500
+) -> Sequence[Happening]:
     """The next ones after `seq`, the oldest first."""
     e = t.events.c
     query = sa.select(t.events).where(e.workspace == workspace, e.seq > seq).order_by(e.seq).limit(limit)

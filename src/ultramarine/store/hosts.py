@@ -17,8 +17,14 @@ async def every(tx: Tx) -> Sequence[Host]:
 
 async def put(tx: Tx, host: Host) -> None:
     """Say what a machine has; what is promised of it already stays so."""
-    values = {"cpus_milli": host.total.cpus_milli, "memory_bytes": host.total.memory_bytes, "gpu_ids": list(host.gpu_ids)}
-    done = await tx.execute(t.hosts.update().where(t.hosts.c.name == host.name).values(**values, version=t.hosts.c.version + 1))
+    values = {
+        "cpus_milli": host.total.cpus_milli,
+        "memory_bytes": host.total.memory_bytes,
+        "gpu_ids": list(host.gpu_ids),
+    }
+    done = await tx.execute(
+        t.hosts.update().where(t.hosts.c.name == host.name).values(**values, version=t.hosts.c.version + 1)
+    )
     if done.rowcount == 0:
         await tx.execute(t.hosts.insert(), {**values, "name": host.name, "version": 1})
 

@@ -32,11 +32,19 @@ async def workspaces(tx: Tx) -> Sequence[dict[str, Any]]:
 
 
 async def has_workspace(tx: Tx, name: str) -> bool:
-    return (await tx.execute(sa.select(t.workspaces.c.name).where(t.workspaces.c.name == name))).one_or_none() is not None
+    return (
+        await tx.execute(sa.select(t.workspaces.c.name).where(t.workspaces.c.name == name))
+    ).one_or_none() is not None
 
 
 async def add_token(tx: Tx, token: Token, *, sha256: str) -> None:
-    row = {"id": token.id, "sha256": sha256, "subject": token.subject, "workspace": token.workspace, "role": token.role.value}
+    row = {
+        "id": token.id,
+        "sha256": sha256,
+        "subject": token.subject,
+        "workspace": token.workspace,
+        "role": token.role.value,
+    }
     times = {"created_at": token.created_at, "expires_at": token.expires_at, "revoked_at": token.revoked_at}
     await tx.execute(t.tokens.insert(), row | times)
 
@@ -51,7 +59,9 @@ async def tokens(tx: Tx) -> Sequence[Token]:
 
 
 async def revoke_token(tx: Tx, id: str, *, now: datetime) -> None:
-    done = await tx.execute(t.tokens.update().where(t.tokens.c.id == id).values(revoked_at=sa.func.coalesce(t.tokens.c.revoked_at, now)))
+    done = await tx.execute(
+        t.tokens.update().where(t.tokens.c.id == id).values(revoked_at=sa.func.coalesce(t.tokens.c.revoked_at, now))
+    )
     if done.rowcount == 0:
         raise NotFound("token", id)
 

@@ -29,13 +29,19 @@ async def add(tx: Tx, job: Job) -> None:
 
 async def next_attempt(tx: Tx, id: str, *, attempt: int) -> None:
     """From `attempt` to the next one; refused when it is past that."""
-    done = await tx.execute(t.jobs.update().where(t.jobs.c.id == id, t.jobs.c.attempt == attempt).values(attempt=attempt + 1))
+    done = await tx.execute(
+        t.jobs.update().where(t.jobs.c.id == id, t.jobs.c.attempt == attempt).values(attempt=attempt + 1)
+    )
     if done.rowcount != 1:
         raise StaleWrite("job", id)
 
 
 async def find(tx: Tx, workspace: str, name: str) -> Job | None:
-    row = (await tx.execute(sa.select(t.jobs).where(t.jobs.c.workspace == workspace, t.jobs.c.name == name))).mappings().one_or_none()
+    row = (
+        (await tx.execute(sa.select(t.jobs).where(t.jobs.c.workspace == workspace, t.jobs.c.name == name)))
+        .mappings()
+        .one_or_none()
+    )
     return None if row is None else _job(row)
 
 
@@ -55,7 +61,19 @@ async def page(
 ) -> Sequence[tuple[int, dict[str, Any]]]:
     """The newest first, from below `before`, as (cursor, plain columns of a table): nothing is validated on the way out."""
     j, r = t.jobs.c, t.runs.c
-    columns = (j.seq, j.name, j.id, j.spec, j.user, j.attempt, j.created_at, r.status, r.reason, r.started_at, r.ended_at)
+    columns = (
+        j.seq,
+        j.name,
+        j.id,
+        j.spec,
+        j.user,
+        j.attempt,
+        j.created_at,
+        r.status,
+        r.reason,
+        r.started_at,
+        r.ended_at,
+    )
     query = (
         sa.select(*columns)
         .join(t.runs, sa.and_(r.owner_id == j.id, r.ordinal == j.attempt))

@@ -13,7 +13,9 @@ async def hold(tx: Tx, name: str, *, owner: str, now: datetime, ttl: timedelta) 
     c = t.leases.c
     ours_or_free = sa.or_(c.owner == owner, c.until < now)
     again = sa.case((c.owner == owner, c.generation), else_=c.generation + 1)
-    done = await tx.execute(t.leases.update().where(c.name == name, ours_or_free).values(owner=owner, until=now + ttl, generation=again))
+    done = await tx.execute(
+        t.leases.update().where(c.name == name, ours_or_free).values(owner=owner, until=now + ttl, generation=again)
+    )
     if done.rowcount == 1:
         return True
     if (await tx.execute(sa.select(c.name).where(c.name == name))).one_or_none() is not None:

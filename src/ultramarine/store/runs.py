@@ -40,7 +40,9 @@ async def record(
 async def explain(tx: Tx, reasons: dict[RunKey, str]) -> None:
     """Keep the words that say why runs wait. No move, so no event and no new version."""
     if reasons:
-        statement = t.runs.update().where(t.runs.c.key == sa.bindparam("k"), t.runs.c.is_open).values(reason=sa.bindparam("r"))
+        statement = (
+            t.runs.update().where(t.runs.c.key == sa.bindparam("k"), t.runs.c.is_open).values(reason=sa.bindparam("r"))
+        )
         await tx.execute(statement, [{"k": key, "r": reason} for key, reason in reasons.items()])
 
 

@@ -43,7 +43,9 @@ def _at(name: str, *, nullable: bool = False) -> sa.Column[datetime]:
 
 installation = sa.Table("installation", metadata, _text("epoch", primary_key=True), _at("created_at"))
 
-workspaces = sa.Table("workspaces", metadata, _text("name", primary_key=True), _text("description"), _json("tags"), _at("created_at"))
+workspaces = sa.Table(
+    "workspaces", metadata, _text("name", primary_key=True), _text("description"), _json("tags"), _at("created_at")
+)
 
 tokens = sa.Table(
     "tokens",
@@ -165,7 +167,9 @@ runs = sa.Table(
     _at("changed_at"),
     _at("started_at", nullable=True),
     _at("ended_at", nullable=True),
-    sa.Column("is_open", sa.Boolean, nullable=False),  #: `status` is not final: what the loops look at, as a small index
+    sa.Column(
+        "is_open", sa.Boolean, nullable=False
+    ),  #: `status` is not final: what the loops look at, as a small index
     sa.Index("runs_owner", "owner_id", "ordinal"),
     sa.Index("runs_open", "is_open", "priority", "seq"),
 )

@@ -1,0 +1,99 @@
+"""Online endpoints and deployments."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Query, Response
+from fastapi.responses import PlainTextResponse
+from pydantic import BaseModel
+
+from ultramarine.api import views
+from ultramarine.api.access import Ctx, Reader, Worker
+from ultramarine.services import deployments, endpoints
+
+router = APIRouter(prefix="/api/v1/workspaces/{workspace}/online-endpoints", tags=["online endpoints"])
+AnyBody = Annotated[dict[str, Any], Body()]
+
+
+class KeyType(BaseModel):
+    key_type: str
+
+
+@router.put("/{name}", status_code=201)
+async def put_endpoint(workspace: str, name: str, body: AnyBody, ctx: Ctx, _: Worker, response: Response) -> views.View:
+    """Create an endpoint (201), or change the one that is there (200)."""
+    state, is_new = await endpoints.put(ctx, workspace, name, body)
+    response.status_code = 201 if is_new else 200
+    return views.endpoint(state, ctx.site.address)
+
+
+@router.patch("/{name}")
+async def update_endpoint(workspace: str, name: str, body: AnyBody, ctx: Ctx, _: Worker) -> views.View:
+    return views.endpoint(await endpoints.update(ctx, workspace, name, body), ctx.site.address)
+
+
+@router.get("")
+async def list_endpoints(workspace: str, ctx: Ctx, _: Reader) -> views.View:
+    return views.listed([views.endpoint(state, ctx.site.address) for state in await endpoints.every(ctx, workspace)])
+
+
+@router.get("/{name}")
+async def get_endpoint(workspace: str, name: str, ctx: Ctx, _: Reader) -> views.View:
+    return views.endpoint(await endpoints.get(ctx, workspace, name), ctx.site.address)
+
+
+@router.delete("/{name}", status_code=202)
+async def delete_endpoint(workspace: str, name: str, ctx: Ctx, _: Worker) -> views.View:
+    """The address is gone at once, the deployments behind it end in their time."""
+    return views.endpoint(await endpoints.delete(ctx, workspace, name), ctx.site.address)
+
+
+@router.get("/{name}/credentials")
+async def get_credentials(workspace: str, name: str, ctx: Ctx, _: Worker) -> views.View:
+    primary, secondary = await endpoints.keys(ctx, workspace, name)
+    return {"primaryKey": primary, "secondaryKey": secondary}
+
+
+@router.post("/{name}/regenerate-keys")
+async def regenerate_keys(workspace: str, name: str, body: KeyType, ctx: Ctx, _: Worker) -> views.View:
+    """A new key of one type; the other goes on being good."""
+    await endpoints.regenerate_key(ctx, workspace, name, body.key_type)
+    primary, secondary = await endpoints.keys(ctx, workspace, name)
+    return {"primaryKey": primary, "secondaryKey": secondary}
+
+
+@router.put("/{endpoint}/deployments/{name}", status_code=201)
+async def put_deployment(
+    workspace: str, endpoint: str, name: str, body: AnyBody, ctx: Ctx, _: Worker, response: Response
+) -> views.View:
+    """Create a deployment (201), or change the one that is there (200). Its `provisioning_state` tells how it goes on."""
+    state, is_new = await deployments.put(ctx, workspace, endpoint, name, body)
+    response.status_code = 201 if is_new else 200
+    return views.deployment(state)
+
+
+@router.patch("/{endpoint}/deployments/{name}")
+async def update_deployment(workspace: str, endpoint: str, name: str, body: AnyBody, ctx: Ctx, _: Worker) -> views.View:
+    return views.deployment(await deployments.update(ctx, workspace, endpoint, name, body))
+
+
+@router.get("/{endpoint}/deployments")
+async def list_deployments(workspace: str, endpoint: str, ctx: Ctx, _: Reader) -> views.View:
+    return views.listed([views.deployment(state) for state in await deployments.every(ctx, workspace, endpoint)])
+
+
+@router.get("/{endpoint}/deployments/{name}")
+async def get_deployment(workspace: str, endpoint: str, name: str, ctx: Ctx, _: Reader) -> views.View:
+    return views.deployment(await deployments.get(ctx, workspace, endpoint, name))
+
+
+@router.delete("/{endpoint}/deployments/{name}", status_code=202)
+async def delete_deployment(workspace: str, endpoint: str, name: str, ctx: Ctx, _: Worker) -> views.View:
+    return views.deployment(await deployments.delete(ctx, workspace, endpoint, name))
+
+
+@router.get("/{endpoint}/deployments/{name}/logs")
+async def read_deployment_log(
+    workspace: str, endpoint: str, name: str, ctx: Ctx, _: Reader, tail: Annotated[int, Query(ge=1, le=100_000)] = 100
+) -> PlainTextResponse:
+    """The last lines of its newest replica's log."""
+    return PlainTextResponse(await deployments.logs(ctx, workspace, endpoint, name, lines=tail))

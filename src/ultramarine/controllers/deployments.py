@@ -1,0 +1,100 @@
+"""The loop of online deployments: resolve the model once, keep the replicas that are wanted, say when all answer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ultramarine.domain.endpoint import Deployment, DeploymentEvent, DeploymentStatus
+from ultramarine.domain.errors import NotFound, UltramarineError, Unavailable
+from ultramarine.domain.size import Amount
+from ultramarine.planning.actions import RecordRun
+from ultramarine.planning.deployments import AddReplica, RecordDeployment, Standing, plan
+from ultramarine.routing.publisher import Reach, RoutePublisher
+from ultramarine.services.context import Context
+from ultramarine.services.serving import replica_spec, resolve
+from ultramarine.store import computes, endpoints, runs
+from ultramarine.store.database import Tx
+
+CPU_SHARE_MILLI = 100  #: what a replica reserves: it mostly waits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingFiles:
+    """Our own files that every replica gets: blobs, by hash."""
+
+    zip_sha256: str
+
+
+class DeploymentLoop:
+    def __init__(self, ctx: Context, publisher: RoutePublisher, files: ServingFiles) -> None:
+        self._ctx, self._publisher, self._files = ctx, publisher, files
+
+    async def tick(self) -> None:
+        async with self._ctx.read() as tx:
+            there = await endpoints.deployments(tx)
+        if not there:
+            return
+        reached = await self._publisher.reached()
+        for deployment in there:
+            if deployment.status is DeploymentStatus.CREATING and not deployment.serving:
+                await self._resolve(deployment)
+            else:
+                await self._turn(deployment, reached)
+
+    async def _resolve(self, deployment: Deployment) -> None:
+        """Bring its model's files here and choose its environment. What does not answer is asked again next turn."""
+        try:
+            serving = await resolve(self._ctx, deployment)
+        except Unavailable:
+            raise
+        except UltramarineError as refused:
+            await self._record(
+                RecordDeployment(
+                    deployment=deployment, event=DeploymentEvent.GAVE_UP, reason=f"{refused} {refused.hint}"
+                )
+            )
+            return
+        async with self._ctx.begin() as tx:
+            await endpoints.keep(tx, replace(deployment, serving=serving))
+        self._ctx.ring()
+
+    async def _turn(self, deployment: Deployment, reached: Mapping[str, Reach]) -> None:
+        async with self._ctx.read() as tx:
+            standing = await self._standing(tx, deployment, reached)
+        for action in plan(standing, self._ctx.clock(), epoch=self._ctx.site.epoch):
+            match action:
+                case AddReplica():
+                    await self._add(action)
+                case RecordDeployment():
+                    await self._record(action)
+                case RecordRun():
+                    async with self._ctx.begin() as tx:
+                        await runs.record(tx, action.run, action.event, now=self._ctx.clock(), reason=action.reason)
+            self._ctx.ring()
+
+    async def _standing(self, tx: Tx, deployment: Deployment, reached: Mapping[str, Reach]) -> Standing:
+        there = await runs.of_owner(tx, deployment.id)
+        compute = await computes.find(tx, deployment.workspace, deployment.spec.compute)
+        size, _ = self._ctx.site.sizes.fitted(deployment.spec.instance_type, self._ctx.site.machine.total)
+        if compute is None:
+            raise NotFound("compute", deployment.spec.compute)
+        return Standing(
+            deployment=deployment,
+            runs=there,
+            reached=frozenset(run.key for run in there if run.key in reached and reached[run.key].is_up),
+            why_not={
+                run.key: reached[run.key].why for run in there if run.key in reached and not reached[run.key].is_up
+            },
+            compute=compute.id,
+            need=Amount(cpus_milli=CPU_SHARE_MILLI, memory_bytes=size.amount.memory_bytes, gpus=0),
+        )
+
+    async def _add(self, action: AddReplica) -> None:
+        spec = replica_spec(action.deployment, zip_sha256=self._files.zip_sha256)
+        async with self._ctx.begin() as tx:
+            await endpoints.keep(tx, action.deployment)
+            await runs.add(tx, action.run, spec, event="replica_made")
+
+    async def _record(self, action: RecordDeployment) -> None:
+        async with self._ctx.begin() as tx:
+            await endpoints.record(tx, action.deployment, action.event, now=self._ctx.clock(), reason=action.reason)
+        self._ctx.ring()

@@ -1,0 +1,90 @@
+"""The gateway's route table as a function of what is stored. Its format: docs/reference/route-table.md."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ultramarine.domain.endpoint import Deployment, DeploymentStatus, Endpoint
+from ultramarine.domain.run import Run, RunStatus
+
+FORMAT = 1
+IN_USE = frozenset(
+    {RunStatus.RUNNING, RunStatus.NOT_RESPONDING}
+)  #: a silent one may still answer: the gateway's own probe tells
+BODY_BYTES_MAX = 100 * 1024**2
+QUEUE_MAX = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstreams:
+    """Where the parts of this installation listen (`unix:PATH`)."""
+
+    control: str
+    mlflow: str
+
+
+def render(
+    upstreams: Upstreams, endpoints: Sequence[Endpoint], deployments: Sequence[Deployment], replicas: Sequence[Run]
+) -> dict[str, Any]:
+    """Everything but the version, which the publisher counts."""
+    return {
+        "format": FORMAT,
+        "sites": _sites(upstreams),
+        "authorizer": upstreams.control,
+        "endpoints": {f"{e.workspace}/{e.name}": _endpoint(e, deployments, replicas) for e in endpoints},
+        "access_log": None,
+    }
+
+
+def _sites(upstreams: Upstreams) -> list[dict[str, Any]]:
+    control = {"listener": "api", "upstream": upstreams.control, "authorize": "none", "hold_s": 10}
+    mlflow = {
+        "prefix": "/mlflow/",
+        "upstream": upstreams.mlflow,
+        "hold_s": 30,
+        "workspace_header": "x-mlflow-workspace",
+    }
+    allowed = ["/mlflow/api/2.0/mlflow/", "/mlflow/api/3.0/mlflow/", "/mlflow/api/2.0/mlflow-artifacts/"]
+    return [
+        control | {"prefix": "/api/"},
+        control | {"prefix": "/runner/"},
+        mlflow | {"listener": "api", "authorize": "workspace", "allow": allowed},
+        mlflow | {"listener": "second", "authorize": "cookie"},
+    ]
+
+
+def _endpoint(endpoint: Endpoint, deployments: Sequence[Deployment], replicas: Sequence[Run]) -> dict[str, Any]:
+    behind = [
+        d
+        for d in deployments
+        if (d.workspace, d.endpoint) == (endpoint.workspace, endpoint.name)
+        and d.status is not DeploymentStatus.DELETING
+    ]
+    settings = [d.spec.request_settings for d in behind]
+    return {
+        "keys_sha256": list(endpoint.keys_sha256),
+        "auth_mode": endpoint.spec.auth_mode,
+        "traffic": {
+            name: share for name, share in endpoint.spec.traffic.items() if any(d.name == name for d in behind)
+        },
+        "request_timeout_s": max((s.request_timeout_ms for s in settings), default=5000) / 1000,
+        "queue_max": QUEUE_MAX,
+        "queue_wait_s": max((s.max_queue_wait_ms for s in settings), default=500) / 1000,
+        "body_max_bytes": BODY_BYTES_MAX,
+        "deployments": {d.name: _deployment(d, replicas) for d in behind},
+    }
+
+
+def _deployment(deployment: Deployment, replicas: Sequence[Run]) -> dict[str, Any]:
+    here = [r for r in replicas if r.owner_id == deployment.id and r.status in IN_USE and "http" in r.sockets]
+    return {
+        "max_concurrent": deployment.spec.request_settings.max_concurrent_requests_per_instance,
+        "replicas": [
+            {"id": r.key, "address": r.sockets["http"], "probe": "/health/ready", "path": "/score"} for r in here
+        ],
+    }
+
+
+def moving(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A table without its version: whether it says anything new."""
+    return {name: value for name, value in table.items() if name != "version"}

@@ -1,0 +1,1 @@
+"""Publishes the gateway's route table, and asks the gateway what it sees."""

@@ -1,0 +1,67 @@
+"""The route table as a file and a notice; the gateway's own view of the replicas."""
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from ultramarine.planning.routes import moving
+
+TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """What the gateway found out about a replica, over all its workers."""
+
+    is_up: bool
+    why: str = ""
+
+
+class RoutePublisher:
+    def __init__(self, folder: Path) -> None:
+        """`folder`: the gateway's, with its admin sockets (`admin-N.sock`)."""
+        self._folder = folder
+        self._file = folder / "routes.json"
+        self._last: Mapping[str, Any] = json.loads(self._file.read_text()) if self._file.exists() else {}
+
+    async def publish(self, table: Mapping[str, Any]) -> bool:
+        """Write the table when it says anything new, and tell each worker. False when there was nothing new."""
+        if moving(self._last) == table:
+            return False
+        self._last = {**table, "version": int(self._last.get("version", 0)) + 1}
+        aside = self._folder / ".routes.new"
+        with aside.open("w") as file:
+            os.fchmod(file.fileno(), 0o600)
+            json.dump(self._last, file)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.rename(self._file)
+        for socket in self._workers():
+            with contextlib.suppress(httpx.HTTPError):  # it looks at the file itself once a second
+                await _ask(socket, "POST", "/table")
+        return True
+
+    async def reached(self) -> Mapping[str, Reach]:
+        """By replica, whether the gateway's probe reaches it. Empty while there is no gateway."""
+        found: dict[str, Reach] = {}
+        for socket in self._workers():
+            with contextlib.suppress(httpx.HTTPError, ValueError):
+                status = (await _ask(socket, "GET", "/status")).json()
+                for id, replica in status["replicas"].items():
+                    found[id] = Reach(is_up=replica["state"] == "up", why=str(replica.get("why") or ""))
+        return found
+
+    def _workers(self) -> list[Path]:
+        return sorted(self._folder.glob("admin-*.sock"))
+
+
+async def _ask(socket: Path, method: str, path: str) -> httpx.Response:
+    transport = httpx.AsyncHTTPTransport(uds=str(socket))
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway", timeout=TIMEOUT_S) as client:
+        return await client.request(method, path)

@@ -1,0 +1,171 @@
+"""Online deployments: what stands behind an endpoint."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ultramarine.domain.endpoint import Deployment, DeploymentEvent, DeploymentSpec, DeploymentStatus
+from ultramarine.domain.errors import Conflict, InvalidInput
+from ultramarine.domain.names import Reference, checked_name
+from ultramarine.domain.run import Run
+from ultramarine.services import endpoints as endpoint_services
+from ultramarine.services import environments, models
+from ultramarine.services.context import Context
+from ultramarine.services.snapshots import uploaded
+from ultramarine.store import computes, endpoints, runs
+from ultramarine.store.database import Tx
+
+#: What can be changed on a deployment that is there; for another model, code or environment make another deployment.
+CHANGEABLE = ("instance_count", "request_settings", "description", "tags")
+LOG_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentState:
+    deployment: Deployment
+    replicas: Sequence[Run]
+
+
+async def put(
+    ctx: Context, workspace: str, endpoint: str, name: str, body: Mapping[str, Any]
+) -> tuple[DeploymentState, bool]:
+    """Write what is wanted; the loops resolve the model and make the replicas. The second value: whether it is new."""
+    checked_name("online deployment", name)
+    spec = DeploymentSpec.read(
+        {**body, "name": body.get("name", name), "endpoint_name": body.get("endpoint_name", endpoint)},
+        what=f"deployment {name}",
+    )
+    if (spec.name, spec.endpoint_name) != (name, endpoint):
+        raise InvalidInput(
+            f"The body says {spec.endpoint_name}/{spec.name}, the address {endpoint}/{name}.",
+            hint="Use the same names in both.",
+        )
+    await _check(ctx, workspace, spec)
+    async with ctx.begin() as tx:
+        await endpoints.get(tx, workspace, endpoint)
+        there = {d.name: d for d in await endpoints.deployments(tx, workspace, endpoint)}.get(name)
+        if there is None:
+            deployment = _new(ctx, workspace, spec)
+            await endpoints.add_deployment(tx, deployment)
+        else:
+            deployment = await _change(ctx, tx, there, spec)
+        state = await _state(tx, deployment)
+    ctx.ring()
+    return state, there is None
+
+
+async def _check(ctx: Context, workspace: str, spec: DeploymentSpec) -> None:
+    """What is wrong with it is said now, not by a replica that fails in a minute."""
+    ctx.site.sizes.fitted(spec.instance_type, ctx.site.machine.total)
+    if spec.code_configuration is not None:
+        uploaded(ctx, spec.code_configuration.code, field="code_configuration.code")
+    model = await models.by_reference(ctx, workspace, spec.model, field="model")
+    is_mlflow = model.tags.get(models.TYPE) != "custom_model"
+    if spec.code_configuration is None and not is_mlflow:
+        raise InvalidInput(
+            f"model: {spec.model} is a custom_model, and there is no code_configuration.",
+            hint="Write code_configuration: {code: ./score, scoring_script: score.py}; models of type mlflow_model need none.",
+        )
+    if spec.environment is None and not is_mlflow:
+        raise InvalidInput(
+            "environment: a custom_model needs one.",
+            hint="Write environment: azureml:sklearn@latest, or one of your own.",
+        )
+    async with ctx.read() as tx:
+        compute = await computes.get(tx, workspace, Reference.parse(spec.compute, field="compute").name)
+        if "inferencing" not in compute.targets:
+            raise InvalidInput(
+                f"compute: {compute.name} is no inferencing target.", hint="Write compute: local, or leave it out."
+            )
+        if spec.environment is not None:
+            await environments.for_run(ctx, tx, workspace, spec.environment, field="environment")
+
+
+def _new(ctx: Context, workspace: str, spec: DeploymentSpec) -> Deployment:
+    now = ctx.clock()
+    return Deployment(
+        id=ctx.names(),
+        workspace=workspace,
+        endpoint=spec.endpoint_name,
+        name=spec.name,
+        spec=spec,
+        serving={},
+        created_at=now,
+        changed_at=now,
+    )
+
+
+async def _change(ctx: Context, tx: Tx, there: Deployment, spec: DeploymentSpec) -> Deployment:
+    if there.status is DeploymentStatus.DELETING:
+        raise Conflict(
+            f"Deployment {there.name} is being deleted.", hint="Wait until it is gone, or choose another name."
+        )
+    if _fixed(there.spec) != _fixed(spec):
+        raise Conflict(
+            f"Deployment {there.name} exists with another model, code, environment or size.",
+            hint="Make another deployment (green), try it, and move the traffic; then delete this one.",
+        )
+    if there.spec == spec:
+        return there
+    return await endpoints.record(
+        tx, replace(there, spec=spec), DeploymentEvent.CHANGE_ASKED, now=ctx.clock(), reason="Asked by user."
+    )
+
+
+def _fixed(spec: DeploymentSpec) -> dict[str, Any]:
+    return {name: value for name, value in spec.model_dump().items() if name not in CHANGEABLE}
+
+
+async def update(ctx: Context, workspace: str, endpoint: str, name: str, changes: Mapping[str, Any]) -> DeploymentState:
+    if unknown := [field for field in changes if field not in CHANGEABLE]:
+        raise InvalidInput(
+            f"{unknown[0]}: it cannot be changed.", hint=f"What can be changed: {', '.join(CHANGEABLE)}."
+        )
+    async with ctx.read() as tx:
+        there = await endpoints.deployment(tx, workspace, endpoint, name)
+    state, _ = await put(ctx, workspace, endpoint, name, {**there.spec.body(), **changes})
+    return state
+
+
+async def get(ctx: Context, workspace: str, endpoint: str, name: str) -> DeploymentState:
+    async with ctx.read() as tx:
+        return await _state(tx, await endpoints.deployment(tx, workspace, endpoint, name))
+
+
+async def every(ctx: Context, workspace: str, endpoint: str) -> Sequence[DeploymentState]:
+    async with ctx.read() as tx:
+        await endpoints.get(tx, workspace, endpoint)
+        return [await _state(tx, each) for each in await endpoints.deployments(tx, workspace, endpoint)]
+
+
+async def delete(ctx: Context, workspace: str, endpoint: str, name: str) -> DeploymentState:
+    """End it, once it has no traffic."""
+    endpoint_services.refuse_with_traffic(await endpoint_services.get(ctx, workspace, endpoint), name)
+    async with ctx.begin() as tx:
+        there = await endpoints.deployment(tx, workspace, endpoint, name)
+        if there.status is not DeploymentStatus.DELETING:
+            there = await endpoints.record(
+                tx, there, DeploymentEvent.DELETE_ASKED, now=ctx.clock(), reason="Asked by user."
+            )
+        state = await _state(tx, there)
+    ctx.ring()
+    return state
+
+
+async def logs(ctx: Context, workspace: str, endpoint: str, name: str, *, lines: int) -> str:
+    """The last lines of the newest replica's log."""
+    async with ctx.read() as tx:
+        deployment = await endpoints.deployment(tx, workspace, endpoint, name)
+        replicas = await runs.of_owner(tx, deployment.id)
+    for run in reversed(replicas):
+        text = b"".join(
+            ctx.logs.tail(run.key, log.rank, log.file, bytes_max=LOG_BYTES) for log in ctx.logs.files(run.key)
+        )
+        if text:
+            return "".join(text.decode("utf-8", "replace").splitlines(keepends=True)[-lines:])
+    return ""
+
+
+async def _state(tx: Tx, deployment: Deployment) -> DeploymentState:
+    replicas = [run for run in await runs.of_owner(tx, deployment.id) if not run.is_final]
+    return DeploymentState(deployment=deployment, replicas=replicas)

@@ -1,0 +1,142 @@
+"""Online endpoints: their keys, their traffic."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ultramarine.domain.endpoint import DEPLOYMENT, Deployment, DeploymentEvent, Endpoint, EndpointSpec
+from ultramarine.domain.errors import Conflict, InvalidInput
+from ultramarine.domain.names import checked_name
+from ultramarine.services import identity
+from ultramarine.services.context import Context
+from ultramarine.services.secrets import sha256_of
+from ultramarine.store import endpoints
+from ultramarine.store.database import Tx
+
+CHANGEABLE = ("traffic", "description", "tags")
+KEY_TYPES = ("primary", "secondary")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointState:
+    endpoint: Endpoint
+    deployments: Sequence[Deployment]
+
+
+async def put(ctx: Context, workspace: str, name: str, body: Mapping[str, Any]) -> tuple[EndpointState, bool]:
+    """Make an endpoint with two new keys, or change the one that is there. The second value: whether it is new."""
+    checked_name("online endpoint", name)
+    spec = EndpointSpec.read({**body, "name": body.get("name", name)}, what=f"endpoint {name}")
+    if spec.name != name:
+        raise InvalidInput(f"name: the body says {spec.name!r}, the address {name!r}.", hint="Use one name in both.")
+    async with ctx.begin() as tx:
+        await identity.require_workspace(tx, workspace)
+        there = await endpoints.find(tx, workspace, name)
+        await _check_traffic(tx, workspace, spec)
+        if there is None:
+            await endpoints.add(tx, _new(ctx, workspace, spec))
+        else:
+            await endpoints.update(tx, replace(there, spec=spec))
+        state = await _state(tx, workspace, name)
+    ctx.ring()
+    return state, there is None
+
+
+def _new(ctx: Context, workspace: str, spec: EndpointSpec) -> Endpoint:
+    return _with_keys(ctx, workspace, spec, (secrets.token_urlsafe(32), secrets.token_urlsafe(32)))
+
+
+def _with_keys(ctx: Context, workspace: str, spec: EndpointSpec, keys: tuple[str, str]) -> Endpoint:
+    return Endpoint(
+        workspace=workspace,
+        name=spec.name,
+        spec=spec,
+        keys_sha256=(sha256_of(keys[0]), sha256_of(keys[1])),
+        keys_sealed=ctx.secrets.seal("\n".join(keys)),
+        created_at=ctx.clock(),
+    )
+
+
+async def _check_traffic(tx: Tx, workspace: str, spec: EndpointSpec) -> None:
+    there = [d.name for d in await endpoints.deployments(tx, workspace, spec.name)]
+    for name, share in spec.traffic.items():
+        if share and name not in there:
+            raise InvalidInput(
+                f"traffic: {share} % is for {name!r}, which is no deployment of {spec.name}.",
+                hint=f"There is: {', '.join(there) or 'none yet'}. Create the deployment first, then give it traffic.",
+            )
+
+
+async def update(ctx: Context, workspace: str, name: str, changes: Mapping[str, Any]) -> EndpointState:
+    if unknown := [field for field in changes if field not in CHANGEABLE]:
+        raise InvalidInput(
+            f"{unknown[0]}: it cannot be changed.", hint=f"What can be changed: {', '.join(CHANGEABLE)}."
+        )
+    async with ctx.read() as tx:
+        there = await endpoints.get(tx, workspace, name)
+    state, _ = await put(ctx, workspace, name, {**there.spec.body(), **changes})
+    return state
+
+
+async def get(ctx: Context, workspace: str, name: str) -> EndpointState:
+    async with ctx.read() as tx:
+        return await _state(tx, workspace, name)
+
+
+async def every(ctx: Context, workspace: str) -> Sequence[EndpointState]:
+    async with ctx.read() as tx:
+        await identity.require_workspace(tx, workspace)
+        return [await _state(tx, workspace, each.name) for each in await endpoints.every(tx, workspace)]
+
+
+async def delete(ctx: Context, workspace: str, name: str) -> EndpointState:
+    """The address is gone at once; the deployments behind it end in their time."""
+    async with ctx.begin() as tx:
+        state = await _state(tx, workspace, name)
+        for deployment in state.deployments:
+            if DeploymentEvent.DELETE_ASKED in DEPLOYMENT.events(deployment.status):
+                words = "Its endpoint was deleted."
+                await endpoints.record(tx, deployment, DeploymentEvent.DELETE_ASKED, now=ctx.clock(), reason=words)
+        await endpoints.remove(tx, workspace, name)
+    ctx.ring()
+    return state
+
+
+async def keys(ctx: Context, workspace: str, name: str) -> tuple[str, str]:
+    """Primary and secondary, as they were given out."""
+    async with ctx.read() as tx:
+        endpoint = await endpoints.get(tx, workspace, name)
+    primary, secondary = ctx.secrets.unseal(endpoint.keys_sealed).split("\n")
+    return primary, secondary
+
+
+async def regenerate_key(ctx: Context, workspace: str, name: str, key_type: str) -> None:
+    """A new key of one type. The other one goes on being good: clients change over without a gap."""
+    if key_type not in KEY_TYPES:
+        raise InvalidInput(f"key_type: {key_type!r} is not known.", hint=f"Known are {' and '.join(KEY_TYPES)}.")
+    primary, secondary = await keys(ctx, workspace, name)
+    fresh = secrets.token_urlsafe(32)
+    async with ctx.begin() as tx:
+        there = await endpoints.get(tx, workspace, name)
+        chosen = (fresh, secondary) if key_type == "primary" else (primary, fresh)
+        new = _with_keys(ctx, workspace, there.spec, chosen)
+        await endpoints.update(tx, replace(there, keys_sha256=new.keys_sha256, keys_sealed=new.keys_sealed))
+    ctx.ring()
+
+
+def has_traffic(state: EndpointState, deployment: str) -> bool:
+    return state.endpoint.spec.traffic.get(deployment, 0) > 0
+
+
+def refuse_with_traffic(state: EndpointState, deployment: str) -> None:
+    if has_traffic(state, deployment):
+        raise Conflict(
+            f"Deployment {deployment} has {state.endpoint.spec.traffic[deployment]} % of the traffic of {state.endpoint.name}.",
+            hint=f"Give its traffic to another first: um online-endpoint update -n {state.endpoint.name} --traffic {deployment}=0",
+        )
+
+
+async def _state(tx: Tx, workspace: str, name: str) -> EndpointState:
+    endpoint = await endpoints.get(tx, workspace, name)
+    return EndpointState(endpoint=endpoint, deployments=await endpoints.deployments(tx, workspace, name))

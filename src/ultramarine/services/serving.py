@@ -1,0 +1,101 @@
+"""From a deployment to what its replicas run: the model's files, an environment, the scoring server."""
+
+import re
+from typing import Any
+
+from ultramarine.domain.endpoint import Deployment
+from ultramarine.domain.environment import EnvironmentSpec
+from ultramarine.domain.errors import InvalidInput
+from ultramarine.services import environments, models
+from ultramarine.services.context import Context
+from ultramarine.services.snapshots import get_snapshot, uploaded
+from ultramarine.store import assets
+from ultramarine.tracking.registry import ModelVersion
+
+SERVING = "serving"  #: the curated environment with the scoring server's own two packages
+ZIP = "serving.zip"
+_PYTHON_LINE = re.compile(r"^python:\s*['\"]?(3\.\d+)", re.MULTILINE)
+
+
+async def resolve(ctx: Context, deployment: Deployment) -> dict[str, Any]:
+    """Resolve a deployment's model and environment, once: from now on its replicas need neither MLflow nor the registry."""
+    model = await models.by_reference(ctx, deployment.workspace, deployment.spec.model, field="model")
+    snapshot = await models.fetch(ctx, deployment.workspace, model)
+    environment = await _environment(ctx, deployment, model, snapshot)
+    return {
+        "model": {"name": model.name, "version": models.version_of(model), "snapshot": snapshot},
+        "environment": environment,
+        "code": None
+        if deployment.spec.code_configuration is None
+        else uploaded(ctx, deployment.spec.code_configuration.code, field="code"),
+        "entry": None
+        if deployment.spec.code_configuration is None
+        else deployment.spec.code_configuration.scoring_script,
+    }
+
+
+async def _environment(ctx: Context, deployment: Deployment, model: ModelVersion, snapshot: str) -> dict[str, str]:
+    """The one that the deployment names; else that of the job which made the model; else what the model itself asks for."""
+    given: str | EnvironmentSpec | None = deployment.spec.environment
+    if given is None and (of_job := model.tags.get(models.ENVIRONMENT)):
+        workspace, _, named = of_job.partition("/")
+        name, _, version = named.partition(":")
+        return {"workspace": workspace, "name": name, "version": version}
+    async with ctx.begin() as tx:
+        found = await environments.for_run(
+            ctx, tx, deployment.workspace, given or _asked_for(ctx, snapshot), field="environment"
+        )
+    return {"workspace": found.workspace, "name": found.name, "version": found.version}
+
+
+def _asked_for(ctx: Context, snapshot: str) -> EnvironmentSpec:
+    """What an MLflow model says that it needs: `requirements.txt`, and the Python of `python_env.yaml`."""
+    files = {entry.path: entry.sha256 for entry in get_snapshot(ctx, snapshot).files}
+    if "requirements.txt" not in files:
+        raise InvalidInput(
+            "environment: the model says nothing of what it needs.", hint="Name an environment in the deployment."
+        )
+    lines = ctx.blobs.read(files["requirements.txt"]).decode().splitlines()
+    python = (
+        _PYTHON_LINE.search(ctx.blobs.read(files["python_env.yaml"]).decode()) if "python_env.yaml" in files else None
+    )
+    wanted = python.group(1) if python and python.group(1) in ctx.site.pythons else None
+    return EnvironmentSpec(requirements=[line for line in lines if line.strip()], python=wanted)
+
+
+def replica_spec(deployment: Deployment, *, zip_sha256: str) -> dict[str, Any]:
+    """What the runner needs to run one replica: the scoring server in the model's environment, behind a Unix socket."""
+    serving = deployment.serving
+    argv = ["{{python}}", f"{{{{file:{ZIP}}}}}", "--site", "{{site:0}}", "--socket", "unix:{{socket:http}}"]
+    argv += [
+        "--model-dir",
+        "{{input:model}}",
+        "--name",
+        serving["model"]["name"],
+        "--version",
+        serving["model"]["version"],
+    ]
+    argv += ["--deployment", deployment.name]
+    if serving["code"] is not None:
+        argv += ["--code", ".", "--entry", serving["entry"]]
+    return {
+        "argv": argv,
+        "code": None if serving["code"] is None else {"snapshot": serving["code"]},
+        "files": [{"path": ZIP, "sha256": zip_sha256}],
+        "inputs": [
+            {
+                "name": "model",
+                "variable": "AZUREML_MODEL_DIR",
+                "snapshot": serving["model"]["snapshot"],
+                "mode": "ro_mount",
+                "kind": "uri_folder",
+            }
+        ],
+        "outputs": [],
+        "environment": serving["environment"],
+        "behind": [{"workspace": assets.CURATED, "name": SERVING, "version": "1"}],
+        "environment_variables": dict(deployment.spec.environment_variables),
+        "processes_per_node": 1,
+        "sockets": ["http"],
+        "limits": {},
+    }

@@ -1,0 +1,40 @@
+"""Signing in to the second origin in a browser: a one-time code in a link, exchanged for a session in a cookie.
+
+Sessions are derived: they hold whose they are and until when, signed with the master key. Codes live in memory for a minute.
+"""
+
+from datetime import timedelta
+
+from ultramarine.domain.errors import NotSignedIn
+from ultramarine.domain.identity import EVERY_WORKSPACE, Session, Token
+from ultramarine.services.context import Context
+
+CODE_LIFE = timedelta(seconds=60)
+SESSION_LIFE = timedelta(hours=12)
+SESSION = "session"
+
+
+def make_code(ctx: Context, token: Token, path: str) -> str:
+    """A code that is good once, within a minute: it may stand in a link."""
+    code = ctx.names()
+    workspace = "default" if token.workspace == EVERY_WORKSPACE else token.workspace
+    ctx.codes[code] = (ctx.clock() + CODE_LIFE, Session(workspace=workspace, subject=token.subject), path)
+    return code
+
+
+def exchange(ctx: Context, code: str) -> tuple[str, str]:
+    """The session for a code, and where to go. Raises `NotSignedIn` for one that is used, old or unknown."""
+    until, session, path = ctx.codes.pop(code, (None, None, ""))
+    if until is None or session is None or until < ctx.clock():
+        raise NotSignedIn("This link was used already, or is too old.", hint="Get a new one: um open mlflow")
+    expires = str(int((ctx.clock() + SESSION_LIFE).timestamp()))
+    return ctx.secrets.token(SESSION, session.workspace, session.subject, expires), path
+
+
+def read(ctx: Context, cookie: str) -> Session:
+    """Whose session it is. Raises `NotSignedIn`."""
+    purpose, workspace, subject, expires, secret = (cookie.split(":") + ["", "", "", ""])[:5]
+    is_ours = purpose == SESSION and ctx.secrets.matches(secret, SESSION, workspace, subject, expires)
+    if not is_ours or float(expires) < ctx.clock().timestamp():
+        raise NotSignedIn("This session is over.", hint="Get a new link: um open mlflow")
+    return Session(workspace=workspace, subject=subject)
