@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 CLAIM = "claimed.json"
+DISK_RESERVE_BYTES = 64 << 20
 
 
 class BadConfig(Exception):
@@ -31,6 +32,7 @@ class Config:
     gpus: tuple[str, ...]
     uv: str | None
     ca: str | None
+    disk_reserve_bytes: int  #: what is always left on the disk, so that runner and control plane can go on writing
 
 
 def load(folder: Path) -> Config:
@@ -54,6 +56,7 @@ def load(folder: Path) -> Config:
             gpus=tuple(str(gpu) for gpu in raw.get("gpus") or ()),
             uv=raw.get("uv") or None,
             ca=raw.get("ca") or None,
+            disk_reserve_bytes=int(raw.get("disk_reserve_bytes", DISK_RESERVE_BYTES)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BadConfig(f"{file} has no usable {error}. See docs/reference/runner-protocol.md.") from error

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from .state import Run
 
-DISK_RESERVE_BYTES = 64 << 20  #: what is always left on the disk, so that runner and control plane can go on writing
 _LEASE = "The node heard nothing from the control plane for the length of its lease, and ended its tasks."
 
 
@@ -27,7 +26,8 @@ class Node:
     now: float
     lease_until: float
     memory_bytes: int = 0
-    disk_free_bytes: int | None = None  #: None when there is enough
+    disk_full: bool = False
+    disk_free_bytes: int = 0
     written: Mapping[str, int] | None = None  #: on the disk, by run key
 
 
@@ -82,7 +82,7 @@ def _of_memory(runs: Sequence[Run], node: Node) -> dict[str, Verdict]:
 def _of_disk(runs: Sequence[Run], node: Node) -> dict[str, Verdict]:
     """The task that has written most goes when the disk is full."""
     written = {run.key: (node.written or {}).get(run.key, 0) for run in runs if run.is_task}
-    if node.disk_free_bytes is None or node.disk_free_bytes >= DISK_RESERVE_BYTES or not written:
+    if not node.disk_full or not written:
         return {}
     key = max(written, key=lambda one: written[one])
     words = f"The node's disk is full ({_mib(node.disk_free_bytes)} left); this run wrote most: {_mib(written[key])}."

@@ -76,10 +76,9 @@ class Link:
             ),
         )
         self._watch = Watch(
-            config.folder,
+            config,
             keeper=keeper_pid,
             runs=lambda: list(self._runs.values()),
-            memory_bytes=config.memory_bytes,
             tell=lambda found: self._post(lambda: self._tick(found)),
         )
 
@@ -311,6 +310,7 @@ class Link:
             now=now,
             lease_until=self._lease_until,
             memory_bytes=self._config.memory_bytes,
+            disk_full=found.disk_full,
             disk_free_bytes=found.disk_free_bytes,
             written=found.written,
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Callable
 
 from . import limits, machine, samples
+from .config import Config
 from .state import Run
 
 _BUSY_S = 0.5
@@ -22,8 +23,9 @@ class Found:
     """One look."""
 
     samples: Mapping[str, Mapping[str, float]]
-    disk_free_bytes: int | None  #: None when there is enough
-    written: Mapping[str, int]
+    disk_free_bytes: int
+    written: Mapping[str, int]  #: by run key, looked at when the disk is full
+    disk_full: bool = False
 
 
 class Watch:
@@ -31,17 +33,17 @@ class Watch:
 
     def __init__(
         self,
-        folder: Path,
+        config: Config,
         *,
         keeper: int,
         runs: Callable[[], Sequence[Run]],
-        memory_bytes: int,
         tell: Callable[[Found], None],
     ) -> None:
-        self._folder = folder
+        self._folder = config.folder
         self._keeper = keeper
         self._runs = runs
-        self._memory_bytes = memory_bytes
+        self._memory_bytes = config.memory_bytes
+        self._disk_reserve_bytes = config.disk_reserve_bytes
         self._tell = tell
         self._wake = threading.Event()
 
@@ -84,11 +86,11 @@ class Watch:
 
     def _look(self, running: Sequence[Run]) -> Found:
         free = machine.disk_free(self._folder)
-        if free >= limits.DISK_RESERVE_BYTES:
-            return Found(self._samples(running), None, {})
+        if free >= self._disk_reserve_bytes:
+            return Found(self._samples(running), free, {})
         # Walking the folders takes time: only when somebody has to go.
         written = {run.key: _written(self._folder / "runs" / run.key) for run in running}
-        return Found(self._samples(running), free, written)
+        return Found(self._samples(running), free, written, disk_full=True)
 
 
 def _written(folder: Path) -> int:

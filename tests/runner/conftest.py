@@ -1,7 +1,6 @@
 """Real runners against a real, small control plane; after every test nothing is left of them."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -57,7 +56,7 @@ class World:
 
     def start(self, folder: Path, allocation: str) -> subprocess.Popen[bytes]:
         """Start a runner there, as a driver does."""
-        environment = {**os.environ, "PYTHONPATH": str(SOURCE), trees.ALLOCATION: allocation}
+        environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(SOURCE), trees.ALLOCATION: allocation}
         with (folder / "runner.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "ultramarine_runner", str(folder)],

@@ -54,6 +54,9 @@ class Control:
         self.refused_logs: set[str] = set()
         self.blobs: dict[str, bytes] = {}
         self.fenced: list[str] = []
+        self.held: set[str] = set()  #: blobs that are not given before they are released
+        self.waiting: set[str] = set()  #: those of them that were asked for
+        self.tool: bytes | None = None  #: the uv program
         self.requests = 0
         self._server: _Server | None = None
 
@@ -98,6 +101,12 @@ class Control:
                 else:
                     entries[key] = {**entries.get(key, {}), **entry}
             self.etags[token] = self.etags.get(token, 0) + 1
+            self.changed.notify_all()
+
+    def release(self, sha256: str) -> None:
+        """Give a blob that was held."""
+        with self.changed:
+            self.held.discard(sha256)
             self.changed.notify_all()
 
     # What a test waits for
@@ -189,6 +198,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.startswith("/runner/v1/files/"):
             self._give_blob(control)
             return
+        if self.path.startswith("/runner/v1/tools/uv/"):
+            self._answer(200 if control.tool else 404, control.tool or {"detail": "No uv for this platform."})
+            return
         found = re.search(r"etag=(\w*)&wait=(\d+)", self.path)
         assert found
         etag, deadline = found.group(1), time.monotonic() + float(found.group(2))
@@ -257,7 +269,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(200 if fits else 409, {"size": len(kept)})
 
     def _give_blob(self, control: Control) -> None:
-        content = control.blobs.get(self.path.rpartition("/")[2])
+        sha256 = self.path.rpartition("/")[2]
+        with control.changed:
+            while sha256 in control.held:
+                control.waiting.add(sha256)
+                control.changed.notify_all()
+                control.changed.wait(1.0)
+        content = control.blobs.get(sha256)
         if content is None:
             self._answer(404, {"detail": "No such file."})
             return
