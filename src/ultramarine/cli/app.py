@@ -2,28 +2,10 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ultramarine import __version__
-
-GROUPS: Mapping[str, tuple[str, str]] = {
-    "job": ("job", "Jobs: work that ends by itself."),
-    "compute": ("compute", "Compute targets: where work can run."),
-    "environment": ("environment", "Environments: what is installed where work runs."),
-    "data": ("data", "Data assets: registered, versioned files and folders."),
-    "model": ("model", "Models: registered and versioned."),
-    "online-endpoint": ("online_endpoint", "Online endpoints: stable addresses that answer requests."),
-    "online-deployment": ("online_deployment", "Online deployments: what stands behind an endpoint."),
-    "workspace": ("workspace", "Workspaces: all of one team's things."),
-    "token": ("token", "Tokens: who may do what."),
-    "event": ("event", "Events: what has happened."),
-}
-ALIASES: Mapping[str, str] = {"endpoint": "online-endpoint", "deployment": "online-deployment"}
-INSTALLATION: Mapping[str, str] = {
-    "up": "Start Ultramarine on this machine.",
-    "down": "Say what still runs, end it, and stop Ultramarine on this machine.",
-    "status": "Show what runs.",
-}
+from ultramarine.cli.groups import GROUPS, INSTALLATION
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -43,12 +25,6 @@ def main(words: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # `um job list | head -1`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python's last flush says nothing
         sys.exit(1)
-
-
-def group_of(noun: str) -> str | None:
-    """The module that holds a group's commands; None for an unknown noun."""
-    name = ALIASES.get(noun, noun)
-    return "installation" if name in INSTALLATION else GROUPS[name][0] if name in GROUPS else None
 
 
 def _help() -> str:

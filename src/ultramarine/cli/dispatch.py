@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 
-from ultramarine.cli.app import ALIASES, GROUPS, INSTALLATION, group_of
 from ultramarine.cli.command import (
     FAILED,
     INTERRUPTED,
@@ -16,6 +15,7 @@ from ultramarine.cli.command import (
     Command,
     Group,
 )
+from ultramarine.cli.groups import ALIASES, GROUPS, INSTALLATION, group_of
 from ultramarine.cli.parsing import group_help, nearest, parse
 from ultramarine.cli.talk import Talk
 from ultramarine.domain.errors import InvalidInput, NotAllowed, NotFound, NotSignedIn, UltramarineError, Unavailable

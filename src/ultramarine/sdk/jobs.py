@@ -52,7 +52,7 @@ class Jobs(Named):
         """Of each attempt and rank, which log files there are."""
         return self.client.pages(f"{self.at(name)}/logs")
 
-    def log(self, name: str, attempt: int, rank: str, file: str) -> Iterator[bytes]:
+    def log(self, name: str, *, attempt: int, rank: str, file: str) -> Iterator[bytes]:
         """The bytes of one log, piece by piece, as far as it goes now."""
         offset, path = 0, f"{self.at(name)}/logs/{attempt}/{part(rank)}/{part(file)}"
         while piece := self.client.send("GET", f"{path}?offset={offset}"):
@@ -88,5 +88,5 @@ class Jobs(Named):
             )
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("wb") as stream:
-                stream.writelines(self.log(name, log["attempt"], log["rank"], log["file"]))
+                stream.writelines(self.log(name, attempt=log["attempt"], rank=log["rank"], file=log["file"]))
             yield target
