@@ -11,5 +11,5 @@ class TrackingUnavailable(Unavailable):
     def __init__(self, why: str) -> None:
         super().__init__(
             f"MLflow does not answer: {why}.",
-            hint="It is restarted by itself: ask again in a few seconds. If this stays, read its log among the home's logs.",
+            hint="It is restarted by itself: ask again in a few seconds. If this stays, read its log in the home.",
         )
