@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import secrets
+import os
 import time
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ def greet(config: Config, channel: Channel) -> Welcome:
         "allocation": config.allocation,
         "rank": config.rank,
         "epoch": config.epoch,
-        "nonce": secrets.token_hex(32),
+        "nonce": os.urandom(32).hex(),
         "join_secret": config.join_secret,
         "machine": machine.describe(config.folder, config.cache),
     }

@@ -166,6 +166,9 @@ class Keeper:
             return
         del self._runs[kept.key]
         self._record(kept)
+        if not self._runs:
+            # What hid whose it was (no variable, no session of ours) could not be ended with its run.
+            trees.send(self._strays(), signal.SIGKILL)
 
     def _record(self, kept: _Kept) -> None:
         ended = judge(
@@ -206,12 +209,15 @@ class Keeper:
     def _end_strays(self) -> None:
         """Whatever is still below us when no run is left belongs to none that lives."""
         for _ in range(100):
-            strays = [pid for pid in trees.descendants(os.getpid()) if trees.is_alive(pid)]
+            strays = self._strays()
             if not strays:
                 return
             trees.send(strays, signal.SIGKILL)
             self._reap()
             time.sleep(_RESCAN_S)
+
+    def _strays(self) -> list[int]:
+        return [pid for pid in trees.descendants(os.getpid()) if trees.is_alive(pid)]
 
     def _tell(self, message: Mapping[str, Any]) -> None:
         if not self._open:

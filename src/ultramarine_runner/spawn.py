@@ -50,6 +50,7 @@ def _become(argv: Sequence[str], environment: Mapping[str, str], folder: str, lo
         for number in _RESET:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.umask(0o022)  # ours is narrower; what a job writes is for its own people to read
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         _prefer_for_oom()
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

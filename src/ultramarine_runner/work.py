@@ -41,6 +41,7 @@ class Notes:
         self._log = log
         self._progress = progress
         self._canceled = threading.Event()
+        self._last = ""
 
     def cancel(self) -> None:
         """The next note raises Canceled in its thread."""
@@ -50,8 +51,10 @@ class Notes:
         """Say it."""
         if self._canceled.is_set():
             raise Canceled
-        self.write(words)
-        self._progress(words)
+        if words != self._last:
+            self._last = words
+            self.write(words)
+            self._progress(words)
 
     def write(self, words: str) -> None:
         """Say it in the log only."""

@@ -61,6 +61,18 @@ def test_what_a_task_leaves_behind_ends_with_it_even_with_a_clean_environment(wo
     assert trees.children(world.keeper()) == []
 
 
+def test_what_hides_whose_it_is_ends_when_the_last_run_does(world: World):
+    token = world.runner()
+    world.go(token, "e1-j2-1", "echo on; exec sleep 1000")
+    hide = "env -i setsid bash -c 'exec sleep 1000' & echo $!; sleep 0.2"
+    world.go(token, "e1-j1-1", hide)
+    assert world.control.ended("e1-j1-1")["cause"] == "completed"
+    hidden = int(world.control.log("e1-j1-1"))
+    world.control.want(token, {"e1-j2-1": {"phase": "stop"}})
+    assert world.control.ended("e1-j2-1")["cause"] == "stopped"
+    world.control.wait(lambda: not trees.is_alive(hidden), words="it is ended")
+
+
 def test_when_the_link_is_killed_the_keeper_ends_the_trees_and_leaves_the_record(world: World):
     token = world.runner()
     world.go(token, "e1-j1-1", STUBBORN)
