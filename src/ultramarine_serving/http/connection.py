@@ -325,7 +325,9 @@ class Connection(asyncio.Protocol):
         return extra, length
 
     def _must_close(self, request: Request | None) -> bool:
-        if request is None or not request.keep_alive or self._shared.is_draining or not self._is_reading:
+        if request is None or not request.keep_alive or self._shared.is_draining:
+            return True
+        if not self._is_reading and not self._queue:  # what is behind it in the queue then is the refusal of the rest
             return True
         return request.stream is not None and not request.stream.is_complete
 
