@@ -12,12 +12,16 @@ SECRET = "a secret of this test"
 
 
 class ControlPlane:
-    """Knows the runs in `runs`, by id; `asked` counts the questions for each; `is_down` makes it answer 500."""
+    """Knows the runs in `runs`, by id; `asked` counts the questions for each; `is_down` makes it answer 500.
+
+    With a barrier as `together`, nobody is answered before so many have asked.
+    """
 
     def __init__(self, home: Path) -> None:
         self.runs: dict[str, dict[str, Any]] = {}
         self.asked: Counter[str] = Counter()
         self.is_down = False
+        self.together: threading.Barrier | None = None
         (home / "run").mkdir(parents=True, exist_ok=True)
         (home / "run" / "internal.secret").write_text(SECRET + "\n")
         control = self
@@ -45,6 +49,8 @@ class ControlPlane:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def answer(self, run_id: str, secret: str) -> tuple[int, object]:
+        if self.together is not None:
+            self.together.wait(timeout=4)
         if self.is_down:
             return 500, {}
         if secret != SECRET:

@@ -2,7 +2,9 @@
 
 import asyncio
 import secrets
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -58,20 +60,29 @@ async def test_any_first_word_about_a_run_makes_it(
     assert (await client.runs.get("default", run_id)).name == control.runs[run_id]["name"]
 
 
-async def test_twenty_first_touches_at_once_make_one_run_in_one_experiment(
-    client: MlflowClient, control: ControlPlane, run_id: str
+@pytest.fixture
+def all_at_once(control: ControlPlane) -> Iterator[int]:
+    """So many must have asked the control plane before any of them goes on to make the run."""
+    control.together = threading.Barrier(8)
+    yield control.together.parties
+    control.together = None
+
+
+async def test_first_touches_at_the_same_instant_make_one_run_in_one_experiment(
+    client: MlflowClient, control: ControlPlane, all_at_once: int, run_id: str
 ):
     control.add(run_id, experiment=f"race-{run_id}")
-    runs = await asyncio.gather(*(client.runs.get("default", run_id) for _ in range(20)))
+    runs = await asyncio.gather(*(client.runs.get("default", run_id) for _ in range(all_at_once)))
+    assert control.asked[run_id] == all_at_once
     assert len({run.experiment_id for run in runs}) == 1
     names = [name for _, name in await client.runs.experiments("default")]
     assert names.count(f"race-{run_id}") == 1
 
 
 async def test_runs_of_many_jobs_of_one_new_experiment_share_it(
-    client: MlflowClient, control: ControlPlane, run_id: str
+    client: MlflowClient, control: ControlPlane, all_at_once: int, run_id: str
 ):
-    ids = [control.add(secrets.token_hex(16), experiment=f"shared-{run_id}") for _ in range(10)]
+    ids = [control.add(secrets.token_hex(16), experiment=f"shared-{run_id}") for _ in range(all_at_once)]
     runs = await asyncio.gather(*(client.runs.get("default", each) for each in ids))
     assert len({run.experiment_id for run in runs}) == 1
 
