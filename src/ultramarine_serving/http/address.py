@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 
 #: What `sockaddr_un.sun_path` holds on Linux, less the final zero.
@@ -38,7 +38,7 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @contextlib.contextmanager
-    def usable_path(self) -> Iterator[str]:
+    def usable_path(self) -> Generator[str, None, None]:
         """`path`, or a short alias of it that holds inside the `with`: the kernel takes no more than 107 bytes."""
         if len(os.fsencode(self.path)) <= UNIX_PATH_MAX_BYTES:
             yield self.path

@@ -221,7 +221,7 @@ class Connection(asyncio.Protocol):
         self._queue.clear()
         self._resume_reading(_BODY_PAUSE | _PIPELINE_PAUSE)
         self.deadline = self._loop.time() + LINGER_S
-        if self._reader.is_in_body or self._reader.is_broken:
+        if self._reader.is_broken or not self._reader.is_between:
             self._transport.write_eof()
         else:
             self._transport.close()

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +173,7 @@ class Gateway:
             return client.get("/status").json()
 
     @contextlib.asynccontextmanager
-    async def client(self, listener: str = "api", **options: Any) -> AsyncIterator[httpx.AsyncClient]:
+    async def client(self, listener: str = "api", **options: Any) -> AsyncGenerator[httpx.AsyncClient, None]:
         url = f"http://127.0.0.1:{self.ports[listener]}"
         async with httpx.AsyncClient(base_url=url, timeout=20, **options) as client:
             yield client

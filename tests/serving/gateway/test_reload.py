@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -29,7 +29,7 @@ class Load:
         self.statuses: list[int] = []
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def running(self) -> AsyncGenerator[None, None]:
         stop = asyncio.Event()
         tasks = [asyncio.create_task(self._client(stop)) for _ in range(self._clients)]
         yield
@@ -122,7 +122,7 @@ async def test_the_admin_socket_is_for_its_owner_only(gateway: Gateway):
 
 
 @contextlib.asynccontextmanager
-async def workers(folder: Path, count: int) -> AsyncIterator[Gateway]:
+async def workers(folder: Path, count: int) -> AsyncGenerator[Gateway, None]:
     made = Gateway(folder, workers=count)
     made.start()
     try:

@@ -1,7 +1,8 @@
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -9,7 +10,13 @@ from ultramarine_serving.http.server import Address, Handler, Limits, Server, se
 
 from .talking import Talk
 
-Serving = Callable[..., Awaitable[Talk]]
+
+class Serving(Protocol):
+    """Start a server on a Unix socket; the way to talk to it."""
+
+    def __call__(
+        self, handler: Handler, *, limits: Limits | None = None, stream_bodies: bool = False
+    ) -> Awaitable[Talk]: ...
 
 
 @pytest.fixture
