@@ -128,6 +128,8 @@ class Channel:
             while chunk := response.read(_CHUNK):
                 into.write(chunk)
                 written += len(chunk)
+            if response.length:  # read() with a size says nothing when the other side leaves early
+                raise http.client.IncompleteRead(b"", response.length)
             return written
         except (http.client.HTTPException, ConnectionError, socket.timeout) as error:
             self.close()

@@ -34,6 +34,8 @@ class Faults:
     drop: float = 0.0  #: share of answers that are dropped after they took effect
     dice: random.Random = field(default_factory=lambda: random.Random(7))
     status: int | None = None  #: answer everything with this
+    cut: int | None = None  #: send only so many bytes of the next file, then hang up
+    ranges: list[str] = field(default_factory=list[str])  #: the ranges of files that were asked for
 
 
 class Control:
@@ -280,6 +282,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404, {"detail": "No such file."})
             return
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
+        if asked:
+            control.faults.ranges.append(asked.group(0))
+        cut, control.faults.cut = control.faults.cut, None
+        if cut is not None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[:cut])
+            self.close_connection = True
+            return
         self._answer(206 if asked else 200, content[int(asked.group(1)) :] if asked else content)
 
     def _answer(self, status: int, body: Any) -> None:

@@ -53,6 +53,27 @@ def test_what_was_fetched_once_is_not_fetched_again(world: World):
     assert world.control.ended("e1-j2-1")["cause"] == "completed"
 
 
+def test_a_file_whose_transfer_breaks_off_is_fetched_on_from_there(world: World):
+    token = world.runner()
+    content = bytes(range(256)) * 20_000
+    tool = world.control.keep(content)
+    world.control.faults.cut = 3_000_000
+    world.go(token, "e1-j1-1", "sha256sum < {{file:big}}", files=[{"path": "big", "sha256": tool}])
+    assert world.control.ended("e1-j1-1")["cause"] == "completed"
+    assert world.control.log("e1-j1-1").split()[0] == tool
+    assert world.control.faults.ranges == ["bytes=3000000-"]
+
+
+def test_files_and_outputs_arrive_whole_though_a_third_of_all_answers_is_lost(world: World):
+    token = world.runner()
+    code = {"snapshot": world.control.snapshot({f"{at}.txt": f"{at}\n".encode() for at in range(20)})}
+    world.control.faults.drop = 0.3
+    world.go(token, "e1-j1-1", "cp *.txt outputs/", code=code)
+    ended = world.control.ended("e1-j1-1", within_s=40)
+    assert ended["cause"] == "completed"
+    assert outputs(world, ended["outputs"]["default"]) == {f"{at}.txt": f"{at}\n".encode() for at in range(20)}
+
+
 def test_outputs_come_back_as_they_were_written(world: World):
     token = world.runner()
     world.go(
