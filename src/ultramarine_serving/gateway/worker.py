@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from ultramarine_serving.gateway import table
+from ultramarine_serving.gateway.access import AccessLog
 from ultramarine_serving.gateway.config import Config
 from ultramarine_serving.gateway.fields import BadFile
 from ultramarine_serving.gateway.inference import PREFIX, Inference
@@ -35,6 +36,7 @@ class Worker:
         self._table = table.EMPTY
         self._seen: tuple[int, int, int] | None = None
         self._error: str | None = "no route table yet"
+        self._log: AccessLog | None = None
         self._servers: dict[str, Server] = {}
 
     # The table
@@ -46,8 +48,9 @@ class Worker:
             with path.open("rb") as file:
                 self._seen = _stamp(os.fstat(file.fileno()))
                 made = table.parse(file.read())
+            self._log_to(made.access_log)
         except (OSError, BadFile) as error:
-            self._error = f"{path}: {error.strerror}" if isinstance(error, OSError) else str(error)
+            self._error = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
             log.warning("The route table was refused, version %s stays: %s", self._table.version, self._error)
             return
         self._inference.update(made)
@@ -55,6 +58,11 @@ class Worker:
         self._table = made
         self._error = None
         log.info("Route table %s.", made.version)
+
+    def _log_to(self, path: str | None) -> None:
+        """Raises OSError, and then goes on as before."""
+        if path != (None if self._log is None else self._log.path):
+            self._log = None if path is None else AccessLog(path)
 
     def _look(self) -> None:
         """Read the table if its file is another one."""
@@ -65,6 +73,11 @@ class Worker:
     # Requests
 
     def answer(self, listener: str, request: Request, /) -> Response | Awaitable[Response]:
+        """Answer a client."""
+        answered = self._route(listener, request)
+        return answered if self._log is None else self._log.watch(listener, request, answered)
+
+    def _route(self, listener: str, request: Request) -> Response | Awaitable[Response]:
         path = request.path
         if path.startswith(PREFIX):
             return self._inference.answer(request)

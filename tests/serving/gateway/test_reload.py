@@ -116,6 +116,21 @@ async def test_a_new_table_is_noticed_without_being_told(gateway: Gateway, upstr
         await until(is_noticed)
 
 
+async def test_every_request_is_in_the_access_log_without_its_query(gateway: Gateway, folder: Path):
+    log = folder / "access.jsonl"
+    await gateway.use(access_log=str(log))
+    async with gateway.client() as client:
+        await client.get("/healthz?secret=1")
+        await client.get("/nowhere")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(line["method"], line["path"], line["status"]) for line in lines] == [
+        ("GET", "/healthz", 200),
+        ("GET", "/nowhere", 404),
+    ]
+    gateway.write(access_log=str(folder / "none" / "access.jsonl"))
+    assert "No such file" in (await gateway.admin("POST", "/table")).json()["error"]
+
+
 async def test_the_admin_socket_is_for_its_owner_only(gateway: Gateway):
     assert (gateway.folder / "admin-0.sock").stat().st_mode & 0o077 == 0
     assert (await gateway.admin("GET", "/other")).status_code == 404
