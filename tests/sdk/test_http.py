@@ -105,6 +105,7 @@ def test_events_are_read_whole_or_not_at_all():
         (404, b"<html>", NotFound, "GET /x was answered with status 404: <html>"),
         (503, b"", Unavailable, "no words"),
         (500, b'{"code": "bug", "detail": "trace 7", "hint": "look"}', UltramarineError, "trace 7"),
+        (422, b'{"code": "of-a-newer-server", "detail": "d", "hint": "h"}', InvalidInput, "d"),
         (418, b'["tea"]', UltramarineError, "status 418"),
     ],
 )

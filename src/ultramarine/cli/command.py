@@ -4,7 +4,7 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from ultramarine.cli import output
 from ultramarine.cli.talk import Talk
@@ -78,7 +78,10 @@ class Call:
 
     def show(self, view: Any, columns: Sequence[output.Column] = ()) -> None:
         """Print data to stdout, in the form that was asked for."""
-        output.show(view, columns, form=self.args.output, query=self.args.query)
+        rows = cast(Any, view if isinstance(view, str | Mapping) or view is None else list(view))
+        if self.is_table and rows == []:
+            self.talk.say("(none)")
+        output.show(rows, columns, form=self.args.output, query=self.args.query)
 
 
 Run = Callable[[Call], int | None]  #: gives the exit code; None is 0

@@ -44,7 +44,7 @@ def run(words: Sequence[str]) -> int:
         talk.error(error)
         return exit_code(error)
     except KeyboardInterrupt:
-        talk.say("")
+        talk.say("\nInterrupted. What was asked of the server goes on.")
         return INTERRUPTED
 
 

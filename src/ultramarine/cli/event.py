@@ -3,9 +3,7 @@
 from ultramarine.cli.command import INTERRUPTED, Call, Command, Group, Option
 from ultramarine.cli.output import Column
 
-NOUN = Option(
-    "--noun", "only those of jobs, computes …", choices=("job", "compute", "deployment", "environment", "allocation")
-)
+NOUN = Option("--noun", "only those of this noun: job, compute, deployment …")
 AFTER = Option("--after", "only those after the event of this number", "number")
 COLUMNS = (
     Column("seq", "seq"),

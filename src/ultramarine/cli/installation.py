@@ -7,7 +7,7 @@ from typing import Any
 from ultramarine.cli.command import FAILED, OK, Call, Command, Group, Option
 from ultramarine.cli.output import Column
 from ultramarine.domain.errors import InvalidInput, UltramarineError, Unavailable
-from ultramarine.sdk.connection import home, of_home
+from ultramarine.sdk.connection import home, is_named, of_home
 from ultramarine.sdk.workspace import Workspace
 from ultramarine.supervision import commands
 
@@ -21,6 +21,14 @@ HOME = Option(
     "path",
     metavar="FOLDER",
 )
+PARTS = (
+    Column("part", "part"),
+    Column("state", "state"),
+    Column("pid", "pid"),
+    Column("restarts", "restarts"),
+    Column("why", "why"),
+)
+RUNS = (Column("noun", "noun"), Column("name", "name"), Column("workspace", "workspace"), Column("status", "status"))
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -104,6 +112,7 @@ def status(call: Call) -> int:
         for each in commands.parts(folder)
     ]
     seen: dict[str, Any] = {}
+    is_here = bool(call.args.home) or not is_named(call.args.url)
     problem: UltramarineError | None = None
     try:
         workspace = Workspace(of_home(folder)) if call.args.home else call.workspace
@@ -114,30 +123,21 @@ def status(call: Call) -> int:
         _print(call, folder, parts, seen)
     else:
         call.show({"home": str(folder), "parts": parts} | seen)
+    if problem is not None and is_here and not any(part["pid"] for part in parts):
+        problem = Unavailable(f"Ultramarine does not run in {folder}.", hint="um up -d")
     if problem is not None:
         raise problem
     return OK
 
 
 def _print(call: Call, folder: Path, parts: list[dict[str, Any]], seen: dict[str, Any]) -> None:
-    call.show(f"home {folder}")
-    call.show(
-        parts,
-        (
-            Column("part", "part"),
-            Column("state", "state"),
-            Column("pid", "pid"),
-            Column("restarts", "restarts"),
-            Column("why", "why"),
-        ),
-    )
+    call.talk.say(f"home {folder}")
+    call.show(parts, PARTS)
     runs: list[dict[str, Any]] = seen.get("runs", [])
     if seen:
-        call.show(f"\n{len(runs)} running or queued" + (":" if runs else "."))
-    call.show(
-        runs,
-        (Column("kind", "noun"), Column("name", "name"), Column("workspace", "workspace"), Column("status", "status")),
-    )
+        call.talk.say(f"\n{len(runs)} running or queued" + (":" if runs else "."))
+    if runs:
+        call.show(runs, RUNS)
 
 
 def _home(call: Call) -> Path:

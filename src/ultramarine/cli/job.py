@@ -3,7 +3,7 @@
 from typing import Any
 
 from ultramarine.cli.command import FILE, NAME, SET, Call, Command, Group, Option
-from ultramarine.cli.output import Column, ago
+from ultramarine.cli.output import Column, ago, bare
 from ultramarine.cli.resource import document
 from ultramarine.cli.stream import follow
 
@@ -12,7 +12,7 @@ COLUMNS = (
     Column("name", "name"),
     Column("status", "status"),
     Column("experiment", "experiment_name"),
-    Column("compute", "compute"),
+    Column("compute", "compute", bare),
     Column("age", "created_at", ago),
     Column("reason", "reason"),
 )
@@ -24,6 +24,8 @@ def create(call: Call) -> int | None:
     job = call.workspace.jobs.create(body, folder=folder)
     if not call.args.stream:
         call.show(job)
+        if call.is_table:
+            call.talk.say(f"  next: um job stream -n {job['name']}")
         return None
     call.talk.say(f"Job {job['name']}: {job['status']}")
     return follow(call, job)

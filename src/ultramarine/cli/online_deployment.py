@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 from ultramarine.cli.command import ENDPOINT_NAME, FAILED, FILE, NAME, NO_WAIT, SET, YES, Call, Command, Group, Option
-from ultramarine.cli.output import Column
+from ultramarine.cli.output import Column, bare
 from ultramarine.cli.resource import changes, document, may_delete
 from ultramarine.domain.errors import InvalidInput
 
@@ -16,7 +16,7 @@ ONE = (NAME, ENDPOINT_NAME)
 COLUMNS = (
     Column("name", "name"),
     Column("state", "provisioning_state"),
-    Column("model", "model"),
+    Column("model", "model", bare),
     Column("count", "instance_count"),
     Column("type", "instance_type"),
     Column("reason", "reason"),
@@ -24,6 +24,11 @@ COLUMNS = (
 
 
 def create(call: Call) -> int | None:
+    if call.args.all_traffic and call.args.no_wait:
+        raise InvalidInput(
+            "--all-traffic is given once the deployment answers, and --no-wait does not wait for that.",
+            hint="Leave out one of the two.",
+        )
     body, folder = document(call, CREATE)
     for field in ("name", "endpoint_name"):
         if not body.get(field):
@@ -69,11 +74,6 @@ def _settled(call: Call, made: dict[str, Any]) -> tuple[int | None, dict[str, An
 
 
 def _send_all_traffic(call: Call, made: dict[str, Any]) -> None:
-    if made["provisioning_state"] != "Succeeded":
-        raise InvalidInput(
-            "--all-traffic is given once the deployment answers, and --no-wait does not wait for that.",
-            hint="Leave out one of the two.",
-        )
     endpoints, name, endpoint = call.workspace.online_endpoints, str(made["name"]), str(made["endpoint_name"])
     before: dict[str, int] = endpoints.get(endpoint).get("traffic") or {}
     endpoints.update(endpoint, {"traffic": dict.fromkeys(before, 0) | {name: 100}})

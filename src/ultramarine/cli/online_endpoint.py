@@ -10,7 +10,7 @@ from ultramarine.domain.errors import InvalidInput
 
 AUTH = Option("--auth-mode", "how callers sign in", choices=("key",), field="auth_mode")
 TRAFFIC = Option("--traffic", 'percent for each deployment: "blue=90 green=10"')
-CREATE = (FILE, SET, NAME, AUTH, NO_WAIT)
+CREATE = (FILE, SET, NAME, AUTH, Option("--no-wait", "as in Azure ML; an endpoint is ready at once", "switch"))
 UPDATE = (FILE, SET, NAME, TRAFFIC)
 COLUMNS = (
     Column("name", "name"),

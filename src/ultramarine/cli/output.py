@@ -25,8 +25,8 @@ class Column:
 
 
 def show(view: Any, columns: Sequence[Column], *, form: str | None, query: str | None) -> None:
-    """`view`: an object, or an iterable of objects (then `columns` are its table)."""
-    data = cast(Any, view if isinstance(view, str | Mapping) or view is None else list(view))
+    """`view`: an object, or a list of objects (then `columns` are its table)."""
+    data = view
     form = form_of(form)
     if query:
         data, columns = _picked(data, query), ()
@@ -133,6 +133,11 @@ def text(value: Any) -> str:
             return ", ".join(f"{name}={text(each)}" for name, each in value.items())  # pyright: ignore[reportUnknownVariableType]
         case _:
             return str(value)
+
+
+def bare(value: Any) -> str:
+    """A reference without the `azureml:` that it may begin with."""
+    return text(value).removeprefix("azureml:")
 
 
 def size(value: Any) -> str:

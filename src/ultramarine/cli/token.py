@@ -5,6 +5,7 @@ from ultramarine.cli.output import Column, ago
 from ultramarine.domain.errors import InvalidInput
 
 DAY_S = 86_400
+ROLES = ("reader", "data_scientist", "compute_operator", "owner")
 COLUMNS = (
     Column("id", "id"),
     Column("subject", "subject"),
@@ -54,11 +55,7 @@ GROUP = Group(
             run=create,
             options=(
                 Option("--subject", "whose it is"),
-                Option(
-                    "--role",
-                    "what it is good for: reader, data-scientist, compute-operator or owner",
-                    default="data-scientist",
-                ),
+                Option("--role", "what it is good for", choices=ROLES, default="data_scientist"),
                 Option("--every-workspace", "good for every workspace", "switch"),
                 Option("--expires-in-days", "good for so long; else until it is revoked", "number"),
             ),

@@ -63,6 +63,11 @@ def find(
     )
 
 
+def is_named(url: str | None = None, *, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether somebody named a server, so that it is not that of the home."""
+    return bool(url or environ.get("ULTRAMARINE_URL"))
+
+
 def of_home(folder: Path) -> Connection:
     """The connection to the installation of that home, whatever the environment says, or `Unavailable`."""
     written = _written(folder)

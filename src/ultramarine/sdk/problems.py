@@ -4,12 +4,26 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ultramarine.domain.errors import NotAllowed, NotFound, NotSignedIn, UltramarineError, Unavailable, code_of
+from ultramarine.domain.errors import (
+    Conflict,
+    InvalidInput,
+    NotAllowed,
+    NotFound,
+    NotSignedIn,
+    TooLarge,
+    UltramarineError,
+    Unavailable,
+    code_of,
+)
 
+#: For codes that this client does not know: a server may be newer, or an answer not its own.
 _OF_STATUS: Mapping[int, type[UltramarineError]] = {
     401: NotSignedIn,
     403: NotAllowed,
     404: NotFound,
+    409: Conflict,
+    413: TooLarge,
+    422: InvalidInput,
     502: Unavailable,
     503: Unavailable,
     504: Unavailable,

@@ -1,0 +1,70 @@
+"""Tables, JSON, YAML."""
+
+from typing import Any
+
+import pytest
+
+from ultramarine.cli.output import Column, ago, bare, details, show, size, table
+from ultramarine.domain.errors import InvalidInput
+
+ROWS: list[dict[str, Any]] = [
+    {"name": "first", "nodes": {"total": 2}, "reason": "It waits for a node with 4 CPUs, and none has so many."},
+    {"name": "second", "nodes": {}, "reason": None},
+]
+COLUMNS = (Column("name", "name"), Column("nodes", "nodes.total"), Column("reason", "reason"))
+
+
+def test_a_table_has_a_line_for_each_thing():
+    assert table(ROWS, COLUMNS, width=200).splitlines() == [
+        "NAME    NODES  REASON",
+        "first   2      It waits for a node with 4 CPUs, and none has so many.",
+        "second",
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 140])
+def test_a_table_fits_the_terminal_and_shows_where_it_was_cut(width: int):
+    made = table(ROWS, COLUMNS, width=width)
+    assert max(len(line) for line in made.splitlines()) <= width
+    assert ("…" in made) == (width < 70)
+
+
+def test_a_line_break_in_a_cell_does_not_break_the_table():
+    assert len(table([{"name": "a", "reason": "one\ntwo"}], COLUMNS, width=80).splitlines()) == 2
+
+
+def test_details_leave_out_what_is_empty_and_indent_what_is_nested():
+    view = {"name": "a", "reason": "", "nodes": {"total": 2, "busy": 0}, "tags": {}, "tail": "one\ntwo"}
+    assert details(view).splitlines() == ["name   a", "nodes", "  total  2", "  busy   0", "tail   one", "       two"]
+
+
+@pytest.mark.parametrize(
+    ("form", "query", "printed"),
+    [
+        ("json", "[0].name", '"first"\n'),
+        ("yaml", "[].name", "- first\n- second\n"),
+        ("table", "[].name", "first\nsecond\n"),
+        ("table", "[?nodes.total > `1`].{who: name}", "WHO\nfirst\n"),
+        ("table", "[5]", ""),
+    ],
+)
+def test_a_query_picks(form: str, query: str, printed: str, capsys: pytest.CaptureFixture[str]):
+    show(ROWS, COLUMNS, form=form, query=query)
+    assert capsys.readouterr().out == printed
+
+
+def test_a_query_that_is_none_is_refused():
+    with pytest.raises(InvalidInput, match="--query"):
+        show(ROWS, COLUMNS, form="json", query="[")
+
+
+def test_json_is_what_no_terminal_gets(capsys: pytest.CaptureFixture[str]):
+    show([{"a": "ü"}], (), form=None, query=None)
+    assert capsys.readouterr().out == '[\n  {\n    "a": "ü"\n  }\n]\n'
+
+
+def test_amounts_are_written_for_people():
+    assert [size(n) for n in (0, 1023, 1536, 3 * 1024**3, None)] == ["0 B", "1023 B", "1.5 KiB", "3.0 GiB", ""]
+    assert bare("azureml:local") == "local"
+    assert ago("2020-01-01T00:00:00+00:00").endswith(" d")
+    assert ago(None) == ""
