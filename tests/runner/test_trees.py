@@ -53,12 +53,16 @@ def test_a_stop_lets_a_task_end_itself_within_its_grace(world: World):
     assert world.control.log("e1-j1-1").endswith("saved\n")
 
 
-def test_what_a_task_leaves_behind_ends_with_it_even_with_a_clean_environment(world: World):
+def test_what_a_task_leaves_behind_ends_with_it_by_its_variable_or_its_session(world: World):
     token = world.runner()
-    world.go(token, "e1-j1-1", "setsid sleep 1000 & setsid env -i /bin/sleep 1000 & echo $!; sleep 0.1; exit 0")
+    world.go(token, "e1-j2-1", "echo $$; exec sleep 1000")
+    neighbour = int(world.control.wait(lambda: world.control.log("e1-j2-1")))
+    apart = "setsid sleep 1000 & echo $!"
+    bare = "env -i /bin/sleep 1000 & echo $!"
+    world.go(token, "e1-j1-1", f"{apart}; {bare}; sleep 0.2; exit 0")
     assert world.control.ended("e1-j1-1")["cause"] == "completed"
-    assert alive([int(world.control.log("e1-j1-1"))]) == []
-    assert trees.children(world.keeper()) == []
+    assert alive([int(pid) for pid in world.control.log("e1-j1-1").split()]) == []
+    assert trees.children(world.keeper()) == [neighbour]
 
 
 def test_what_hides_whose_it_is_ends_when_the_last_run_does(world: World):
