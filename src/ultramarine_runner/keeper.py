@@ -34,6 +34,9 @@ class _Kept:
     folder: str
     ranks: dict[int, str]  #: pid -> rank
     oom_before: int
+    sessions: set[int] = field(
+        default_factory=set[int]
+    )  #: each rank's own; it outlives its rank while anything is in it
     exits: dict[str, Exit] = field(default_factory=dict[str, Exit])
     failed: str | None = None  #: the first rank that failed by itself
     cause: str | None = None
@@ -110,6 +113,7 @@ class Keeper:
                 self._end(kept, cause, f"Rank {rank['rank']} could not be started: {error}.", 0.0)
                 break
             kept.ranks[pid] = str(rank["rank"])
+            kept.sessions.add(pid)
         self._tell({"run": kept.key, "did": "started", "at": time.time(), "pids": list(kept.ranks)})
 
     def _end(self, kept: _Kept, cause: str, words: str, grace_s: float) -> None:
@@ -204,7 +208,7 @@ class Keeper:
     def _owner_by_session(self, pid: int) -> str | None:
         fields = trees.stat(pid)
         session = int(fields[3]) if fields else 0
-        return next((kept.key for kept in self._runs.values() if session in kept.ranks), None)
+        return next((kept.key for kept in self._runs.values() if session in kept.sessions), None)
 
     def _end_strays(self) -> None:
         """Whatever is still below us when no run is left belongs to none that lives."""
