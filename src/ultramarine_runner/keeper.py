@@ -34,9 +34,7 @@ class _Kept:
     folder: str
     ranks: dict[int, str]  #: pid -> rank
     oom_before: int
-    sessions: set[int] = field(
-        default_factory=set[int]
-    )  #: each rank's own; it may outlive its rank
+    sessions: set[int] = field(default_factory=set[int])  #: each rank's own; it may outlive its rank
     exits: dict[str, Exit] = field(default_factory=dict[str, Exit])
     failed: str | None = None  #: the first rank that failed by itself
     cause: str | None = None
