@@ -15,6 +15,7 @@ from ultramarine.planning.seen import NodeNews
 from ultramarine.services.context import Context
 from ultramarine.services.hub import Desired
 from ultramarine.store import allocations, runs
+from ultramarine.store.database import Tx
 
 PROTOCOL = 1
 NODE, JOIN = "node", "join"
@@ -144,18 +145,17 @@ async def signed_in(ctx: Context, bearer: str) -> NodeKey:
         return node  # it is among those whose desired state was published, so it is ours
     async with ctx.read() as tx:
         found = await allocations.node(tx, key)
-        status = await _status(ctx, key)
+        status = await _status(tx, key)
     if found is not None and secrets.compare_digest(found.nonce, nonce) and status in HOLDS_ROOM:
         return node
     raise NodeReleased(f"Node {key} is not ours any more.", hint="Nothing is to be done: this runner ends.")
 
 
-async def _status(ctx: Context, node: str) -> AllocationStatus:
-    async with ctx.read() as tx:
-        try:
-            return (await allocations.get(tx, node.rpartition(".")[0])).status
-        except NotFound:
-            return AllocationStatus.FORGOTTEN
+async def _status(tx: Tx, node: str) -> AllocationStatus:
+    try:
+        return (await allocations.get(tx, node.rpartition(".")[0])).status
+    except NotFound:
+        return AllocationStatus.FORGOTTEN
 
 
 async def desired(ctx: Context, node: NodeKey, *, etag: str, wait_s: float) -> Desired | None:
