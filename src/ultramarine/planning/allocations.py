@@ -1,6 +1,7 @@
 """Growing and shrinking: which allocations are made, drained, released, forgotten."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from ultramarine.domain.allocation import Allocation, AllocationEvent, AllocationStatus
@@ -81,6 +82,7 @@ def grow(room: Room) -> Iterator[AddAllocation]:
                 break
             compute = with_next_number(compute)
             yield AddAllocation(allocation=_allocation(room, compute, claim), compute=compute)
+            compute = replace(compute, version=compute.version + 1)  # what its row is at when the next one is written
 
 
 def _rests(room: Room, compute: Compute) -> bool:
@@ -115,8 +117,6 @@ def _target(room: Room, compute: Compute) -> int:
 
 
 def _allocation(room: Room, compute: Compute, claim: Amount) -> Allocation:
-    held = {gpu for a in room.state.allocations if a.host == compute.host for gpu in a.gpu_ids}
-    gpus = [gpu for gpu in room.host_of[compute.host].gpu_ids if gpu not in held]
     return Allocation(
         key=AllocationKey(f"{room.state.epoch}-{compute.id}-{compute.allocations_made}"),
         compute=compute.id,
@@ -125,7 +125,7 @@ def _allocation(room: Room, compute: Compute, claim: Amount) -> Allocation:
         host=compute.host,
         claim=claim,
         capacity=compute.size,
-        gpu_ids=tuple(gpus[: claim.gpus]),
+        gpu_ids=room.take_gpus(compute.host, claim.gpus),
         is_elastic=compute.is_elastic,
         created_at=room.now,
         changed_at=room.now,

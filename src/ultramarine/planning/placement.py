@@ -26,6 +26,7 @@ class Room:
     free: dict[ComputeId, list[Node]] = field(default_factory=dict[ComputeId, list[Node]])
     host_of: dict[str, Host] = field(default_factory=dict[str, Host])
     host_free: dict[str, Amount] = field(default_factory=dict[str, Amount])
+    gpus_free: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     waiting: dict[ComputeId, list[Run]] = field(default_factory=dict[ComputeId, list[Run]])
     pressed: set[str] = field(default_factory=set[str])  #: hosts on whose room somebody waits
     used_nodes: dict[NodeKey, Node] = field(default_factory=dict[NodeKey, Node])
@@ -38,6 +39,7 @@ class Room:
         for host in state.hosts:
             room.host_of[host.name] = host
             room.host_free[host.name] = host.total - state.taken(host.name)
+            room.gpus_free[host.name] = [gpu for gpu in host.gpu_ids if gpu not in state.gpus_held(host.name)]
         for allocation in state.allocations:
             node = state.node_of.get(allocation.node)
             if allocation.status is not AllocationStatus.UP or node is None or not seen.is_usable(node.key, now):
@@ -54,6 +56,11 @@ class Room:
         self.host_free[host] -= amount
         self.used_hosts[host] = self.host_of[host]
         return True
+
+    def take_gpus(self, host: str, count: int) -> tuple[str, ...]:
+        """Which ones, of those that nobody holds; that there are so many was claimed before."""
+        taken, self.gpus_free[host] = self.gpus_free[host][:count], self.gpus_free[host][count:]
+        return tuple(taken)
 
     def wanted(self, compute: ComputeId) -> int:
         """How many nodes the waiting runs of a compute need, all together."""

@@ -90,6 +90,11 @@ class State:
                     total += run.need or Amount()
         return total
 
+    def gpus_held(self, host: str) -> frozenset[str]:
+        """Which GPUs of a host its allocations have."""
+        there = (a for a in self.allocations if a.host == host and a.status in HOLDS_ROOM)
+        return frozenset(gpu for allocation in there for gpu in allocation.gpu_ids)
+
     def resting_until(self, compute: ComputeId) -> tuple[datetime, str] | None:
         """Until when no new node of a compute is started, since its last ones failed to start, and why they did."""
         failed = [a for a in self.failed_starts if a.compute == compute]
