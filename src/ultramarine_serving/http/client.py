@@ -74,6 +74,7 @@ class Upstream(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._is_final = False  #: the headers of the answer itself are in, not of 100 Continue
         self._ends_with_connection = False
+        self._keeps_alive = False
         self.is_lost = False
         self.idle_since = 0.0
 
@@ -154,6 +155,7 @@ class Upstream(asyncio.Protocol):
         body.resume = self._resume_reading
         self._answer = Answer(self, status, self._headers, body)
         has_length = any(name in (b"content-length", b"transfer-encoding") for name, _ in self._headers)
+        self._keeps_alive = self._parser.should_keep_alive()  # llhttp forgets it at the end of the message
         self._ends_with_connection = not has_length and status not in (101, 204, 304)
         if self._is_head_request:
             body.feed_end()
@@ -217,12 +219,7 @@ class Upstream(asyncio.Protocol):
 
     def _end_exchange(self) -> None:
         is_sent = self._stop_sending()
-        keeps = (
-            is_sent
-            and not self._is_head_request
-            and not self._ends_with_connection
-            and self._parser.should_keep_alive()
-        )
+        keeps = is_sent and not self._is_head_request and not self._ends_with_connection and self._keeps_alive
         self._answer = None
         self._is_final = False
         self._quiet_bytes = 0
