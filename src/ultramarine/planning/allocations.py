@@ -34,7 +34,7 @@ def effects(room: Room) -> Iterator[Effect]:
                 yield CallAllocate(allocation=allocation)
             case S.RELEASING if not room.seen.has_ended(allocation.key):
                 yield CallRelease(allocation=allocation)
-            case S.ENDED:
+            case S.ENDED if not room.state.placed.get(allocation.node):  # its end is still to be recorded of its runs
                 yield CallForget(allocation=allocation)
             case _:
                 pass

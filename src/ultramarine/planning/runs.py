@@ -51,7 +51,7 @@ def follow(run: Run, seen: Seen, now: datetime, *, epoch: Epoch) -> RecordRun | 
         return _finish(run, _decisive(run, news), epoch=epoch, now=now)
     if (bad := _first_bad(news)) is not None and not run.is_being_stopped:
         return RecordRun(run=run, event=E.RANKS_ENDED, reason=bad.words, changes={"ending": bad})
-    if run.status is S.CANCEL_REQUESTED:
+    if run.is_being_stopped:
         return None
     if news.silent and run.status is not S.NOT_RESPONDING:
         quiet = f"No word from node {news.silent[0]} for {seen.patience.silent_after_s:g} s; its lease is {seen.patience.lease_s:g} s."
@@ -69,8 +69,17 @@ def _news(run: Run, seen: Seen, now: datetime) -> _News:
         reports=reports,
         lost=tuple(n for n, s in zip(run.nodes, silences, strict=True) if s is Silence.FINAL),
         silent=tuple(n for n, s in zip(run.nodes, silences, strict=True) if s is Silence.NEW),
-        endings=tuple(report.ended for report in reports if report is not None and report.ended is not None),
+        endings=tuple(
+            _ending(run, report.ended) for report in reports if report is not None and report.ended is not None
+        ),
     )
+
+
+def _ending(run: Run, told: Ending) -> Ending:
+    """A run that was stopped though nobody had asked for it has lost its node: the machine, or its runner, was being shut down."""
+    if told.cause is not Cause.STOPPED or run.is_being_stopped:
+        return told
+    return replace(told, cause=Cause.NODE_LOST, words=f"Its node was shut down. {told.words}".strip())
 
 
 def _first_bad(news: _News) -> Ending | None:
