@@ -56,6 +56,7 @@ RUN = Machine(
         (S.PREPARING, E.RANKS_ENDED): S.FINALIZING,  # one node failed, the others are being ended
         (S.RUNNING, E.RANKS_ENDED): S.FINALIZING,  # outputs are on their way
         (S.NOT_RESPONDING, E.RANKS_ENDED): S.FINALIZING,
+        (S.FINALIZING, E.RANKS_ENDED): S.FINALIZING,  # a node failed while the outputs were on their way
         (S.CANCEL_REQUESTED, E.SUCCEEDED): S.COMPLETED,  # it was faster than the cancel
         (S.CANCEL_REQUESTED, E.CRASHED): S.CANCELED,
         (S.CANCEL_REQUESTED, E.NODE_LOST): S.CANCELED,
