@@ -14,7 +14,7 @@ from ultramarine.services.serving import replica_spec, resolve
 from ultramarine.store import computes, endpoints, runs
 from ultramarine.store.database import Tx
 
-CPU_SHARE_MILLI = 100  #: what a replica reserves: it mostly waits
+SHARE_MILLI = 100  #: what a replica reserves of the CPUs: it mostly waits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,7 @@ class DeploymentLoop:
                 run.key: reached[run.key].why for run in there if run.key in reached and not reached[run.key].is_up
             },
             compute=compute.id,
-            need=Amount(cpus_milli=CPU_SHARE_MILLI, memory_bytes=size.amount.memory_bytes, gpus=0),
+            need=Amount(shares_milli=SHARE_MILLI, memory_bytes=size.amount.memory_bytes),
         )
 
     async def _add(self, action: AddReplica) -> None:

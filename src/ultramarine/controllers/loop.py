@@ -10,19 +10,22 @@ from ultramarine.services.bell import Bell
 log = logging.getLogger(__name__)
 SLOW_S = 1.0  #: the safety net, and what time alone brings about (leases, idle times)
 RETRY_S_MAX = 5.0
+RACES_MAX = 5  #: lost one after the other; more than that is no race any more
 
 
 async def forever(name: str, tick: Callable[[], Awaitable[None]], bell: Bell, *, slow_s: float = SLOW_S) -> None:
     """Turn at each ring and each `slow_s`. A turn that fails is tried again with back-off; one that lost a race at once."""
-    retry_s = 0.05
+    retry_s, lost = 0.05, 0
     while True:
         count = bell.count
         try:
             await tick()
-            retry_s = 0.05
+            retry_s, lost = 0.05, 0
         except StaleWrite as race:
-            log.debug("loop %s: %s", name, race)
-            continue  # somebody was faster: look again
+            lost += 1
+            log.log(logging.WARNING if lost > RACES_MAX else logging.DEBUG, "loop %s: %s", name, race)
+            await asyncio.sleep(0 if lost <= RACES_MAX else retry_s)  # somebody was faster: look again
+            continue
         except Exception:
             log.exception("loop %s: a turn failed; the next is in %.2g s", name, retry_s)
             await asyncio.sleep(retry_s)

@@ -1,7 +1,7 @@
 """How much of a machine: catalogue sizes, Azure's aliases, and what is left."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from ultramarine.domain.errors import InvalidInput, NotFound
 
@@ -10,36 +10,34 @@ GIB = 1024**3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Amount:
-    """An amount of machine. CPUs are in thousandths, so that shares add up exactly."""
+    """An amount of machine. CPUs are in thousandths, so that parts add up exactly.
+
+    `shares_milli` are CPUs that are mostly waited with: replicas and instances reserve those, training reserves whole CPUs.
+    A machine has as many of one as of the other, so that an endpoint fits beside a training cluster that holds every CPU.
+    """
 
     cpus_milli: int = 0
+    shares_milli: int = 0
     memory_bytes: int = 0
     gpus: int = 0
 
     def fits_in(self, other: "Amount") -> bool:
-        return (
-            self.cpus_milli <= other.cpus_milli and self.memory_bytes <= other.memory_bytes and self.gpus <= other.gpus
-        )
+        return all(getattr(self, name) <= getattr(other, name) for name in _UNITS)
 
     def __add__(self, other: "Amount") -> "Amount":
-        return Amount(
-            cpus_milli=self.cpus_milli + other.cpus_milli,
-            memory_bytes=self.memory_bytes + other.memory_bytes,
-            gpus=self.gpus + other.gpus,
-        )
+        return Amount(**{name: getattr(self, name) + getattr(other, name) for name in _UNITS})
 
     def __sub__(self, other: "Amount") -> "Amount":
-        return Amount(
-            cpus_milli=self.cpus_milli - other.cpus_milli,
-            memory_bytes=self.memory_bytes - other.memory_bytes,
-            gpus=self.gpus - other.gpus,
-        )
+        return Amount(**{name: getattr(self, name) - getattr(other, name) for name in _UNITS})
 
     def __str__(self) -> str:
+        cpus = self.cpus_milli or self.shares_milli
+        kind = "a share of " if self.shares_milli and not self.cpus_milli else ""
         gpus = f", {self.gpus} GPU{'s' * (self.gpus != 1)}" if self.gpus else ""
-        return (
-            f"{self.cpus_milli / 1000:g} CPU{'s' * (self.cpus_milli != 1000)}, {self.memory_bytes / GIB:.1f} GiB{gpus}"
-        )
+        return f"{kind}{cpus / 1000:g} CPU{'s' * (cpus != 1000)}, {self.memory_bytes / GIB:.1f} GiB{gpus}"
+
+
+_UNITS = tuple(field.name for field in fields(Amount))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

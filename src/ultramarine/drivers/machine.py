@@ -13,7 +13,8 @@ from ultramarine.domain.size import Amount
 def this_machine() -> Host:
     """Measured once, at the start: the CPUs that we may use, the memory that there is (a cgroup's limit counts), the GPUs of NVML by UUID."""
     gpus = _gpu_uuids()
-    total = Amount(cpus_milli=len(os.sched_getaffinity(0)) * 1000, memory_bytes=_memory_bytes(), gpus=len(gpus))
+    cpus_milli = len(os.sched_getaffinity(0)) * 1000
+    total = Amount(cpus_milli=cpus_milli, shares_milli=cpus_milli, memory_bytes=_memory_bytes(), gpus=len(gpus))
     return Host(name=THIS_MACHINE, total=total, gpu_ids=gpus)
 
 

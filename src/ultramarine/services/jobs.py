@@ -10,6 +10,7 @@ from ultramarine.domain.compute import Compute, ComputeStatus
 from ultramarine.domain.environment import Environment
 from ultramarine.domain.errors import AlreadyExists, Conflict, InvalidInput
 from ultramarine.domain.job import PRIORITIES, Input, Job, JobSpec
+from ultramarine.domain.model import job_output
 from ultramarine.domain.names import JobId, Reference, checked_name
 from ultramarine.domain.run import RUN, Mode, OwnerNoun, Run, RunEvent
 from ultramarine.planning.runs import run_key
@@ -119,7 +120,9 @@ async def _run_spec(ctx: Context, tx: Tx, job: Job, environment: Environment) ->
 
 async def _input(ctx: Context, tx: Tx, workspace: str, name: str, given: Input) -> dict[str, Any]:
     field, path = f"inputs.{name}.path", given.path or ""
-    if path.startswith("azureml:") and not path.startswith("azureml://"):
+    if (output := job_output(path)) is not None:
+        snapshot = await _output_of(tx, workspace, *output, field=field)
+    elif path.startswith("azureml:") and not path.startswith("azureml://"):
         reference = Reference.parse(path, field=field)
         snapshot = (await assets.data(tx, workspace, reference.name, reference.version)).snapshot
     else:
@@ -132,6 +135,18 @@ async def _input(ctx: Context, tx: Tx, workspace: str, name: str, given: Input) 
         )
     variable = f"AZURE_ML_INPUT_{name}"
     return {"name": name, "variable": variable, "snapshot": snapshot, "mode": given.mode, "kind": given.type}
+
+
+async def _output_of(tx: Tx, workspace: str, job: str, output: str, path: str, *, field: str) -> str:
+    """The snapshot of an output of a job that has ended."""
+    ending = (await runs.newest(tx, (await jobs.get(tx, workspace, job)).id)).ending
+    outputs = ending.outputs if ending else {}
+    if output not in outputs or path:
+        raise InvalidInput(
+            f"{field}: job {job} has no output {output!r}{' with a path inside' if path else ''}; it has {', '.join(outputs) or 'none yet'}.",
+            hint=f"Write azureml://jobs/{job}/outputs/NAME, once the job has ended.",
+        )
+    return outputs[output]
 
 
 async def get(ctx: Context, workspace: str, name: str) -> JobState:

@@ -1,0 +1,131 @@
+"""Compute that exists in memory only, for tests of what is above it. It passes the same contract as the real kinds.
+
+What goes wrong with real targets goes wrong here by dice: calls that fail, calls that work and cannot say so, machines that start late, vanish, or are silent.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+from typing import ClassVar, Literal
+
+from ultramarine.domain.allocation import Allocation
+from ultramarine.domain.names import AllocationKey
+from ultramarine.domain.size import Amount
+from ultramarine.drivers.protocol import Observation
+from ultramarine.planning.seen import AllocationNews
+
+
+class Outage(OSError):
+    """The target does not answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faults:
+    """How often each thing goes wrong, as a share between 0 and 1."""
+
+    outage: float = 0.0  #: of calls: nothing was done, and it raises
+    lost_reply: float = 0.0  #: of calls: all was done, and it raises
+    no_word: float = 0.0  #: of allocations looked at: the target says nothing of it this time
+    late_start: float = 0.0  #: of machines: they come up after `late_s`
+    late_s: float = 120.0
+
+
+CALM = Faults()
+
+
+@dataclass(slots=True, kw_only=True)
+class Machine:
+    """What an allocation really is. `is_seen`: the target notices its end by itself."""
+
+    key: AllocationKey
+    claim: Amount
+    gpu_ids: tuple[str, ...] = ()
+    up_at: datetime
+    state: Literal["up", "ended"] = "up"
+    is_seen: bool = True
+    reason: str = ""
+
+
+class SimulatedTarget:
+    """The machines themselves; they outlive every server and driver."""
+
+    def __init__(self, clock: Callable[[], datetime], dice: Random) -> None:
+        self.clock, self.dice = clock, dice
+        self.faults = CALM
+        self.machines: dict[AllocationKey, Machine] = {}
+        self.launches: Counter[AllocationKey] = Counter()  #: how often each was really started
+
+    def alive(self) -> list[Machine]:
+        """Those that take room now, whether or not their runner has begun."""
+        return [machine for machine in self.machines.values() if machine.state == "up"]
+
+    def launch(self, allocation: Allocation) -> None:
+        late_s = self.faults.late_s if self.dice.random() < self.faults.late_start else 0.0
+        self.launches[allocation.key] += 1
+        self.machines[allocation.key] = Machine(
+            key=allocation.key,
+            claim=allocation.claim,
+            gpu_ids=allocation.gpu_ids,
+            up_at=self.clock() + timedelta(seconds=late_s),
+        )
+
+    def kill(self, key: AllocationKey, *, is_seen: bool = True) -> None:
+        """The machine ends, with all that runs on it. Unseen: the target goes on knowing nothing of it."""
+        machine = self.machines[key]
+        machine.state, machine.is_seen, machine.reason = "ended", is_seen, "The machine has vanished."
+
+
+class SimulatedDriver:
+    kind: ClassVar[str] = "simulated"
+
+    def __init__(self, target: SimulatedTarget, *, border: Callable[[], Awaitable[None]] | None = None) -> None:
+        """`border`: awaited before and after each call, where a test may change over to somebody else, or stop us."""
+        self._target, self._border = target, border
+
+    async def allocate(self, allocation: Allocation) -> None:
+        await self._begin()
+        if allocation.key not in self._target.machines:
+            self._target.launch(allocation)
+        await self._end()
+
+    async def observe(self) -> Observation:
+        await self._begin()
+        observed = {key: self._look(machine) for key, machine in self._target.machines.items()}
+        await self._end()
+        return observed
+
+    async def release(self, key: AllocationKey, *, grace_s: float) -> None:
+        await self._begin()
+        machines = self._target.machines
+        if key not in machines:
+            machines[key] = Machine(key=key, claim=Amount(), up_at=self._target.clock(), state="ended")
+        elif machines[key].state != "ended":
+            self._target.kill(key)
+        machines[key].is_seen, machines[key].reason = True, "Released."
+        await self._end()
+
+    async def forget(self, key: AllocationKey) -> None:
+        await self._begin()
+        self._target.machines.pop(key, None)
+        await self._end()
+
+    def _look(self, machine: Machine) -> AllocationNews:
+        if not machine.is_seen or self._target.dice.random() < self._target.faults.no_word:
+            return AllocationNews(state="unknown")
+        if machine.state == "up" and machine.up_at > self._target.clock():
+            return AllocationNews(state="pending", reason="The machine is starting.")
+        return AllocationNews(state=machine.state, reason=machine.reason)
+
+    async def _begin(self) -> None:
+        if self._border is not None:
+            await self._border()
+        if self._target.dice.random() < self._target.faults.outage:
+            raise Outage("The target does not answer.")
+
+    async def _end(self) -> None:
+        if self._target.dice.random() < self._target.faults.lost_reply:
+            raise Outage("The target's answer was lost.")
+        if self._border is not None:
+            await self._border()
