@@ -58,10 +58,11 @@ def rows_of(predictions: object, counts: Iterable[int]) -> list[object]:
 
 def as_list(predictions: object) -> list[object]:
     """Predictions as a plain list with one entry a row: an array, a series, a frame (records) or a list."""
-    plain = predictions if isinstance(predictions, (list, tuple)) else _plain(predictions)
-    if not isinstance(plain, (list, tuple)):
-        raise NotJson(f"the model gave a {type(predictions).__name__}, not one prediction a row")
-    return list(cast(Iterable[object], plain))
+    given = type(predictions).__name__
+    listed = cast(Any, predictions) if isinstance(predictions, (list, tuple)) else _plain(predictions)
+    if not isinstance(listed, (list, tuple)):
+        raise NotJson(f"the model gave a {given}, not one prediction a row")
+    return list(cast(Sequence[object], listed))
 
 
 def _plain(value: object) -> object:

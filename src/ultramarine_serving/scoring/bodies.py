@@ -85,7 +85,7 @@ def decode(body: bytes, names: tuple[str, ...] = ()) -> Body:
         seen = ", ".join(used or named) or "nothing"
         raise BadBody(f"The body has {seen}. Send exactly one of: {', '.join(KEYS)}.")
     key = used[0]
-    params = named.get("params") or {}
+    params: object = named.get("params") or {}
     if not isinstance(params, dict):
         raise BadBody(f"params is a JSON {_kind(params)}. Send an object.")
     return Body(input=_READERS[key](named[key], key, names), params=cast(Mapping[str, object], params))

@@ -165,11 +165,11 @@ def _onnx(folder: Path, described: MLModel) -> Model:
 
     def predict(made: Any, params: Mapping[str, object]) -> Any:
         fed = _onnx_feed(made, inputs)
-        found = dict(zip(outputs, session.run(outputs, fed)))
+        found: dict[str, Any] = dict(zip(outputs, session.run(outputs, fed)))
         if isinstance(made, dict) or not hasattr(made, "columns"):
             return found
         # One record a row, as MLflow's frame of outputs becomes in JSON.
-        columns = [values if isinstance(values, list) else list(values) for values in found.values()]
+        columns: list[list[object]] = [list(values) for values in found.values()]
         return [dict(zip(outputs, row)) for row in zip(*columns)]
 
     # A fixed first dimension is a fixed number of rows.
@@ -179,9 +179,12 @@ def _onnx(folder: Path, described: MLModel) -> Model:
 
 def _providers(written: object, available: Sequence[str]) -> list[object]:
     """Written as names or as [name, options]; only what this build of onnxruntime has is used."""
-    entries = cast(Sequence[Any], written) if isinstance(written, list) else []
-    named = [(entry, entry[0] if isinstance(entry, list) else entry) for entry in entries]
-    usable = [tuple(entry) if isinstance(entry, list) else entry for entry, name in named if name in available]
+    entries = cast("list[Any]", written) if isinstance(written, list) else []
+    usable: list[object] = []
+    for entry in entries:
+        provider = tuple(cast("list[object]", entry)) if isinstance(entry, list) else entry
+        if (provider[0] if isinstance(provider, tuple) else provider) in available:
+            usable.append(cast(object, provider))
     return usable or ["CPUExecutionProvider"]
 
 

@@ -92,17 +92,19 @@ class ModelScorer:
     def schemas(self) -> tuple[Mapping[str, object], Mapping[str, object]]:
         assert self._model is not None
         names = list(self._model.shape.names)
-        split = {
+        anything: dict[str, object] = {}
+        columns: dict[str, object] = {"type": "array", "items": {"type": "string"}}
+        if names:
+            columns["example"] = names
+        row = {"type": "array", "items": anything}
+        properties = {"columns": columns, "index": row, "data": {"type": "array", "items": row}}
+        table: dict[str, object] = {"type": "object", "required": ["columns", "data"], "properties": properties}
+        asked: dict[str, object] = {
             "type": "object",
-            "required": ["columns", "data"],
-            "properties": {
-                "columns": {"type": "array", "items": {"type": "string"}, **({"example": names} if names else {})},
-                "index": {"type": "array", "items": {}},
-                "data": {"type": "array", "items": {"type": "array", "items": {}}},
-            },
+            "required": ["input_data"],
+            "properties": {"input_data": table},
         }
-        asked = {"type": "object", "required": ["input_data"], "properties": {"input_data": split}}
-        return asked, {"type": "array", "items": {}}
+        return asked, row
 
     def _decoded(self, body: bytes, wrap: Callable[[object], object]) -> Asked:
         assert self._model is not None

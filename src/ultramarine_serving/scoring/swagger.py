@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from .options import Options
@@ -18,20 +19,17 @@ def document(options: Options, scorer: Scorer) -> bytes:
     score = {
         "operationId": "score",
         "summary": "Score the model with the data of the body",
-        "requestBody": {"required": True, "content": {"application/json": {"schema": asked}}},
+        "requestBody": {"required": True, "content": _content("application/json", asked)},
         "responses": {
-            "200": {"description": "What the model answered", "content": {"application/json": {"schema": answered}}},
-            "400": {
-                "description": "The body cannot be scored",
-                "content": {"application/problem+json": {"schema": {}}},
-            },
-            "500": {"description": "The model failed", "content": {"application/problem+json": {"schema": {}}}},
+            "200": {"description": "What the model answered", "content": _content("application/json", answered)},
+            "400": {"description": "The body cannot be scored", "content": _content("application/problem+json", {})},
+            "500": {"description": "The model failed", "content": _content("application/problem+json", {})},
         },
     }
     health = {
         "operationId": "health",
         "summary": "Whether the deployment takes requests",
-        "responses": {"200": {"description": "It does", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+        "responses": {"200": {"description": "It does", "content": _content("text/plain", {"type": "string"})}},
     }
     described = {
         "openapi": "3.0.3",
@@ -39,6 +37,10 @@ def document(options: Options, scorer: Scorer) -> bytes:
         "paths": {"/": {"get": health}, "/score": {"post": score}},
     }
     return json.dumps(described).encode()
+
+
+def _content(content_type: str, schema: Mapping[str, object]) -> Mapping[str, object]:
+    return {content_type: {"schema": schema}}
 
 
 def _written(code: Path | None) -> bytes | None:

@@ -51,7 +51,10 @@ def main(folder: Path) -> None:
     mlflow.xgboost.save_model(boosted, folder / "xgboost", **kept)
     converted = skl2onnx.to_onnx(linear, table.to_numpy().astype(numpy.float32)[:1], options={"zipmap": False})
     mlflow.onnx.save_model(converted, folder / "onnx", **kept)
-    mlflow.pyfunc.save_model(folder / "pyfunc", python_model=Shift(), pip_requirements=["mlflow-skinny"])
+    numbers = infer_signature(pandas.DataFrame({"a": [0.5, 1.5]}), [0.5, 1.5], params={"times": 1})
+    mlflow.pyfunc.save_model(
+        folder / "pyfunc", python_model=Shift(), signature=numbers, pip_requirements=["mlflow-skinny"]
+    )
 
     expected = {
         "forest": forest.predict(table),

@@ -45,7 +45,7 @@ class NaTType(datetime):
         (timedelta(seconds=1.5), b"1.5"),
         (Decimal("1.25"), b"1.25"),
         (Colour.RED, b'"red"'),
-        (OrderedDict(a=1), b'{"a":1}'),
+        (OrderedDict[str, int](a=1), b'{"a":1}'),
         (NaTType(2026, 1, 1), b"null"),
     ],
 )

@@ -99,9 +99,7 @@ async def test_a_quick_model_comes_to_be_called_in_the_loop():
 
 
 async def test_a_slow_model_is_called_in_the_worker_so_that_the_loop_is_free():
-    seconds = INLINE_MAX_S * 2
-    model = Model(threading.Event())
-    model._gate = SlowGate(seconds)
+    model = Model(SlowGate(INLINE_MAX_S * 2))
     batcher = made(model)
     for number in range(3):
         await batcher.submit(number, kind="k", rows=1)

@@ -42,7 +42,7 @@ def test_the_known_flavour_is_preferred_to_python_function():
 
 
 def test_an_unknown_flavour_is_loaded_by_python_function():
-    flavors = {"python_function": {}, "pytorch": {}}
+    flavors: dict[str, dict[str, str]] = {"python_function": {}, "pytorch": {}}
     assert parse({"flavors": flavors}).flavor_to_load("auto") == "python_function"
 
 
