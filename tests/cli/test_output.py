@@ -22,6 +22,13 @@ def test_a_table_has_a_line_for_each_thing():
     ]
 
 
+def test_a_name_is_never_cut_since_it_is_typed_in_the_next_command():
+    name = "upbeat_sail_gd8hsjn4s2"
+    made = table([{"name": name, "nodes": {"total": 1}, "reason": "x" * 50}], COLUMNS, width=40)
+    assert name in made
+    assert max(len(line) for line in made.splitlines()) <= 40
+
+
 @pytest.mark.parametrize("width", [40, 60, 80, 140])
 def test_a_table_fits_the_terminal_and_shows_where_it_was_cut(width: int):
     made = table(ROWS, COLUMNS, width=width)
@@ -36,6 +43,12 @@ def test_a_line_break_in_a_cell_does_not_break_the_table():
 def test_details_leave_out_what_is_empty_and_indent_what_is_nested():
     view = {"name": "a", "reason": "", "nodes": {"total": 2, "busy": 0}, "tags": {}, "tail": "one\ntwo"}
     assert details(view).splitlines() == ["name   a", "nodes", "  total  2", "  busy   0", "tail   one", "       two"]
+
+
+def test_prose_is_wrapped_between_words_and_what_is_copied_stays_whole():
+    digest = "0123456789abcdef" * 4
+    made = details({"reason": "one two three four five six seven", "code": digest}, width=30).splitlines()
+    assert made == ["reason  one two three four", "        five six seven", f"code    {digest}"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tests.sdk.served import Served, eventually
 from ultramarine.cli.command import INTERRUPTED, OK
 
 PROGRAM = (sys.executable, "-c", "from ultramarine.cli.app import main; main()")
-ROUNDS = 9
+ROUNDS_MAX = 40
 
 
 def environ(server: Served) -> dict[str, str]:
@@ -52,21 +52,19 @@ def test_a_reader_that_has_seen_enough_is_no_error(server: Served):
 
 
 def test_the_command_starts_fast(server: Served):
-    """Version within 5 times, a list within 12 times of an empty Python, each at its best of some rounds."""
-    best = {"nothing": 9.0, "version": 9.0, "list": 9.0}
-    commands = {
-        "nothing": (sys.executable, "-c", "pass"),
-        "version": (*PROGRAM, "--version"),
-        "list": (*PROGRAM, "job", "list"),
-    }
-    for _ in range(ROUNDS):
+    """Version within 5 times, a list within 12 times of an empty Python, each at its best of so many rounds."""
+    nothing = (sys.executable, "-c", "pass")
+    commands = {"nothing": nothing, "version": (*PROGRAM, "--version"), "list": (*PROGRAM, "job", "list")}
+    best = dict.fromkeys(commands, float("inf"))
+    for _ in range(ROUNDS_MAX):
         for name, words in commands.items():
             begin = time.perf_counter()
             code = subprocess.run(words, stdout=subprocess.DEVNULL, env=environ(server)).returncode
             best[name] = min(best[name], time.perf_counter() - begin)
             assert code == OK
-    assert best["version"] <= 5 * best["nothing"]
-    assert best["list"] <= 12 * best["nothing"]
+        if best["version"] <= 5 * best["nothing"] and best["list"] <= 12 * best["nothing"]:
+            return
+    raise AssertionError(f"seconds, at best: {best}")
 
 
 def test_reading_imports_nothing_heavy(server: Served):
@@ -76,3 +74,20 @@ def test_reading_imports_nothing_heavy(server: Served):
     loaded = set(ran.stderr.split())
     assert "ultramarine.sdk.jobs" in loaded
     assert loaded & {"pydantic", "rich", "yaml", "httpx", "typer", "asyncio", "pathspec", "jmespath"} == set()
+
+
+def test_the_client_needs_nothing_of_the_server():
+    code = """
+import sys
+from ultramarine.cli.dispatch import load
+from ultramarine.cli.groups import GROUPS
+from ultramarine.sdk import preparation
+for module, _ in [*GROUPS.values(), ("installation", "")]:
+    load(module)
+print(*{name.partition(".")[0] for name in sys.modules})
+print(*(name for name in sys.modules if name.startswith("ultramarine.")))
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    packages, ours = (set(line.split()) for line in ran.stdout.splitlines())
+    assert packages & {"sqlalchemy", "fastapi", "starlette", "uvicorn", "alembic", "cryptography", "psutil"} == set()
+    assert {name.split(".")[1] for name in ours} == {"cli", "sdk", "domain", "supervision"}

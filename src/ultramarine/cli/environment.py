@@ -32,9 +32,11 @@ def create(call: Call) -> int | None:
     if made["status"] == "Resolving" and not call.args.no_wait:
         with call.talk.spinning(f"Environment {name}:{version}: resolving its packages"):
             made = environments.wait(name, version)
-    call.show(made)
     if made["status"] != "Failed":
+        call.show(made)
         return None
+    if not call.is_table:
+        call.show(made)
     call.talk.problem(
         f"Environment {name}:{version} cannot be made: {made['reason']}",
         hint="Correct the requirements and create it again.",

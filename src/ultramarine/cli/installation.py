@@ -1,15 +1,18 @@
 """`um up`, `um down`, `um status`: the installation on this machine."""
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from ultramarine.cli.command import FAILED, OK, Call, Command, Group, Option
 from ultramarine.cli.output import Column
-from ultramarine.domain.errors import InvalidInput, UltramarineError, Unavailable
+from ultramarine.domain.errors import InvalidInput, NotSupportedYet, UltramarineError, Unavailable
 from ultramarine.sdk.connection import home, is_named, of_home
 from ultramarine.sdk.workspace import Workspace
-from ultramarine.supervision import commands
+
+if sys.platform == "linux":  # the client is for every system
+    from ultramarine.supervision import commands
 
 PORT = 7770
 DRAIN_WITHIN_S = 120.0
@@ -33,6 +36,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def up(call: Call) -> int:
+    _server_can_run()
     if call.args.listen is not None and call.args.listen not in LOOPBACK:
         raise InvalidInput(
             f"--listen {call.args.listen}: other machines are not served yet; Ultramarine listens on 127.0.0.1 alone.",
@@ -49,6 +53,7 @@ def up(call: Call) -> int:
 
 
 def down(call: Call) -> int:
+    _server_can_run()
     folder = _home(call)
     if not any(part.pid for part in commands.parts(folder)):
         call.talk.say(f"Ultramarine does not run in {folder}.")
@@ -109,7 +114,7 @@ def status(call: Call) -> int:
             "why": each.why,
             "log": each.log,
         }
-        for each in commands.parts(folder)
+        for each in (commands.parts(folder) if sys.platform == "linux" else [])
     ]
     seen: dict[str, Any] = {}
     is_here = bool(call.args.home) or not is_named(call.args.url)
@@ -138,6 +143,14 @@ def _print(call: Call, folder: Path, parts: list[dict[str, Any]], seen: dict[str
         call.talk.say(f"\n{len(runs)} running or queued" + (":" if runs else "."))
     if runs:
         call.show(runs, RUNS)
+
+
+def _server_can_run() -> None:
+    if sys.platform != "linux":
+        raise NotSupportedYet(
+            f"The server runs on Linux, and this is {sys.platform}; the client works here.",
+            hint="Name a server: export ULTRAMARINE_URL=http://HOST:PORT ULTRAMARINE_TOKEN=TOKEN",
+        )
 
 
 def _home(call: Call) -> Path:

@@ -1,11 +1,10 @@
 """`um job …`"""
 
-from typing import Any
-
 from ultramarine.cli.command import FILE, NAME, SET, Call, Command, Group, Option
 from ultramarine.cli.output import Column, ago, bare
 from ultramarine.cli.resource import document
 from ultramarine.cli.stream import follow
+from ultramarine.domain.errors import InvalidInput
 
 STREAM = Option("--stream -s", "follow it: its log on stdout, its status on stderr, its end as the exit code", "switch")
 COLUMNS = (
@@ -37,11 +36,11 @@ def show(call: Call) -> None:
 
 def list_(call: Call) -> None:
     args = call.args
-    rows: list[dict[str, Any]] = []
-    for job in call.workspace.jobs.list(status=args.status or "", experiment_name=args.experiment_name or ""):
-        rows.append(job)
-        if len(rows) == args.max_results:
-            break
+    if args.max_results < 1:
+        raise InvalidInput(f"--max-results {args.max_results} is none.", hint="Give 1 or more.")
+    rows = call.workspace.jobs.list(
+        status=args.status or "", experiment_name=args.experiment_name or "", limit=args.max_results
+    )
     call.show(rows, COLUMNS)
 
 

@@ -1,8 +1,9 @@
 """Data on stdout: a table for people, JSON or YAML for programs."""
 
 import json
-import shutil
+import os
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from ultramarine.domain.errors import InvalidInput
 
 FORMATS = ("table", "json", "yaml")
 WIDTH_MIN = 6
+WIDTH_WITHOUT_TERMINAL = 200
 GAP = "  "
 
 
@@ -38,9 +40,9 @@ def show(view: Any, columns: Sequence[Column], *, form: str | None, query: str |
 
         _write(yaml.safe_dump(data, sort_keys=False, allow_unicode=True).rstrip())
     elif isinstance(data, list):
-        _write(table(cast(list[Any], data), columns, width=shutil.get_terminal_size((200, 24)).columns))
+        _write(table(cast(list[Any], data), columns, width=terminal_width()))
     else:
-        _write(details(data))
+        _write(details(data, width=terminal_width()))
 
 
 def form_of(given: str | None) -> str:
@@ -67,7 +69,10 @@ def _picked(data: Any, query: str) -> Any:
 
 
 def table(rows: Sequence[Any], columns: Sequence[Column], *, width: int) -> str:
-    """Lines that fit `width`: the widest columns give way, and what is cut ends in an ellipsis."""
+    """Lines that fit `width`: the widest columns give way, and what is cut ends in an ellipsis.
+
+    The first column holds what is typed in the next command: it is never cut.
+    """
     if not rows:
         return ""
     if not all(isinstance(row, Mapping) for row in rows):
@@ -78,8 +83,9 @@ def table(rows: Sequence[Any], columns: Sequence[Column], *, width: int) -> str:
         *([_cell(row, column) for column in columns] for row in rows),
     ]
     widths = [max(len(line[at]) for line in cells) for at in range(len(columns))]
-    while sum(widths) + len(GAP) * (len(widths) - 1) > width and max(widths) > WIDTH_MIN:
-        widths[widths.index(max(widths))] -= 1
+    room = width - widths[0] - len(GAP) * (len(widths) - 1)
+    while sum(widths[1:]) > room and max(widths[1:]) > WIDTH_MIN:
+        widths[widths.index(max(widths[1:]), 1)] -= 1
     return "\n".join(
         GAP.join(_fitted(cell, w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in cells
     )
@@ -96,24 +102,44 @@ def _cell(row: Mapping[str, Any], column: Column) -> str:
     return " ".join((column.read or text)(value).split())
 
 
-def details(view: Any) -> str:
+def terminal_width() -> int:
+    """Columns; without a terminal, enough for anything that is not prose."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isdigit() and int(given) > 0:
+        return int(given)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or WIDTH_WITHOUT_TERMINAL
+    except (OSError, ValueError):
+        return WIDTH_WITHOUT_TERMINAL
+
+
+def wrapped(line: str, *, width: int, indent: str = "") -> list[str]:
+    """A line of prose as lines that fit; words stay whole, so that they can be copied."""
+    return textwrap.wrap(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, replace_whitespace=False
+    ) or [""]
+
+
+def details(view: Any, *, width: int = 200) -> str:
     """One thing: a line for each field that has a value, what is nested is indented."""
     if not isinstance(view, Mapping):
         return text(view)
-    return "\n".join(_lines(view, indent=""))  # pyright: ignore[reportUnknownArgumentType]
+    return "\n".join(_lines(view, indent="", width=width))  # pyright: ignore[reportUnknownArgumentType]
 
 
-def _lines(view: Mapping[str, Any], *, indent: str) -> Iterable[str]:
+def _lines(view: Mapping[str, Any], *, indent: str, width: int) -> Iterable[str]:
     shown = {str(name): value for name, value in view.items() if value not in (None, "", [], {})}
-    width = max((len(name) for name in shown), default=0) + 2
+    hang = indent + " " * (max((len(name) for name in shown), default=0) + 2)
     for name, value in shown.items():
         if isinstance(value, Mapping):
             yield f"{indent}{name}"
-            yield from _lines(value, indent=indent + "  ")  # pyright: ignore[reportUnknownArgumentType]
+            yield from _lines(value, indent=indent + "  ", width=width)  # pyright: ignore[reportUnknownArgumentType]
         else:
-            lines = text(value).splitlines() or [""]
-            yield f"{indent}{name.ljust(width)}{lines[0]}"
-            yield from (f"{indent}{' ' * width}{line}" for line in lines[1:])
+            lines = [
+                each for line in text(value).splitlines() for each in wrapped(line, width=max(20, width - len(hang)))
+            ]
+            yield f"{indent}{name}".ljust(len(hang)) + "".join(lines[:1])
+            yield from (hang + line for line in lines[1:])
 
 
 def text(value: Any) -> str:

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Generator
 
+from ultramarine.cli.output import terminal_width, wrapped
 from ultramarine.cli.progress import Bar
 from ultramarine.domain.errors import UltramarineError
 
@@ -21,6 +22,11 @@ class Talk:
         self.progress = Bar() if self.is_watched else None
 
     def say(self, text: str) -> None:
+        if self.is_watched:
+            hang = "    "
+            text = "\n".join(
+                part for line in text.split("\n") for part in wrapped(line, width=terminal_width(), indent=hang)
+            )
         print(text, file=sys.stderr, flush=True)
 
     def error(self, error: UltramarineError) -> None:

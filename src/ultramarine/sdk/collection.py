@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ultramarine.domain.errors import InvalidInput, UltramarineError
+from ultramarine.domain.errors import InvalidInput, UltramarineError, Unavailable
 from ultramarine.sdk.http import Client, View, part
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ultramarine.sdk.snapshots import Progress
 
     Given = Mapping[str, Any] | BaseModel
-WAIT_MIN_S, WAIT_MAX_S = 0.1, 2.0
+WAIT_MIN_S, WAIT_MAX_S, AWAY_MAX_S = 0.1, 2.0, 30.0
 
 
 class Collection:
@@ -104,10 +104,21 @@ def until(
     tell: Callable[[View], None] | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> View:
-    """Look again and again, less and less often, until it is over. Raises after `timeout_s`."""
+    """Look again and again, less and less often, until it is over. Raises after `timeout_s`.
+
+    A server that is being started again is waited for; one that stays away is not.
+    """
     deadline, pause = time.monotonic() + timeout_s, WAIT_MIN_S
+    away_at: float | None = None
     while True:
-        view = look()
+        try:
+            view, away_at = look(), None
+        except Unavailable:
+            away_at = away_at or time.monotonic()
+            if time.monotonic() - away_at > AWAY_MAX_S:
+                raise
+            sleep(pause)
+            continue
         if tell is not None:
             tell(view)
         if is_over(view):

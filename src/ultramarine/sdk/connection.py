@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from ultramarine.domain.errors import InvalidInput, Unavailable
 
 DEFAULT_WORKSPACE = "default"
@@ -28,7 +26,12 @@ class Connection:
 def home(environ: Mapping[str, str] = os.environ) -> Path:
     """The folder of the installation on this machine, whether it is there or not."""
     given = environ.get("ULTRAMARINE_HOME")
-    return Path(given).expanduser() if given else Path(platformdirs.user_data_dir("ultramarine", appauthor=False))
+    if given:
+        return Path(given).expanduser()
+    # imported late: nobody who names a server or a home needs it
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("ultramarine", appauthor=False))
 
 
 def find(
