@@ -53,7 +53,9 @@ def main() -> None:
 
     rows = unseen.head(5)
     given.sample.mkdir(parents=True, exist_ok=True)
-    request = {"input_data": {"columns": list(rows.columns), "index": list(range(len(rows))), "data": rows.to_numpy().tolist()}}
+    request = {
+        "input_data": {"columns": list(rows.columns), "index": list(range(len(rows))), "data": rows.to_numpy().tolist()}
+    }
     (given.sample / "request.json").write_text(json.dumps(request))
     (given.sample / "expected.json").write_text(json.dumps(forest.predict(rows).tolist()))
 
