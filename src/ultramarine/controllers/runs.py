@@ -2,19 +2,20 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from ultramarine.domain.allocation import AllocationEvent, AllocationStatus
+from ultramarine.domain.allocation import ALLOCATION, AllocationEvent, AllocationStatus
 from ultramarine.domain.environment import Environment, EnvironmentStatus
 from ultramarine.domain.errors import UltramarineError
 from ultramarine.domain.names import AllocationKey, RunKey
 from ultramarine.domain.run import Run, RunStatus
-from ultramarine.drivers.protocol import Driver
+from ultramarine.drivers.protocol import Driver, Observation
 from ultramarine.planning.actions import (
     AddAllocation,
     CallAllocate,
     CallForget,
     CallRelease,
+    CallSweep,
     Effect,
     Plan,
     RecordAllocation,
@@ -39,33 +40,40 @@ class RunLoop:
         self._ctx, self._driver, self._owner, self._pool = ctx, driver, owner, pool
         self._renderer = Renderer(ctx)
         self._ready: set[RunKey] = set()  #: runs whose environment is known to be locked: it stays so
-        self._turned_at = ctx.clock()
+        self._led_at: datetime | None = None  #: the beginning of our last turn as the leader
 
     async def tick(self) -> None:
         """One turn. It may die anywhere: the next turn, here or on another server, goes on from there."""
-        self._listen_anew_after_a_lag()
-        async with self._ctx.begin() as tx:
-            if not await leases.hold(
-                tx, f"hosts/{self._pool}", owner=self._owner, now=self._ctx.clock(), ttl=LEASE_TTL
-            ):
-                return
-        self._ctx.hub.allocations = await self._driver.observe()
+        now = self._ctx.clock()  # of all that is judged in this turn: we may stand still in the middle of it
+        if not await self._lead(now):
+            return
+        self._ctx.hub.allocations = await self._observe()
         state = await self._look()
-        made = plan(state, self._ctx.hub.seen(), self._ctx.clock())
+        made = plan(state, self._ctx.hub.seen(), now)
         if made.records or made.reasons:
             await self._record(made)
             self._ctx.changes.ring()
         await self._publish()
-        for effect in made.effects:
-            await self._act(effect)
-        if made.records or made.effects:
-            self._ctx.work.ring()  # what was recorded may allow the next step at once
+        done = [await self._act(effect) for effect in made.effects]
+        if made.records or any(done):
+            self._ctx.work.ring()  # what was done may allow the next step at once
 
-    def _listen_anew_after_a_lag(self) -> None:
-        now = self._ctx.clock()
-        if now - self._turned_at > LAG:
-            self._ctx.hub.listening_since = now
-        self._turned_at = now
+    async def _lead(self, now: datetime) -> bool:
+        """Hold the pool's lease. Who begins to lead, stood still or had its clock set has a gap in its listening."""
+        async with self._ctx.begin() as tx:
+            is_leader = await leases.hold(tx, f"hosts/{self._pool}", owner=self._owner, now=now, ttl=LEASE_TTL)
+        if is_leader and not (self._led_at is not None and timedelta(0) <= now - self._led_at <= LAG):
+            self._ctx.hub.listen_anew(now)
+        self._led_at = now if is_leader else None
+        return is_leader
+
+    async def _observe(self) -> Observation:
+        """What the driver says. A target that does not answer says nothing: what runners report is followed all the same."""
+        try:
+            return await self._driver.observe()
+        except (OSError, UltramarineError) as failure:
+            log.warning("driver %s: observe: %s", self._driver.kind, failure)
+            return {}
 
     async def _look(self) -> State:
         async with self._ctx.read() as tx:
@@ -136,26 +144,29 @@ class RunLoop:
             desired = await self._renderer.render(tx, await allocations.nodes(tx), await runs.open_ones(tx))
         self._ctx.hub.publish(desired)
 
-    async def _act(self, effect: Effect) -> None:
-        """One effect and its record. A driver that fails is asked again next turn; what it said is shown."""
-        allocation = effect.allocation
+    async def _act(self, effect: Effect) -> bool:
+        """One effect and its record. A driver that fails is asked again next turn; what it said is logged. Whether it was done."""
         try:
             match effect:
-                case CallAllocate():
+                case CallAllocate(allocation=allocation):
                     await self._driver.allocate(allocation)
                     await self._record_effect(allocation.key, AllocationEvent.REQUESTED)
-                case CallRelease():
+                case CallRelease(allocation=allocation):
                     await self._driver.release(allocation.key, grace_s=RELEASE_GRACE_S)
-                case CallForget():
+                case CallForget(allocation=allocation):
                     await self._driver.forget(allocation.key)
                     await self._record_effect(allocation.key, AllocationEvent.CLEANED_UP)
+                case CallSweep(key=key, is_over=is_over):
+                    await (self._driver.forget(key) if is_over else self._driver.release(key, grace_s=RELEASE_GRACE_S))
         except (OSError, UltramarineError) as failure:
-            log.warning("allocation %s: %s: %s", allocation.key, type(effect).__name__, failure)
+            log.warning("%s: %s", effect, failure)
+            return False
+        return True
 
     async def _record_effect(self, key: AllocationKey, event: AllocationEvent) -> None:
         """The allocation may have moved meanwhile (its runner said hello): the event is applied to what it is now."""
         async with self._ctx.begin() as tx:
             now_is = await allocations.get(tx, key)
-            if event is AllocationEvent.REQUESTED and now_is.status is not AllocationStatus.WANTED:
+            if event not in ALLOCATION.events(now_is.status) or now_is.status is AllocationStatus.UP:
                 return
             await allocations.record(tx, now_is, event, now=self._ctx.clock())

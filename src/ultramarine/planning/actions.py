@@ -6,7 +6,7 @@ from typing import Any
 from ultramarine.domain.allocation import Allocation, AllocationEvent, Node
 from ultramarine.domain.compute import Compute, ComputeEvent
 from ultramarine.domain.host import Host
-from ultramarine.domain.names import RunKey
+from ultramarine.domain.names import AllocationKey, RunKey
 from ultramarine.domain.run import Run, RunEvent
 
 
@@ -61,7 +61,15 @@ class CallForget:
     allocation: Allocation
 
 
-Effect = CallAllocate | CallRelease | CallForget
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallSweep:
+    """The target has something of ours that no row knows (any more): it is ended, then forgotten."""
+
+    key: AllocationKey
+    is_over: bool
+
+
+Effect = CallAllocate | CallRelease | CallForget | CallSweep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

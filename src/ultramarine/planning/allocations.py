@@ -14,6 +14,7 @@ from ultramarine.planning.actions import (
     CallAllocate,
     CallForget,
     CallRelease,
+    CallSweep,
     Effect,
     Record,
     RecordAllocation,
@@ -38,6 +39,18 @@ def effects(room: Room) -> Iterator[Effect]:
                 yield CallForget(allocation=allocation)
             case _:
                 pass
+    yield from _sweep(room)
+
+
+def _sweep(room: Room) -> Iterator[CallSweep]:
+    """Observed, but of no row: started by a server that was cut off from the store meanwhile, or before a backup was restored.
+
+    Rows are written before anything is started and were read after this observation, so nothing new can be among them.
+    """
+    known = {allocation.key for allocation in room.state.allocations}
+    for key, news in room.seen.allocations.items():
+        if key not in known:
+            yield CallSweep(key=key, is_over=news.state == "ended")
 
 
 def follow(room: Room) -> Iterator[RecordAllocation]:
@@ -54,10 +67,11 @@ def _follow(room: Room, allocation: Allocation) -> RecordAllocation | None:
         return RecordAllocation(allocation=allocation, event=E.FOUND_ENDED, reason=news.reason) if has_move else None
     start_s = room.seen.patience.start_s
     match allocation.status:
-        case S.STARTING if room.now - allocation.changed_at > timedelta(seconds=start_s):
+        case S.STARTING if abs(room.now - allocation.changed_at) > timedelta(seconds=start_s):  # the clock may be set back
             words = f"Its runner did not say hello within {start_s:g} s."
             return RecordAllocation(allocation=allocation, event=E.DRAIN_ASKED, reason=words)
         case S.UP if room.seen.silence(allocation.node, room.now) is Silence.FINAL:
+            room.use(allocation.node)
             return RecordAllocation(
                 allocation=allocation, event=E.DRAIN_ASKED, reason="Its lease is over: not heard for too long."
             )
@@ -87,7 +101,7 @@ def grow(room: Room) -> Iterator[AddAllocation]:
 
 def _rests(room: Room, compute: Compute) -> bool:
     """Whether its last starts failed so lately that the next one waits; who waits for it is told."""
-    resting = room.state.resting_until(compute.id)
+    resting = room.state.resting_until(compute.id, room.now)
     if resting is None or room.now >= resting[0]:
         return False
     for run in room.waiting.get(compute.id, [])[:1]:
@@ -144,11 +158,7 @@ def shrink(room: Room) -> Iterator[RecordAllocation]:
                 continue
             if (reason := _reason_to_go(room, compute, allocation)) is not None:
                 surplus -= 1
-                room.used_nodes |= (
-                    {allocation.node: room.state.node_of[allocation.node]}
-                    if allocation.node in room.state.node_of
-                    else {}
-                )
+                room.use(allocation.node)
                 yield RecordAllocation(allocation=allocation, event=E.DRAIN_ASKED, reason=reason)
 
 

@@ -57,6 +57,11 @@ class Room:
         self.used_hosts[host] = self.host_of[host]
         return True
 
+    def use(self, key: NodeKey) -> None:
+        """Decide something on this copy of a node: what somebody else decides on the same copy is refused."""
+        if (node := self.state.node_of.get(key)) is not None:
+            self.used_nodes[key] = node
+
     def take_gpus(self, host: str, count: int) -> tuple[str, ...]:
         """Which ones, of those that nobody holds; that there are so many was claimed before."""
         taken, self.gpus_free[host] = self.gpus_free[host][:count], self.gpus_free[host][count:]

@@ -95,9 +95,9 @@ class State:
         there = (a for a in self.allocations if a.host == host and a.status in HOLDS_ROOM)
         return frozenset(gpu for allocation in there for gpu in allocation.gpu_ids)
 
-    def resting_until(self, compute: ComputeId) -> tuple[datetime, str] | None:
+    def resting_until(self, compute: ComputeId, now: datetime) -> tuple[datetime, str] | None:
         """Until when no new node of a compute is started, since its last ones failed to start, and why they did."""
-        failed = [a for a in self.failed_starts if a.compute == compute]
+        failed = [a for a in self.failed_starts if a.compute == compute and a.changed_at <= now]
         if not failed:
             return None
         rest_s = min(START_REST_S_MAX, 2.0 ** (len(failed) - 1))

@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -51,6 +51,11 @@ class Hub:
             patience=self.patience,
             is_draining=self.is_draining,
         )
+
+    def listen_anew(self, now: datetime) -> None:
+        """From now on without a gap: each lease gets a full term. What was heard "later" was so on a clock that was set back since."""
+        self.listening_since = now
+        self._news = {node: replace(news, heard_at=min(news.heard_at, now)) for node, news in self._news.items()}
 
     def report(self, node: NodeKey, news: NodeNews, load: Mapping[str, Any]) -> bool:
         """Take a node's report. Whether anything in it changes what is to be done."""
