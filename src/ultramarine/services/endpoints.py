@@ -25,7 +25,10 @@ class EndpointState:
 
 
 async def put(ctx: Context, workspace: str, name: str, body: Mapping[str, Any]) -> tuple[EndpointState, bool]:
-    """Make an endpoint with two new keys, or change the one that is there. The second value: whether it is new."""
+    """Make an endpoint with two new keys, or change the one that is there. The second value: whether it is new.
+
+    A body that says nothing of traffic leaves it as it is: the same file again must not take an endpoint off the air.
+    """
     checked_name("online endpoint", name)
     spec = EndpointSpec.read({**body, "name": body.get("name", name)}, what=f"endpoint {name}")
     if spec.name != name:
@@ -37,7 +40,8 @@ async def put(ctx: Context, workspace: str, name: str, body: Mapping[str, Any]) 
         if there is None:
             await endpoints.add(tx, _new(ctx, workspace, spec))
         else:
-            await endpoints.update(tx, replace(there, spec=spec))
+            kept = spec if "traffic" in body else spec.model_copy(update={"traffic": there.spec.traffic})
+            await endpoints.update(tx, replace(there, spec=kept))
         state = await _state(tx, workspace, name)
     ctx.ring()
     return state, there is None
