@@ -17,10 +17,7 @@ from .worker import Worker
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
 
-# A model whose calls take longer than this is called in the worker's thread, so that liveness and new connections are
-# answered meanwhile; a quicker one is called right in the loop: no thread has to be woken, and the two do not take the
-# interpreter from each other. benchmarks/scoring.py measures both.
-INLINE_MAX_S = 0.025
+_FIRST_CALL_S = 0.1  # how long calls take is smoothed; before the first they count as slow
 _SMOOTHING = 0.2
 
 
@@ -35,6 +32,10 @@ class Limits:
     rows_max: int  # of all requests in one call; one request of more rows goes alone
     requests_max: int  # in one call; 1 for models that are not row-wise
     waiting_max: int
+    # A model whose calls take longer than this is called in the worker's thread, so that liveness and new connections
+    # are answered meanwhile; a quicker one is called right in the loop: no thread has to be woken, and the two do not
+    # take the interpreter from each other. benchmarks/scoring.py measures both.
+    inline_max_s: float
 
 
 @dataclass(eq=False)
@@ -67,7 +68,7 @@ class Batcher(Generic[Asked, Answered]):
         self._loop = loop
         self._waiting: deque[_Waiting[Asked, Answered]] = deque()
         self._is_due = False  # a call is going on, or is about to begin
-        self._call_s = INLINE_MAX_S * 2  # how long calls take, smoothed; unknown is slow
+        self._call_s = _FIRST_CALL_S
         self.calls = 0
 
     def submit(self, asked: Asked, *, kind: Hashable, rows: int) -> asyncio.Future[Answered]:
@@ -93,7 +94,7 @@ class Batcher(Generic[Asked, Answered]):
             return
         self.calls += 1
         is_large = batch[0].rows > self._limits.rows_max
-        if self._call_s > INLINE_MAX_S or is_large:
+        if self._call_s > self._limits.inline_max_s or is_large:
             self._worker.submit(lambda: self._timed(batch)).add_done_callback(
                 lambda done: self._end(batch, done.result())
             )

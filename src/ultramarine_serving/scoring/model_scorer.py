@@ -56,6 +56,7 @@ class ModelScorer:
             rows_max=options.batch_rows_max,
             requests_max=options.batch_rows_max if model.is_row_wise else 1,
             waiting_max=options.waiting_max,
+            inline_max_s=options.inline_max_s,
         )
         self._batcher = Batcher(self._answer, _refusal, limits=limits, worker=self._worker, loop=self._loop)
         self._warm_up(self._folder / "serving_input_example.json")

@@ -23,6 +23,7 @@ class Options:
     body_bytes_max: int
     batch_rows_max: int
     waiting_max: int
+    inline_max_s: float
     name: str
     version: str
     deployment: str
@@ -40,6 +41,12 @@ def read(arguments: Sequence[str]) -> Options:
     parser.add_argument("--max-body", type=_positive, default=100 * _MIB, help="bytes; a larger body is a 413")
     parser.add_argument("--max-batch-rows", type=_positive, default=256, help="rows; 1 switches batching off")
     parser.add_argument("--max-waiting", type=_positive, default=2048, help="requests; more are a 429")
+    parser.add_argument(
+        "--inline-max-ms",
+        type=float,
+        default=25,
+        help="an MLflow model whose calls take longer is called in a thread of its own; 0: always",
+    )
     parser.add_argument("--name", default="model", help="name of the model, shown by /version")
     parser.add_argument("--version", default="1", help="version of the model, shown by /version")
     parser.add_argument("--deployment", default="", help="name of the deployment, shown by /version")
@@ -54,6 +61,7 @@ def read(arguments: Sequence[str]) -> Options:
         body_bytes_max=read.max_body,
         batch_rows_max=read.max_batch_rows,
         waiting_max=read.max_waiting,
+        inline_max_s=read.inline_max_ms / 1000,
         name=read.name,
         version=read.version,
         deployment=read.deployment,

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from ultramarine_serving.scoring.batching import INLINE_MAX_S, Batcher, Full, Limits
+from ultramarine_serving.scoring.batching import Batcher, Full, Limits
 from ultramarine_serving.scoring.worker import Worker
 
-LIMITS = Limits(rows_max=8, requests_max=8, waiting_max=20)
+INLINE_MAX_S = 0.02
+LIMITS = Limits(rows_max=8, requests_max=8, waiting_max=20, inline_max_s=INLINE_MAX_S)
 
 
 class Model:
@@ -85,7 +86,7 @@ async def test_requests_of_different_kinds_are_not_put_together():
 
 async def test_a_model_that_is_not_row_wise_gets_one_request_a_call():
     model = Model()
-    batcher = made(model, Limits(rows_max=8, requests_max=1, waiting_max=20))
+    batcher = made(model, Limits(rows_max=8, requests_max=1, waiting_max=20, inline_max_s=INLINE_MAX_S))
     await asyncio.gather(*[batcher.submit(number, kind="k", rows=1) for number in range(3)])
     assert model.calls == [[0], [1], [2]]
 
@@ -131,7 +132,7 @@ async def test_a_request_whose_client_has_gone_is_not_scored():
 
 
 async def test_more_requests_than_may_wait_are_refused():
-    batcher = made(Model(), Limits(rows_max=8, requests_max=8, waiting_max=2))
+    batcher = made(Model(), Limits(rows_max=8, requests_max=8, waiting_max=2, inline_max_s=INLINE_MAX_S))
     futures = [batcher.submit(number, kind="k", rows=1) for number in range(2)]
     with pytest.raises(Full):
         batcher.submit(3, kind="k", rows=1)
