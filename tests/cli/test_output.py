@@ -76,6 +76,12 @@ def test_json_is_what_no_terminal_gets(capsys: pytest.CaptureFixture[str]):
     assert capsys.readouterr().out == '[\n  {\n    "a": "ü"\n  }\n]\n'
 
 
+def test_what_others_wrote_does_not_steer_the_terminal():
+    wild = "red\x1b[31m, back\r, bell\a"
+    assert details({"reason": wild}) == "reason  red·[31m, back·, bell·"
+    assert "\x1b" not in table([{"name": "a", "reason": wild}], COLUMNS, width=80)
+
+
 def test_amounts_are_written_for_people():
     assert [size(n) for n in (0, 1023, 1536, 3 * 1024**3, None)] == ["0 B", "1023 B", "1.5 KiB", "3.0 GiB", ""]
     assert bare("azureml:local") == "local"

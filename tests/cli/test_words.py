@@ -47,6 +47,16 @@ def test_without_a_server_the_next_step_is_to_start_one(um: Um, tmp_path: Path, 
     assert "next: um up -d" in answered.err
 
 
+def test_a_home_where_nothing_runs_says_so(um: Um, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("ULTRAMARINE_URL", raising=False)
+    shown = um("status", "--home", str(tmp_path / "home"))
+    assert shown.code == UNREACHABLE
+    assert "does not run in" in shown.err
+    assert "next: um up -d" in shown.err
+    ended = um("down", "--home", str(tmp_path / "home"))
+    assert (ended.code, ended.err) == (OK, f"Ultramarine does not run in {tmp_path / 'home'}.\n")
+
+
 def test_a_server_that_does_not_answer_and_a_wrong_token_have_codes_of_their_own(um: Um, signed_in: Path):
     assert um("job", "list", "--url", "http://127.0.0.1:1").code == UNREACHABLE
     assert um("job", "list", "--token", "wrong").code == NOT_ALLOWED

@@ -13,6 +13,7 @@ from ultramarine.domain.errors import InvalidInput
 
 FORMATS = ("table", "json", "yaml")
 WIDTH_MIN = 6
+_CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "·")  # but tab and line feed
 WIDTH_WITHOUT_TERMINAL = 200
 GAP = "  "
 
@@ -142,6 +143,11 @@ def _lines(view: Mapping[str, Any], *, indent: str, width: int) -> Iterable[str]
             yield from (hang + line for line in lines[1:])
 
 
+def plain(words: str) -> str:
+    """Without control characters: what other people wrote must not steer the terminal."""
+    return words.translate(_CONTROLS)
+
+
 def text(value: Any) -> str:
     """A value in a table or a line."""
     match value:
@@ -152,7 +158,7 @@ def text(value: Any) -> str:
         case float():
             return f"{value:g}"
         case str():
-            return value
+            return plain(value)
         case list():
             return ", ".join(text(each) for each in value)  # pyright: ignore[reportUnknownVariableType]
         case dict():

@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Generator
 
-from ultramarine.cli.output import terminal_width, wrapped
+from ultramarine.cli.output import plain, terminal_width, wrapped
 from ultramarine.cli.progress import Bar
 from ultramarine.domain.errors import UltramarineError
 
@@ -22,6 +22,7 @@ class Talk:
         self.progress = Bar() if self.is_watched else None
 
     def say(self, text: str) -> None:
+        text = plain(text)
         if self.is_watched:
             hang = "    "
             text = "\n".join(
