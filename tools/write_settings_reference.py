@@ -8,7 +8,13 @@ from pydantic_core import PydanticUndefined
 from ultramarine.settings import SIZE_ALIASES, SIZES, Settings
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "settings.md"
-DEFAULTS_IN_WORDS = {"home": "the user's data folder", "sizes": "none", "size_aliases": "none", "database_url": "empty"}
+DEFAULTS_IN_WORDS = {
+    "home": "the user's data folder",
+    "cache": "`HOME/cache`, and `HOME/mlflow` for MLflow's environment",
+    "sizes": "none",
+    "size_aliases": "none",
+    "database_url": "empty",
+}
 
 
 def page() -> str:

@@ -66,6 +66,11 @@ class Settings(BaseSettings):
     home: Path = Field(
         default_factory=default_home, description="The installation's folder: database, files, logs, sockets."
     )
+    cache: Path | None = Field(
+        default=None,
+        description="What the nodes of this machine share and what can be made again: files of jobs, environments, "
+        "uv's downloads, MLflow's environment. Installations may share one.",
+    )
     host: Literal["127.0.0.1"] = Field(
         default="127.0.0.1", description="The address that the gateway listens on. A wider one waits for TLS."
     )

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from ultramarine_runner.pythons import find_python, find_pythons
+from ultramarine_runner.trees import ALLOCATION
 
 __all__ = ["EnvironmentFailed", "ensure", "find_pythons"]
 
@@ -110,7 +111,7 @@ def _checked(lock: bytes, digest: str) -> int:
 
 def _variables(cache: Path, options: Mapping[str, Any]) -> dict[str, str]:
     """uv's environment: what the site says goes over what this node has."""
-    found = {name: value for name, value in os.environ.items() if _PASSED_ON.match(name)}
+    found = {name: value for name, value in os.environ.items() if _PASSED_ON.match(name) or name == ALLOCATION}
     for name, key in (("UV_DEFAULT_INDEX", "index_url"), ("SSL_CERT_FILE", "cert")):
         if options.get(key):
             found[name] = str(options[key])

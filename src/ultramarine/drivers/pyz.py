@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import ultramarine_runner
-from ultramarine_runner.environments import find_pythons
+from ultramarine_runner import machine
 from ultramarine_serving.pack import build as build_serving
 
 _START = b"""\
@@ -60,6 +60,6 @@ def serving(target: Path) -> Path:
     return build_serving(target)
 
 
-def pythons() -> tuple[str, ...]:
-    """The Pythons (x.y) that the runner finds on this machine."""
-    return tuple(find_pythons())
+def pythons(cache: Path) -> tuple[str, ...]:
+    """The Pythons (x.y) that the runner finds on this machine; kept in `cache`, so that a node need not look."""
+    return tuple(machine.pythons(cache))

@@ -54,6 +54,7 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
     """Bring the database up to date, make what a first start makes, and connect everything."""
     url = _synchronous(settings.database_url) or f"sqlite:///{home / 'ultramarine.db'}"
     migrate(url)
+    cache = _cache(settings, home)
     db = AsyncDatabase(url)
     ctx = Context(
         db=db,
@@ -64,10 +65,10 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
         secrets=Secrets.at(home / "master.key"),
         hub=Hub(patience=_patience(settings), listening_since=datetime.now(UTC)),
         tracking=MlflowClient(home / "run" / "mlflow.sock"),
-        site=_site(settings, epoch=await epoch_of(db)),
+        site=_site(settings, epoch=await epoch_of(db), cache=cache),
     )
     await begin(ctx, home)
-    driver = LocalDriver(home / "nodes", pyz=pyz.build(home / "tools"), joining=_joining(ctx, home, socket))
+    driver = LocalDriver(home / "nodes", pyz=pyz.build(home / "tools"), joining=_joining(ctx, socket, cache))
     publisher = RoutePublisher(home / "gateway")
     upstreams = Upstreams(control=f"unix:{socket}", mlflow=f"unix:{home / 'run' / 'mlflow.sock'}")
     serving = ServingFiles(zip_sha256=ctx.blobs.put(pyz.serving(home / "tools").read_bytes()))
@@ -75,9 +76,13 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
         "runs": RunLoop(ctx, driver, owner=secrets.token_hex(8)).tick,
         "routes": RouteLoop(ctx, publisher, upstreams).tick,
         "deployments": DeploymentLoop(ctx, publisher, serving).tick,
-        "environments": EnvironmentLoop(ctx, uv=ctx.site.uv, cache=home / "cache" / "uv", options=site_options()).tick,
+        "environments": EnvironmentLoop(ctx, uv=ctx.site.uv, cache=cache / "uv", options=site_options()).tick,
     }
     return Parts(ctx=ctx, loops=loops)
+
+
+def _cache(settings: Settings, home: Path) -> Path:
+    return settings.cache.expanduser().absolute() if settings.cache else home / "cache"
 
 
 def _synchronous(url: str) -> str:
@@ -85,7 +90,7 @@ def _synchronous(url: str) -> str:
     return url.replace("postgresql:", "postgresql+psycopg:", 1)
 
 
-def _site(settings: Settings, *, epoch: Any) -> Site:
+def _site(settings: Settings, *, epoch: Any, cache: Path) -> Site:
     address = f"http://{settings.host}:{settings.port}"
     native = {
         name: Amount(cpus_milli=round(size.cpus * 1000), memory_bytes=round(size.memory_gib * GIB), gpus=size.gpus)
@@ -99,7 +104,7 @@ def _site(settings: Settings, *, epoch: Any) -> Site:
         machine=this_machine(),
         sizes=Sizes(native, settings.size_alias_catalogue()),
         platform=this_platform(),
-        pythons=(here, *(python for python in find_pythons() if python != here)),
+        pythons=(here, *(python for python in find_pythons(cache) if python != here)),
         options=site_options().to_json(),
         uv=_uv(),
         limits=Limits(upload_bytes_max=settings.upload_bytes_max, manifest_bytes_max=settings.manifest_bytes_max),
@@ -117,7 +122,7 @@ def _patience(settings: Settings) -> Patience:
     )
 
 
-def _joining(ctx: Context, home: Path, socket: Path) -> Joining:
+def _joining(ctx: Context, socket: Path, cache: Path) -> Joining:
     def config(allocation: Allocation, rank: int) -> Mapping[str, Any]:
         return {
             "url": f"unix:{socket}",
@@ -125,7 +130,7 @@ def _joining(ctx: Context, home: Path, socket: Path) -> Joining:
             "rank": rank,
             "epoch": ctx.site.epoch,
             "join_secret": ctx.secrets.of(JOIN, allocation.key),
-            "cache": str(home / "cache"),
+            "cache": str(cache),
             "cpus": allocation.capacity.cpus_milli / 1000,
             "memory_bytes": allocation.capacity.memory_bytes,
             "gpus": list(allocation.gpu_ids),

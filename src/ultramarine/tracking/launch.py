@@ -28,16 +28,21 @@ _SOURCES = r"^(mlflow-artifacts:/[^/]|runs:/[^/]|models:/[^/]|[a-z-]+$)"
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m ultramarine.tracking.launch")
     parser.add_argument("--home", type=Path, required=True, help="the installation's folder")
-    parser.add_argument("--environments", type=Path, help="where MLflow's environment is kept (HOME/mlflow)")
+    parser.add_argument(
+        "--environments",
+        type=Path,
+        help="where MLflow's environment is kept (HOME/mlflow, or ULTRAMARINE_CACHE/mlflow)",
+    )
     given = parser.parse_args(arguments)
     home: Path = given.home.resolve()
     environ = inherited(os.environ)
+    environments = given.environments or shared(os.environ) or home / "mlflow"
     for folder in (home / "mlflow" / "artifacts", home / "run"):
         folder.mkdir(parents=True, exist_ok=True)
     for folder in (home / "mlflow", home / "run"):
         folder.chmod(0o700)  # its socket lets in whoever reaches it
     try:
-        environment = ensure_environment(given.environments or home / "mlflow", environ=environ)
+        environment = ensure_environment(environments, environ=environ)
         ensure_database(home / "mlflow" / "mlflow.db", environment, environ=environ)
     except (BuildFailed, OSError) as error:
         say(f"cannot start: {error}")
@@ -81,6 +86,12 @@ def server_variables(home: Path) -> dict[str, str]:
         "ULTRAMARINE_INTERNAL_SECRET": str(home / "run" / "internal.secret"),
         "TMPDIR": str(folder / "tmp"),
     }
+
+
+def shared(environ: Mapping[str, str]) -> Path | None:
+    """Where several installations keep MLflow's environment together (docs/reference/settings.md)."""
+    cache = environ.get("ULTRAMARINE_CACHE")
+    return Path(cache).expanduser().absolute() / "mlflow" if cache else None
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
