@@ -1,16 +1,13 @@
-"""Growing and shrinking: which allocations are made, drained, released, forgotten."""
+"""Which allocations are drained, released, forgotten. Which ones are made is in `growth.py`."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import timedelta
 
 from ultramarine.domain.allocation import Allocation, AllocationEvent, AllocationStatus
 from ultramarine.domain.compute import Compute, ComputeEvent, ComputeStatus
-from ultramarine.domain.names import AllocationKey
 from ultramarine.domain.run import RUN, Run, RunEvent
 from ultramarine.domain.size import Amount
 from ultramarine.planning.actions import (
-    AddAllocation,
     CallAllocate,
     CallForget,
     CallRelease,
@@ -21,7 +18,7 @@ from ultramarine.planning.actions import (
     RecordCompute,
     RecordRun,
 )
-from ultramarine.planning.placement import Room, with_next_number
+from ultramarine.planning.placement import Room
 from ultramarine.planning.seen import Silence
 
 S, E = AllocationStatus, AllocationEvent
@@ -67,7 +64,9 @@ def _follow(room: Room, allocation: Allocation) -> RecordAllocation | None:
         return RecordAllocation(allocation=allocation, event=E.FOUND_ENDED, reason=news.reason) if has_move else None
     start_s = room.seen.patience.start_s
     match allocation.status:
-        case S.STARTING if abs(room.now - allocation.changed_at) > timedelta(seconds=start_s):  # the clock may be set back
+        case S.STARTING if abs(room.now - allocation.changed_at) > timedelta(
+            seconds=start_s
+        ):  # the clock may be set back
             words = f"Its runner did not say hello within {start_s:g} s."
             return RecordAllocation(allocation=allocation, event=E.DRAIN_ASKED, reason=words)
         case S.UP if room.seen.silence(allocation.node, room.now) is Silence.FINAL:
@@ -81,69 +80,18 @@ def _follow(room: Room, allocation: Allocation) -> RecordAllocation | None:
             return None
 
 
-def grow(room: Room) -> Iterator[AddAllocation]:
-    """Up to what the queue needs, within min..max and the host's room."""
-    for compute in room.state.computes:
-        if compute.status is not ComputeStatus.SUCCEEDED:
-            continue
-        missing = _target(room, compute) - len(room.state.allocations_of[compute.id])
-        if missing > 0 and _rests(room, compute):
-            continue
-        for _ in range(max(0, missing)):
-            claim = Amount() if compute.is_elastic else compute.size
-            if not room.claim(compute.host, claim):
-                _explain_full(room, compute)
-                break
-            compute = with_next_number(compute)
-            yield AddAllocation(allocation=_allocation(room, compute, claim), compute=compute)
-            compute = replace(compute, version=compute.version + 1)  # what its row is at when the next one is written
-
-
-def _rests(room: Room, compute: Compute) -> bool:
-    """Whether its last starts failed so lately that the next one waits; who waits for it is told."""
-    resting = room.state.resting_until(compute.id, room.now)
-    if resting is None or room.now >= resting[0]:
-        return False
-    for run in room.waiting.get(compute.id, [])[:1]:
-        room.reasons[run.key] = (
-            f"Nodes of {compute.name} fail to start: {resting[1]} The next try is at {resting[0]:%H:%M:%S} UTC."
-        )
-    return True
-
-
-def _explain_full(room: Room, compute: Compute) -> None:
-    for run in room.waiting.get(compute.id, [])[:1]:
-        room.reasons[run.key] = room.full(compute, compute.size)
-
-
 def _target(room: Room, compute: Compute) -> int:
-    """How many nodes it should have: those at work, those that are waited for, at least min, at most max."""
+    """How many nodes it should have: those at work, those granted to waiting runs, at least min, at most max."""
     if room.seen.is_draining:
         return 0
     if compute.is_elastic:
         runs_there = any(room.state.placed.get(a.node) for a in room.state.allocations_of[compute.id])
-        return 1 if runs_there or room.waiting.get(compute.id) else 0
+        return 1 if runs_there or room.granted[compute.id] else 0
     there = room.state.allocations_of[compute.id]
     idle = len(room.free.get(compute.id, ()))
     starting = sum(1 for a in there if a.status is not S.UP)
     busy = len(there) - idle - starting
-    return min(compute.max_instances, max(compute.min_instances, busy + room.wanted(compute.id)))
-
-
-def _allocation(room: Room, compute: Compute, claim: Amount) -> Allocation:
-    return Allocation(
-        key=AllocationKey(f"{room.state.epoch}-{compute.id}-{compute.allocations_made}"),
-        compute=compute.id,
-        workspace=compute.workspace,
-        compute_name=compute.name,
-        host=compute.host,
-        claim=claim,
-        capacity=compute.size,
-        gpu_ids=room.take_gpus(compute.host, claim.gpus),
-        is_elastic=compute.is_elastic,
-        created_at=room.now,
-        changed_at=room.now,
-    )
+    return min(compute.max_instances, max(compute.min_instances, busy + room.granted[compute.id]))
 
 
 def shrink(room: Room) -> Iterator[RecordAllocation]:

@@ -1,7 +1,8 @@
 """Which queued runs get nodes now, in the order of the queue; what those that don't are waiting for."""
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from ultramarine.domain.allocation import AllocationStatus, Node
@@ -28,6 +29,12 @@ class Room:
     host_free: dict[str, Amount] = field(default_factory=dict[str, Amount])
     gpus_free: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     waiting: dict[ComputeId, list[Run]] = field(default_factory=dict[ComputeId, list[Run]])
+    line: list[Run] = field(default_factory=list[Run])  #: those that wait for nodes or room, in the order of the queue
+    granted: dict[ComputeId, int] = field(
+        default_factory=dict[ComputeId, int]
+    )  #: nodes that waiting runs may hold or make
+    line: list[Run] = field(default_factory=list[Run])  #: those that wait for nodes or room, in the order of the queue
+    granted: Counter[ComputeId] = field(default_factory=Counter[ComputeId])  #: nodes that waiting runs may keep or make
     pressed: set[str] = field(default_factory=set[str])  #: hosts on whose room somebody waits
     used_nodes: dict[NodeKey, Node] = field(default_factory=dict[NodeKey, Node])
     used_hosts: dict[str, Host] = field(default_factory=dict[str, Host])
@@ -67,10 +74,6 @@ class Room:
         taken, self.gpus_free[host] = self.gpus_free[host][:count], self.gpus_free[host][count:]
         return tuple(taken)
 
-    def wanted(self, compute: ComputeId) -> int:
-        """How many nodes the waiting runs of a compute need, all together."""
-        return sum(run.instance_count for run in self.waiting.get(compute, ()))
-
     def full(self, compute: Compute, amount: Amount) -> str:
         """Why there is no room for `amount` on a compute's host, with who has it."""
         host = self.host_of[compute.host]
@@ -97,6 +100,8 @@ def place(room: Room) -> Iterator[RecordRun]:
         nodes = _elastic(room, run, compute) if compute.is_elastic else _whole_nodes(room, run, compute)
         if nodes is None:
             room.waiting.setdefault(compute.id, []).append(run)
+            room.line.append(run)
+            room.line.append(run)
             continue
         room.used_nodes |= {node.key: node for node in nodes}
         changes = {"nodes": tuple(node.key for node in nodes)}
@@ -153,7 +158,3 @@ def _whole_nodes(room: Room, run: Run, compute: Compute) -> list[Node] | None:
         return None
     room.free[compute.id] = free[run.instance_count :]
     return free[: run.instance_count]
-
-
-def with_next_number(compute: Compute) -> Compute:
-    return replace(compute, allocations_made=compute.allocations_made + 1)
