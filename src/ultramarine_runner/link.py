@@ -129,7 +129,6 @@ class Link:
     # What is wanted
 
     def _hear(self, answer: Mapping[str, Any]) -> None:
-        self._etag = str(answer["etag"])
         orders = {order.key: order for order in desired.read(answer["runs"], known=self._runs)}
         for key, order in orders.items():
             if key in self._runs:
@@ -141,6 +140,7 @@ class Link:
                 # What is left of the grace: the keeper holds the deadline of an end that was asked for before.
                 self._runs[key] = state.wanting(run, replace(run.wanted, phase="absent"))
             self._advance(key)
+        self._etag = str(answer["etag"])  # last: a report that names it knows all that it wants
         self._changed = True
 
     def _adopt(self, order: desired.Order) -> None:

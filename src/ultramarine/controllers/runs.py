@@ -40,7 +40,8 @@ class RunLoop:
         self._ctx, self._driver, self._owner, self._pool = ctx, driver, owner, pool
         self._renderer = Renderer(ctx)
         self._ready: set[RunKey] = set()  #: runs whose environment is known to be locked: it stays so
-        self._led_at: datetime | None = None  #: the beginning of our last turn as the leader
+        self._led_at = ctx.clock()  #: the beginning of our last turn
+        self._generation: int | None = None  #: of the lease that we hold
 
     async def tick(self) -> None:
         """One turn. It may die anywhere: the next turn, here or on another server, goes on from there."""
@@ -61,11 +62,13 @@ class RunLoop:
     async def _lead(self, now: datetime) -> bool:
         """Hold the pool's lease. Who begins to lead, stood still or had its clock set has a gap in its listening."""
         async with self._ctx.begin() as tx:
-            is_leader = await leases.hold(tx, f"hosts/{self._pool}", owner=self._owner, now=now, ttl=LEASE_TTL)
-        if is_leader and not (self._led_at is not None and timedelta(0) <= now - self._led_at <= LAG):
+            held = await leases.hold(tx, f"hosts/{self._pool}", owner=self._owner, now=now, ttl=LEASE_TTL)
+        if held != self._generation:
+            self._ctx.hub.withdraw()  # what we have published is not the truth any more
+        if held != self._generation or not timedelta(0) <= now - self._led_at <= LAG:
             self._ctx.hub.listen_anew(now)
-        self._led_at = now if is_leader else None
-        return is_leader
+        self._led_at, self._generation = now, held
+        return held is not None
 
     async def _observe(self) -> Observation:
         """What the driver says. A target that does not answer says nothing: what runners report is followed all the same."""

@@ -63,7 +63,8 @@ def _news(run: Run, seen: Seen, now: datetime) -> _News:
     reports = tuple(seen.report(node, run.key) for node in run.nodes)
     ended = [report is not None and report.phase == "ended" for report in reports]
     silences = [
-        Silence.NONE if is_ended else seen.silence(node, now) for node, is_ended in zip(run.nodes, ended, strict=True)
+        Silence.NONE if is_ended else Silence.FINAL if seen.has_given_up(node, run.key) else seen.silence(node, now)
+        for node, is_ended in zip(run.nodes, ended, strict=True)
     ]
     return _News(
         reports=reports,

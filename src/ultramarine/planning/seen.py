@@ -22,6 +22,7 @@ class NodeNews:
 
     heard_at: datetime
     runs: Mapping[RunKey, RunReport] = field(default_factory=dict[RunKey, RunReport])
+    unknown: frozenset[RunKey] = frozenset()  #: it was told to have them, and does not: it has given them up before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,11 @@ class Seen:
     def report(self, node: NodeKey, run: RunKey) -> RunReport | None:
         news = self.nodes.get(node)
         return None if news is None else news.runs.get(run)
+
+    def has_given_up(self, node: NodeKey, run: RunKey) -> bool:
+        """Its runner knows what it shall run, and that this run is over there: it will never tell how it ended."""
+        news = self.nodes.get(node)
+        return news is not None and run in news.unknown
 
     def has_ended(self, allocation: AllocationKey) -> bool:
         news = self.allocations.get(allocation)

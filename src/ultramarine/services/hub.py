@@ -52,14 +52,20 @@ class Hub:
             is_draining=self.is_draining,
         )
 
+    def withdraw(self) -> None:
+        """Say nothing of what nodes shall run until it is published again."""
+        self._is_published.clear()
+
     def listen_anew(self, now: datetime) -> None:
         """From now on without a gap: each lease gets a full term. What was heard "later" was so on a clock that was set back since."""
         self.listening_since = now
         self._news = {node: replace(news, heard_at=min(news.heard_at, now)) for node, news in self._news.items()}
 
-    def report(self, node: NodeKey, news: NodeNews, load: Mapping[str, Any]) -> bool:
-        """Take a node's report. Whether anything in it changes what is to be done."""
-        before = self._news.get(node)
+    def report(self, node: NodeKey, news: NodeNews, load: Mapping[str, Any], *, etag: str | None = None) -> bool:
+        """Take a node's report, and which desired state it has seen. Whether anything in it changes what is to be done."""
+        before, wanted = self._news.get(node), self._desired.get(node)
+        if wanted is not None and wanted.etag == etag:
+            news = replace(news, unknown=frozenset(RunKey(key) for key in wanted.runs if key not in news.runs))
         self._news[node] = news
         self._loads[node] = load
         return before is None or _moving(before) != _moving(news)
@@ -114,6 +120,7 @@ class Hub:
 
 def _moving(news: NodeNews) -> object:
     """What of a report the loops act on: samples and loads change with every beat, and mean nothing to them."""
-    return {
+    runs = {
         key: (r.phase, r.progress, r.address, r.port, r.sockets, r.ended is not None) for key, r in news.runs.items()
     }
+    return runs, news.unknown

@@ -165,7 +165,7 @@ async def desired(ctx: Context, node: NodeKey, *, etag: str, wait_s: float) -> D
 def report(ctx: Context, node: NodeKey, said: Report) -> Mapping[str, Any]:
     """Take a node's whole state. Runs that it should not have (any more) are fenced: ended without grace."""
     news = NodeNews(heard_at=ctx.clock(), runs={RunKey(key): each.report() for key, each in said.runs.items()})
-    if ctx.hub.report(node, news, said.node):
+    if ctx.hub.report(node, news, said.node, etag=said.etag):
         ctx.work.ring()
     alive = [key for key, each in said.runs.items() if each.phase != "ended"]
     fenced = [key for key in alive if ctx.hub.has_published and not ctx.hub.wants(node, RunKey(key))]
