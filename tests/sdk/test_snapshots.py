@@ -34,9 +34,9 @@ class Counted(Client):
         super().__init__(Connection(url=server.url, token=server.token, workspace="default"))
         self.asked: list[str] = []
 
-    def send(self, method: str, path: str, body: object = None, headers: object = None) -> bytes:
+    def send(self, method: str, path: str, body: object = None, *, headers: object = None) -> bytes:
         self.asked.append(f"{method} {path.rsplit('/', 2)[1]}")
-        return super().send(method, path, body, headers)  # type: ignore[arg-type]
+        return super().send(method, path, body, headers=headers)  # type: ignore[arg-type]
 
 
 def test_amlignore_says_what_is_left_out(tmp_path: Path):
@@ -127,7 +127,7 @@ def test_what_was_uploaded_is_downloaded_the_same(tmp_path: Path, server: Served
     client = Counted(server)
     sha256 = upload(client, PATH, take(folder, what="path")).removeprefix("snapshot:")
     assert hashlib.sha256(take(folder, what="path").manifest).hexdigest() == sha256
-    written = list(download(client, PATH, sha256, tmp_path / "down"))
+    written = list(download(client, PATH, sha256, folder=tmp_path / "down"))
     assert {str(file.relative_to(tmp_path / "down")) for file in written} == {"a/b/c.txt", "d.sh"}
     assert (tmp_path / "down" / "a/b/c.txt").read_text() == "a/b/c.txt"
     assert os.access(tmp_path / "down" / "d.sh", os.X_OK)

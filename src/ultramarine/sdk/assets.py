@@ -29,7 +29,7 @@ class Data(Versioned):
         # imported late: see Collection._prepared
         from ultramarine.sdk.snapshots import download
 
-        return download(self.client, self.workspace_path, self.get(name, version)["snapshot"], folder)
+        return download(self.client, self.workspace_path, self.get(name, version)["snapshot"], folder=folder)
 
 
 class Models(Versioned):

@@ -37,7 +37,9 @@ class Client:
     def call(self, method: str, path: str, body: object = None) -> Any:
         """Send `body` as JSON, and read the answer's; None where it has none."""
         content = None if body is None else json.dumps(body).encode()
-        answered = self.send(method, path, content, {"Content-Type": "application/json"} if content is not None else {})
+        answered = self.send(
+            method, path, content, headers={"Content-Type": "application/json"} if content is not None else {}
+        )
         return json.loads(answered) if answered else None
 
     def pages(self, path: str, **query: object) -> Iterator[View]:
@@ -50,7 +52,7 @@ class Client:
             if not after:
                 return
 
-    def send(self, method: str, path: str, body: Body = None, headers: Mapping[str, str] | None = None) -> bytes:
+    def send(self, method: str, path: str, body: Body = None, *, headers: Mapping[str, str] | None = None) -> bytes:
         """Send a request and read the whole answer. Raises the error that the answer carries, or `Unavailable`."""
         with self._answered(method, path, body, headers or {}) as answer:
             return answer.read()

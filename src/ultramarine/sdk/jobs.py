@@ -79,7 +79,7 @@ class Jobs(Named):
             )
         for each in [output_name] if output_name else outputs:
             yield from download(
-                self.client, self.workspace_path, outputs[each]["snapshot"], folder / "named-outputs" / each
+                self.client, self.workspace_path, outputs[each]["snapshot"], folder=folder / "named-outputs" / each
             )
         for log in () if output_name else self.logs(name):
             target = (

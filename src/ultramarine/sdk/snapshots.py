@@ -106,7 +106,7 @@ def upload(client: Client, workspace_path: str, snapshot: Snapshot, *, progress:
     return SNAPSHOT + sha256
 
 
-def download(client: Client, workspace_path: str, sha256: str, folder: Path) -> Iterator[Path]:
+def download(client: Client, workspace_path: str, sha256: str, *, folder: Path) -> Iterator[Path]:
     """Write a snapshot's files under `folder`, each checked against its hash; gives each as it is there."""
     root = folder.resolve()
     manifest = client.get(f"{workspace_path}/snapshots/{sha256}")
@@ -137,7 +137,7 @@ def _fetch(client: Client, path: str, target: Path, sha256: str) -> None:
 
 def _offer(client: Client, workspace_path: str, sha256: str, manifest: bytes) -> list[str]:
     path = f"{workspace_path}/snapshots/{sha256}"
-    return json.loads(client.send("PUT", path, manifest, {"Content-Type": "application/json"}))["missing"]
+    return json.loads(client.send("PUT", path, manifest, headers={"Content-Type": "application/json"}))["missing"]
 
 
 class _Told:
@@ -159,7 +159,7 @@ def _send(client: Client, workspace_path: str, entry: Entry, tell: Progress) -> 
             "PUT",
             f"{workspace_path}/blobs/{entry.sha256}",
             body,
-            {"Content-Length": str(entry.size), "Content-Type": "application/octet-stream"},
+            headers={"Content-Length": str(entry.size), "Content-Type": "application/octet-stream"},
         )
 
 
