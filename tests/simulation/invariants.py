@@ -1,0 +1,158 @@
+"""What must hold at every moment, whatever breaks; looked up in the rows themselves and in what really runs."""
+
+from collections import Counter
+from typing import Any
+
+import sqlalchemy as sa
+from tests.simulation.world import HOST, World
+
+from ultramarine.domain.run import INFRASTRUCTURE_RETRIES_MAX, ON_NODES, RUN
+from ultramarine.domain.size import Amount
+from ultramarine.store import tables as t
+
+PLACED = {status.value for status in ON_NODES}
+FINAL = {status.value for status in RUN.final}
+
+
+class Invariants:
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._final: dict[str, str] = {}
+        self._looked_at = -1
+
+    def check(self) -> None:
+        """All of them. Cheap when nothing was written since the last time."""
+        self._only_one_attempt_lives()
+        self._no_machine_is_over_committed()
+        with self._world.db.engine.connect() as connection:
+            newest = connection.exec_driver_sql("SELECT max(seq) FROM events").scalar_one() or 0
+            if newest == self._looked_at:
+                return
+            self._looked_at = newest
+            runs = [dict(row) for row in connection.execute(_RUNS).mappings()]
+            held = [dict(row) for row in connection.execute(_ALLOCATIONS).mappings()]
+            nodes = set(connection.execute(sa.select(t.nodes.c.key)).scalars())
+        self._an_end_is_an_end(runs)
+        self._one_attempt_is_open(runs)
+        self._gangs_have_all_or_none(runs)
+        self._placed_runs_have_nodes(runs, held, nodes)
+        self._no_host_is_over_committed(runs, held)
+
+    def check_at_the_end(self) -> None:
+        world = self._world
+        assert world.is_empty(), f"something is left: {world.target.machines}"
+        assert not [runner.runs for runner in world.runners.values() if runner.is_alive], "a runner is left"
+        assert max(world.target.launches.values(), default=1) == 1, "an allocation was made twice"
+        assert max(world.starts.values(), default=1) == 1, "a run was started twice"
+        with world.db.engine.connect() as connection:
+            runs = [dict(row) for row in connection.execute(_RUNS).mappings()]
+            attempts = {row.id: row.attempt for row in connection.execute(sa.select(t.jobs.c.id, t.jobs.c.attempt))}
+        newest = {run["owner_id"]: run for run in sorted(runs, key=lambda run: run["ordinal"])}
+        assert {id: run["ordinal"] for id, run in newest.items()} == attempts
+        assert all(run["status"] in FINAL for run in runs)
+        self._nobody_canceled_what_nobody_asked(runs)
+        self._attempts_are_counted(runs)
+        self._logs_are_exact()
+
+    def _only_one_attempt_lives(self) -> None:
+        alive: dict[str, set[str]] = {}
+        places: Counter[tuple[str, str]] = Counter()
+        for runner in self._world.runners.values():
+            for run in runner.runs.values() if runner.is_alive else ():
+                if run.phase == "running":
+                    alive.setdefault(run.owner, set()).add(run.key)
+                    places[run.key, runner.allocation.node] += 1
+        twice = {owner: keys for owner, keys in alive.items() if len(keys) > 1}
+        assert not twice, f"two attempts live at once: {twice}"
+
+    def _no_machine_is_over_committed(self) -> None:
+        """What really stands on the host, whatever the rows say."""
+        alive = self._world.target.alive()
+        total = sum((machine.claim for machine in alive), Amount())
+        assert total.fits_in(HOST.total), f"machines take {total} of {HOST.total}"
+        gpus = Counter(gpu for machine in alive for gpu in machine.gpu_ids)
+        assert not gpus or max(gpus.values()) == 1, f"a GPU was given twice: {gpus}"
+        for machine in alive:
+            assert len(machine.gpu_ids) == machine.claim.gpus, f"{machine.key} has {machine.gpu_ids}"
+
+    def _an_end_is_an_end(self, runs: list[dict[str, Any]]) -> None:
+        for run in runs:
+            before = self._final.setdefault(run["key"], run["status"]) if run["status"] in FINAL else None
+            assert before in (None, run["status"]), f"{run['key']} was {before} and is {run['status']}"
+            assert run["key"] not in self._final or run["status"] in FINAL, f"{run['key']} has come back"
+            assert run["is_open"] == (run["status"] not in FINAL)
+
+    def _one_attempt_is_open(self, runs: list[dict[str, Any]]) -> None:
+        open_ones = Counter(run["owner_id"] for run in runs if run["is_open"])
+        assert not open_ones or max(open_ones.values()) == 1, f"two attempts are open: {open_ones}"
+
+    def _gangs_have_all_or_none(self, runs: list[dict[str, Any]]) -> None:
+        whole: Counter[str] = Counter()
+        for run in runs:
+            if run["status"] in PLACED:
+                assert len(set(run["nodes"])) == run["instance_count"], f"{run['key']} has {run['nodes']}"
+                whole.update(run["nodes"] if run["need"] is None else ())
+            elif run["status"] == "Queued":
+                assert run["nodes"] == [], f"{run['key']} waits and has {run['nodes']}"
+        assert not whole or max(whole.values()) == 1, f"two runs have one node: {whole}"
+
+    def _placed_runs_have_nodes(self, runs: list[dict[str, Any]], held: list[dict[str, Any]], nodes: set[str]) -> None:
+        """A placed run's node exists and is not being released, or it has ended: then the run is on its way out."""
+        status = {f"{allocation['key']}.0": allocation["status"] for allocation in held}
+        for run in runs:
+            for node in run["nodes"] if run["status"] in PLACED else ():
+                assert node in nodes or status[node] in ("Ended", "Forgotten"), f"{run['key']} is on no node, {node}"
+                assert status[node] != "Releasing", f"{run['key']} is on {node}, which is being released"
+
+    def _no_host_is_over_committed(self, runs: list[dict[str, Any]], held: list[dict[str, Any]]) -> None:
+        total = Amount()
+        elastic: set[str] = set()
+        for allocation in held:
+            if allocation["status"] not in ("Ended", "Forgotten"):
+                total += Amount(**allocation["claim"])
+                elastic |= {f"{allocation['key']}.0"} if allocation["is_elastic"] else set()
+        for run in runs:
+            if run["status"] in PLACED and set(run["nodes"]) & elastic:
+                total += Amount(**run["need"])
+        assert total.fits_in(HOST.total), f"{total} of {HOST.total} are promised"
+
+    def _nobody_canceled_what_nobody_asked(self, runs: list[dict[str, Any]]) -> None:
+        for run in runs:
+            if run["status"] == "Canceled":
+                assert run["owner_name"] in self._world.canceled, (
+                    f"{run['key']} was canceled by nobody: {run['reason']}"
+                )
+
+    def _attempts_are_counted(self, runs: list[dict[str, Any]]) -> None:
+        for run in runs:
+            assert run["losses"] <= INFRASTRUCTURE_RETRIES_MAX
+            assert run["retries_left"] >= 0
+
+    def _logs_are_exact(self) -> None:
+        """Byte for byte, once the runner was told that all has arrived; else a part from the beginning."""
+        world = self._world
+        ctx = world.servers[0].ctx
+        for key, by_node in world.logs.items():
+            if len(by_node) > 1:
+                continue  # ranks of several nodes would write files of their own
+            (node, written), *_ = by_node.items()
+            kept = ctx.logs.read(key, "0", "std_log.txt", offset=0, bytes_max=1 << 20)  # pyright: ignore[reportArgumentType]
+            assert written.startswith(kept), f"the log of {key} is not what was written"
+            assert kept == written or (key, node) not in world.told, f"the log of {key} is not whole"
+
+
+_RUNS = sa.select(
+    t.runs.c.key,
+    t.runs.c.owner_id,
+    t.runs.c.owner_name,
+    t.runs.c.ordinal,
+    t.runs.c.instance_count,
+    t.runs.c.need,
+    t.runs.c.nodes,
+    t.runs.c.status,
+    t.runs.c.reason,
+    t.runs.c.losses,
+    t.runs.c.retries_left,
+    t.runs.c.is_open,
+)
+_ALLOCATIONS = sa.select(t.allocations.c.key, t.allocations.c.status, t.allocations.c.claim, t.allocations.c.is_elastic)

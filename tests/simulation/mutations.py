@@ -1,0 +1,145 @@
+"""Takes one safeguard away at a time and looks whether seeds turn red: `python -m tests.simulation.mutations [NAME …]`.
+
+A mutation that survives shows that the simulation does not hold the code to that safeguard: exit code 1.
+"""
+
+import asyncio
+import logging
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import fields, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import sqlalchemy as sa
+from tests.simulation import world
+from tests.simulation.story import live_through
+
+from ultramarine.domain.allocation import Allocation
+from ultramarine.domain.compute import Compute
+from ultramarine.domain.run import RUN, Run, RunEvent, RunStatus
+from ultramarine.drivers.simulated import SimulatedDriver
+from ultramarine.planning import allocations
+from ultramarine.planning.placement import Room
+from ultramarine.planning.state import State
+from ultramarine.services.hub import Hub
+from ultramarine.store.database import Tx
+
+SEEDS_MAX = 150
+SWITCH = Any  #: what `patch` makes: entered, the safeguard is gone
+
+
+def no_room_held_for_placed_jobs() -> list[SWITCH]:
+    """Only allocations count against a host, not the runs that were placed on its elastic nodes."""
+    taken = State.taken
+
+    def of_allocations_only(self: State, host: str) -> Any:
+        return taken(State(**{f.name: getattr(self, f.name) for f in fields(self)} | {"runs": ()}), host)
+
+    return [patch.object(State, "taken", of_allocations_only)]
+
+
+def gangs_begin_with_what_there_is() -> list[SWITCH]:
+    def some(room: Room, run: Run, compute: Compute) -> Any:
+        free = room.free.get(compute.id, [])
+        room.free[compute.id] = free[run.instance_count :]
+        return free[: run.instance_count] or None
+
+    return [patch("ultramarine.planning.placement._whole_nodes", some)]
+
+
+def no_sweep_of_orphans() -> list[SWITCH]:
+    def nothing(room: Room) -> Any:
+        return iter(())
+
+    return [patch.object(allocations, "_sweep", nothing)]
+
+
+def allocate_is_not_idempotent() -> list[SWITCH]:
+    """The target makes a machine at each call, whether or not it has one of this name."""
+
+    async def allocate(self: Any, allocation: Allocation) -> None:
+        await self._begin()
+        self._target.launch(allocation)
+        await self._end()
+
+    return [patch.object(SimulatedDriver, "allocate", allocate)]
+
+
+def placed_jobs_are_canceled_at_once() -> list[SWITCH]:
+    """They are over for us while their ranks still run."""
+    table: Any = RUN.table
+    alive = (RunStatus.PREPARING, RunStatus.RUNNING, RunStatus.FINALIZING, RunStatus.NOT_RESPONDING)
+    return [patch.dict(table, {(status, RunEvent.CANCEL_ASKED): RunStatus.CANCELED for status in alive})]
+
+
+def no_start_time_out() -> list[SWITCH]:
+    return [patch.object(world, "PATIENCE", replace(world.PATIENCE, start_s=1e9))]
+
+
+def versions_are_not_checked() -> list[SWITCH]:
+    async def change(tx: Tx, table: sa.Table, key: str, *, version: int, values: Mapping[str, Any], noun: str) -> None:
+        column = table.c.key if "key" in table.c else table.c.id if "id" in table.c else table.c.name
+        await tx.execute(table.update().where(column == key).values(**values))
+
+    return [patch(f"ultramarine.store.{noun}.change", change) for noun in ("allocations", "computes", "hosts", "runs")]
+
+
+def leases_are_not_waited_for() -> list[SWITCH]:
+    """A node that is not heard is taken for lost at once, while its runner still may go on."""
+    return [patch.object(world, "PATIENCE", replace(world.PATIENCE, lease_s=1.0, margin_s=0.0, silent_after_s=0.5))]
+
+
+def new_leaders_judge_old_silence() -> list[SWITCH]:
+    def keep_on(self: Hub, now: datetime) -> None:
+        pass
+
+    return [patch.object(Hub, "listen_anew", keep_on)]
+
+
+MUTATIONS: tuple[Callable[[], list[SWITCH]], ...] = (
+    no_room_held_for_placed_jobs,
+    gangs_begin_with_what_there_is,
+    no_sweep_of_orphans,
+    allocate_is_not_idempotent,
+    placed_jobs_are_canceled_at_once,
+    no_start_time_out,
+    versions_are_not_checked,
+    leases_are_not_waited_for,
+    new_leaders_judge_old_silence,
+)
+
+
+def first_red_seed(mutation: Callable[[], list[SWITCH]]) -> tuple[int, str] | None:
+    """The first seed that fails under a mutation, and how; None when all of `SEEDS_MAX` pass."""
+    with ExitStack() as switched:
+        for switch in mutation():
+            switched.enter_context(switch)
+        for seed in range(SEEDS_MAX):
+            with tempfile.TemporaryDirectory() as folder:
+                try:
+                    live_through(seed, Path(folder))
+                except Exception as broken:  # an illegal move shows a missing safeguard as well as an invariant does
+                    return seed, f"{type(broken).__name__}: {broken}"
+    return None
+
+
+async def main(names: list[str]) -> int:
+    logging.disable(logging.CRITICAL)
+    survived = 0
+    for mutation in MUTATIONS:
+        if names and mutation.__name__ not in names:
+            continue
+        found = first_red_seed(mutation)
+        survived += found is None
+        said = f"SURVIVED {SEEDS_MAX} seeds" if found is None else f"red at seed {found[0]}: {found[1][:100]}"
+        print(f"{mutation.__name__}: {said}", flush=True)
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(sys.argv[1:])))

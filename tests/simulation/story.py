@@ -1,0 +1,47 @@
+"""One life of an installation, from a seed: users work in a storm, then it calms down and everything must end."""
+
+from pathlib import Path
+
+from tests.simulation.invariants import Invariants
+from tests.simulation.world import World
+
+JOBS = 7
+STORM_STEPS = 400
+CALM_STEPS_MAX = 600
+
+
+def live_through(seed: int, folder: Path) -> World:
+    """Raises `AssertionError` as soon as something does not hold."""
+    world = World.begin_with(seed, folder)
+    invariants = Invariants(world)
+    try:
+        _storm(world, invariants)
+        world.calm_down()
+        for _ in range(CALM_STEPS_MAX):
+            world.calm_step()
+            invariants.check()
+            if world.is_empty():
+                break
+            world.drain_once_all_have_ended()
+        invariants.check_at_the_end()
+    except AssertionError as broken:
+        broken.add_note(f"seed {seed}, at {world.now:.1f} s; what happened: {dict(world.happened)}")
+        raise
+    return world
+
+
+def _storm(world: World, invariants: Invariants) -> None:
+    dice = world.dice
+    created = 0
+    for _ in range(STORM_STEPS):
+        if created < JOBS and dice.random() < 0.06:
+            world.create_job(created)
+            created += 1
+        if created and dice.random() < 0.008:
+            world.cancel_job(dice.randrange(created))
+        if dice.random() < 0.001:
+            world.delete_compute(dice.choice(("small", "large", "gpu")))
+        if dice.random() < 0.01:
+            world.resolve_slow()
+        world.step()
+        invariants.check()

@@ -1,0 +1,413 @@
+"""A whole installation in memory: real store, real loops of two servers; a target, runners and users that dice move.
+
+One thing runs at a time. A server changes over to the world at every border: before and after each transaction and each
+call of the driver. There it may be interleaved with the other server, stand still for a long time, or die.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine, Generator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from tests import factories
+from tests.simulation.runner import Nature, SimulatedRunner
+
+from ultramarine.controllers.runs import RunLoop
+from ultramarine.domain.allocation import Allocation
+from ultramarine.domain.environment import Environment, EnvironmentEvent, EnvironmentSpec, EnvironmentStatus, Locked
+from ultramarine.domain.errors import StaleWrite, UltramarineError
+from ultramarine.domain.names import AllocationKey
+from ultramarine.drivers.simulated import CALM, Faults, SimulatedDriver, SimulatedTarget
+from ultramarine.planning.seen import Patience
+from ultramarine.services import computes, identity, jobs
+from ultramarine.services.context import Context
+from ultramarine.services.hub import Hub
+from ultramarine.services.nodes import JOIN
+from ultramarine.store import assets, hosts
+from ultramarine.store import tables as t
+from ultramarine.store.database import InlineDatabase, Tx
+
+T = TypeVar("T")
+PATIENCE = Patience(silent_after_s=6, lease_s=30, margin_s=10, start_s=20, beat_s=2, grace_s=5)
+HOST = factories.make_host(total=factories.cpus(4, gpus=2), gpu_ids=("GPU-0", "GPU-1"))
+STORMY = Faults(outage=0.05, lost_reply=0.05, no_word=0.1, late_start=0.05, late_s=40)
+
+
+class Border:
+    """Where a server changes over to the world."""
+
+    def __await__(self) -> Generator[None]:
+        yield
+
+
+async def border() -> None:
+    await Border()
+
+
+class BorderedDatabase:
+    """The store as one server sees it."""
+
+    def __init__(self, inner: InlineDatabase) -> None:
+        self._inner = inner
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[Tx]:
+        await border()
+        async with self._inner.begin() as tx:
+            yield tx
+        await border()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Tx]:
+        await border()
+        async with self._inner.read() as tx:
+            yield tx
+        await border()
+
+    async def close(self) -> None:
+        pass
+
+
+@dataclass(slots=True)
+class Server:
+    """One control plane. `still_until`: it stands still in the middle of whatever it does."""
+
+    name: str
+    ctx: Context
+    loop: RunLoop
+    turn: Coroutine[Any, Any, None] | None = None
+    still_until: float = 0.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Storm:
+    """What else goes wrong, as chances for each step of the world."""
+
+    crash: float = 0.01
+    standstill: float = 0.004
+    kill: float = 0.004
+    cut_off: float = 0.01
+    shut_down: float = 0.002
+    jump: float = 0.002
+    usurp: float = 0.0  #: the leader's lease runs out, and the other server may take over in the middle of its turn
+    loss: float = 0.1
+    doubling: float = 0.1
+
+    @classmethod
+    def of(cls, seed: int) -> "Storm":
+        """Half of the storms change leaders all the time; the others leave time for silence to become a fact."""
+        return cls(usurp=0.08, standstill=0.02) if seed % 2 else cls()
+
+
+NO_STORM = Storm(crash=0, standstill=0, kill=0, cut_off=0, shut_down=0, jump=0, loss=0, doubling=0)
+
+
+@dataclass(slots=True)
+class World:
+    seed: int
+    dice: Random
+    folder: Path
+    db: InlineDatabase
+    target: SimulatedTarget = field(init=False)
+    now: float = 0.0  #: true time, in seconds
+    wall_offset: float = 0.0  #: how far the servers' clocks are off
+    storm: Storm = field(default_factory=Storm)
+    servers: list[Server] = field(default_factory=list[Server])
+    runners: dict[AllocationKey, SimulatedRunner] = field(default_factory=dict[AllocationKey, SimulatedRunner])
+    natures: dict[str, Nature] = field(default_factory=dict[str, Nature])
+    starts: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+    logs: dict[str, dict[str, bytes]] = field(default_factory=dict[str, dict[str, bytes]])
+    told: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    canceled: set[str] = field(default_factory=set[str])  #: jobs that a user asked to end, by name
+    stale_writes: int = 0
+    happened: Counter[str] = field(default_factory=Counter[str])
+    _server_count: int = 0
+
+    @classmethod
+    def begin_with(cls, seed: int, folder: Path) -> "World":
+        world = cls(seed, Random(seed), folder, InlineDatabase(), storm=Storm.of(seed))
+        world.target = SimulatedTarget(world.true_time, world.dice)
+        world.target.faults = STORMY
+        t.metadata.create_all(world.db.engine)
+        ctx = world.context()
+        world.run(world._found(ctx))
+        world.servers = [world.new_server(), world.new_server()]
+        return world
+
+    # Time and parts
+
+    def true_time(self) -> datetime:
+        return factories.later(self.now)
+
+    def wall(self) -> datetime:
+        return factories.later(self.now + self.wall_offset)
+
+    def context(self) -> Context:
+        return factories.make_context(
+            BorderedDatabase(self.db),
+            self.folder,
+            clock=self.wall,
+            names=lambda: f"{self.dice.getrandbits(128):032x}",
+            hub=Hub(patience=PATIENCE, listening_since=self.wall()),
+            tracking=None,
+            site=factories.make_site(machine=HOST),
+        )
+
+    def new_server(self) -> Server:
+        self._server_count += 1
+        name, ctx = f"s{self._server_count}", self.context()
+        driver = SimulatedDriver(self.target, border=border)
+        return Server(name, ctx, RunLoop(ctx, driver, owner=name))
+
+    async def _found(self, ctx: Context) -> None:
+        async with ctx.begin() as tx:
+            await hosts.put(tx, HOST)
+            await identity.found_workspace(tx, ctx, "w", identity.WorkspaceSpec(), now=ctx.clock())
+            for name, status in (("minimal", EnvironmentStatus.SUCCEEDED), ("slow", EnvironmentStatus.RESOLVING)):
+                await assets.add_environment(tx, _environment(name, status, ctx.clock()))
+        for name, size, count in (("small", "cpu-1", 3), ("large", "cpu-2", 2), ("gpu", "gpu-1", 2)):
+            body = {"type": "amlcompute", "size": size, "max_instances": count, "idle_time_before_scale_down": 8}
+            await computes.put(ctx, "w", name, body)
+
+    # Running coroutines by hand
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """To its end, in one go."""
+        while True:
+            try:
+                work.send(None)
+            except StopIteration as end:
+                return end.value
+
+    def advance(self, server: Server, *, whole: bool = False) -> None:
+        """A server to its next border, or through a whole turn."""
+        server.turn = server.turn or server.loop.tick()
+        try:
+            server.turn.send(None)
+            while whole:
+                server.turn.send(None)
+        except StopIteration:
+            server.turn = None
+        except StaleWrite:
+            self.stale_writes += 1
+            server.turn = None
+        except OSError:  # an outage: the loop would try again after a rest
+            server.turn = None
+
+    # What moves
+
+    def leader(self) -> Context | None:
+        """The server that runners speak to: the one that looks after the pool."""
+        with self.db.engine.connect() as connection:
+            owner = connection.exec_driver_sql("SELECT owner FROM leases").scalar_one_or_none()
+        found = next((s for s in self.servers if s.name == owner and self.now >= s.still_until), None)
+        return None if found is None else found.ctx
+
+    def step(self) -> None:
+        """One thing happens, somewhere."""
+        self.now += self.dice.uniform(0, 0.5)
+        self._misfortune()
+        self._begin_runners()
+        runners = [runner for runner in self.runners.values() if runner.is_alive]
+        if runners and self.dice.random() < 0.5:
+            runner = self.dice.choice(runners)
+            self.run(runner.step())
+            self.keep(runner)
+            return
+        able = [server for server in self.servers if self.now >= server.still_until]
+        if able:
+            server = self.dice.choice(able)
+            for _ in range(self.dice.randint(1, 4)):
+                self.advance(server)
+
+    def _misfortune(self) -> None:
+        storm, dice = self.storm, self.dice
+        if dice.random() < storm.crash:
+            self.crash(dice.randrange(len(self.servers)))
+        for server in self.servers:
+            if server.turn is not None and dice.random() < storm.standstill:  # in the middle of its turn
+                server.still_until = self.now + dice.uniform(5, 40)
+                self.happened["standstill"] += 1
+        alive = [key for key, runner in self.runners.items() if runner.is_alive]
+        machines = [machine.key for machine in self.target.alive()]  # also those that have not begun yet
+        if machines and dice.random() < storm.kill:
+            self.target.kill(dice.choice(machines), is_seen=dice.random() < 0.5)
+            self.happened["kill"] += 1
+        if alive and dice.random() < storm.cut_off:
+            self.runners[dice.choice(alive)].cut_off_until = self.now + dice.uniform(2, 70)
+            self.happened["cut off"] += 1
+        if alive and dice.random() < storm.shut_down:
+            self.runners[dice.choice(alive)].shut_down()
+            self.happened["shut down"] += 1
+        if dice.random() < storm.usurp:
+            self._usurp()
+        if dice.random() < storm.jump:
+            self.wall_offset += dice.choice((-3600, -60, -8, 8, 60, 3600))
+            self.happened["jump"] += 1
+
+    def _usurp(self) -> None:
+        """The leader's lease has run out while it was in the middle of its turn, and it does not know it yet."""
+        with self.db.engine.begin() as connection:
+            owner = connection.exec_driver_sql("SELECT owner FROM leases").scalar_one_or_none()
+            connection.exec_driver_sql("UPDATE leases SET until = 0")
+        for server in self.servers:
+            if server.name == owner and server.turn is not None:
+                server.still_until = self.now + self.dice.uniform(1, 5)
+                self.happened["usurped"] += 1
+
+    def crash(self, index: int) -> None:
+        """A control plane dies between two borders, and starts anew knowing nothing but the store."""
+        if (turn := self.servers[index].turn) is not None:
+            turn.close()
+        self.servers[index] = self.new_server()
+        self.happened["crash"] += 1
+
+    def _begin_runners(self) -> None:
+        """Runners live on machines that are up, and die with them."""
+        for key, runner in self.runners.items():
+            machine = self.target.machines.get(key)
+            if runner.is_alive and (machine is None or machine.state == "ended"):
+                self.keep(runner)
+                runner.die()
+            elif not runner.is_alive and machine is not None and machine.state == "up":
+                self.target.kill(key)
+        for machine in self.target.alive():
+            if machine.key not in self.runners and machine.up_at <= self.true_time():
+                self.runners[machine.key] = self._runner(machine.key)
+        for runner in self.runners.values():
+            runner.loss, runner.doubling = self.storm.loss, self.storm.doubling
+
+    def _runner(self, key: AllocationKey) -> SimulatedRunner:
+        return SimulatedRunner(
+            allocation=_only_key(key),
+            join_secret=self.servers[0].ctx.secrets.of(JOIN, key),
+            epoch=factories.EPOCH,
+            dice=self.dice,
+            now=lambda: self.now,
+            server=self.leader,
+            nature=lambda job: self.natures[job],
+            started=lambda run, node: self.starts.update([(run, node)]),
+        )
+
+    def keep(self, runner: SimulatedRunner) -> None:
+        """What it wrote and told, for the comparison at the end."""
+        node = runner.allocation.node
+        for key, written in runner.logs.items():
+            self.logs.setdefault(key, {})[node] = written
+        self.told |= {(key, node) for key in runner.told}
+
+    # Users
+
+    def create_job(self, number: int) -> None:
+        dice, name = self.dice, f"job-{number}"
+        compute = dice.choice(("local", "small", "small", "large", "gpu"))
+        count = 1 if compute == "local" else dice.randint(1, 2)
+        self.natures[name] = Nature(
+            work_s=dice.uniform(0, 8), failing=dice.choice((0, 0, 0.5)), lines=dice.randrange(5)
+        )
+        body = {
+            "command": "work",
+            "environment": dice.choice(("minimal", "minimal", "minimal", "slow")),
+            "compute": compute,
+            "resources": {"instance_count": count},
+            "retries": dice.randrange(3),
+            "queue_settings": {"priority": dice.choice(("low", "medium", "high"))},
+        }
+        self._ask(jobs.create(self.servers[0].ctx, "w", name, body, user="ann"))
+
+    def cancel_job(self, number: int) -> None:
+        self.canceled.add(f"job-{number}")
+        self._ask(jobs.cancel(self.servers[0].ctx, "w", f"job-{number}"))
+
+    def delete_compute(self, name: str) -> None:
+        for job, compute in self.jobs().items():
+            if compute == name:
+                self.canceled.add(job)
+        self._ask(computes.delete(self.servers[0].ctx, "w", name))
+
+    def resolve_slow(self) -> None:
+        async def resolve() -> None:
+            async with self.servers[0].ctx.begin() as tx:
+                slow = await assets.environment(tx, "w", "slow")
+                locked = Locked(digest="d", lock="0" * 64, python="3.11", packages=1)
+                if slow.status is EnvironmentStatus.RESOLVING:
+                    await assets.record_environment(tx, slow, EnvironmentEvent.LOCKED, locked=locked)
+
+        self.run(resolve())
+
+    def jobs(self) -> dict[str, str]:
+        """By name, the compute that each job names."""
+        with self.db.engine.connect() as connection:
+            return {
+                row.name: row.spec["compute"] for row in connection.execute(sa.select(t.jobs.c.name, t.jobs.c.spec))
+            }
+
+    def _ask(self, question: Coroutine[Any, Any, object]) -> None:
+        """A user's request; a refusal is an answer too."""
+        try:
+            self.run(question)
+        except UltramarineError:
+            self.happened["refused"] += 1
+
+    # The end
+
+    def calm_down(self) -> None:
+        """The storm is over: machines and messages are reliable, clocks go steadily, everybody is heard again."""
+        self.storm, self.target.faults = NO_STORM, CALM
+        for server in self.servers:
+            server.still_until = 0.0
+        for runner in self.runners.values():
+            runner.cut_off_until = 0.0
+        self.resolve_slow()
+
+    def calm_step(self) -> None:
+        """Everybody's turn, and a second."""
+        self.now += 2.0
+        self._begin_runners()
+        for server in self.servers:
+            self.advance(server, whole=True)
+        for runner in list(self.runners.values()):
+            for _ in range(5):
+                if runner.is_alive:
+                    self.run(runner.step())
+            self.keep(runner)
+
+    def drain_once_all_have_ended(self) -> None:
+        """Idle nodes go now, and not after their idle time."""
+        with self.db.engine.connect() as connection:
+            count = sa.select(sa.func.count()).select_from(t.runs).where(t.runs.c.is_open)
+            has_ended = connection.execute(count).scalar_one() == 0
+        for server in self.servers:
+            server.ctx.hub.is_draining = has_ended
+
+    def is_empty(self) -> bool:
+        """Nothing is open, nothing runs, nothing is left on the target."""
+        with self.db.engine.connect() as connection:
+            count = sa.select(sa.func.count()).select_from(t.runs).where(t.runs.c.is_open)
+            runs = connection.execute(count).scalar_one()
+            left = sa.select(sa.func.count()).select_from(t.allocations).where(t.allocations.c.status != "Forgotten")
+            allocations = connection.execute(left).scalar_one()
+        return runs == 0 and allocations == 0 and not self.target.machines
+
+
+def _environment(name: str, status: EnvironmentStatus, now: datetime) -> Environment:
+    locked = Locked(digest="d", lock="0" * 64, python="3.11", packages=0)
+    return Environment(
+        workspace="w",
+        name=name,
+        version="1",
+        spec=EnvironmentSpec(requirements=[]),
+        locked=locked if status is EnvironmentStatus.SUCCEEDED else None,
+        status=status,
+        created_at=now,
+    )
+
+
+def _only_key(key: AllocationKey) -> Allocation:
+    """All that a runner knows of its allocation."""
+    return factories.make_allocation(key=key)
