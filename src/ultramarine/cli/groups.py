@@ -19,6 +19,7 @@ INSTALLATION: Mapping[str, str] = {
     "up": "Start Ultramarine on this machine.",
     "down": "Say what still runs, end it, and stop Ultramarine on this machine.",
     "status": "Show what runs.",
+    "open": "Open a page in the browser, signed in: um open mlflow.",
 }
 
 

@@ -2,10 +2,11 @@
 
 import sys
 import time
+import webbrowser
 from pathlib import Path
 from typing import Any
 
-from ultramarine.cli.command import FAILED, OK, Call, Command, Group, Option
+from ultramarine.cli.command import FAILED, NAME, OK, Call, Command, Group, Option
 from ultramarine.cli.output import Column
 from ultramarine.domain.errors import InvalidInput, NotSupportedYet, UltramarineError, Unavailable
 from ultramarine.sdk.connection import home, is_named, of_home
@@ -14,6 +15,7 @@ from ultramarine.sdk.workspace import Workspace
 if sys.platform == "linux":  # the client is for every system
     from ultramarine.supervision import commands
 
+PAGES = {"mlflow": "/mlflow/"}
 PORT = 7770
 DRAIN_WITHIN_S = 120.0
 LOOK_S = 0.3
@@ -135,6 +137,18 @@ def status(call: Call) -> int:
     return OK
 
 
+def open_(call: Call) -> int:
+    """A link that signs a browser in to the pages which show what people's scripts have made."""
+    if call.args.name not in PAGES:
+        raise InvalidInput(f"um open {call.args.name}: there is no such page.", hint=f"Pages: {', '.join(PAGES)}.")
+    link = call.workspace.installation.login_link(PAGES[call.args.name])
+    call.talk.say("Good once, and for a minute:")
+    print(link)
+    if not call.args.print_only and call.talk.is_watched:
+        webbrowser.open(link)
+    return OK
+
+
 def _print(call: Call, folder: Path, parts: list[dict[str, Any]], seen: dict[str, Any]) -> None:
     call.talk.say(f"home {folder}")
     call.show(parts, PARTS)
@@ -189,6 +203,13 @@ GROUP = Group(
                 HOME,
             ),
             example="um down",
+        ),
+        Command(
+            name="open",
+            summary="Open a page in the browser, signed in.",
+            run=open_,
+            options=(NAME, Option("--print-only", "print the link, open nothing", "switch")),
+            example="um open mlflow",
         ),
         Command(name="status", summary="Show what runs.", run=status, options=(HOME,), example="um status"),
     ),

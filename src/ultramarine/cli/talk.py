@@ -20,8 +20,24 @@ class Talk:
     def __init__(self) -> None:
         self.is_watched = sys.stderr.isatty()
         self.progress = Bar() if self.is_watched else None
+        self._is_passing = False
+
+    def passing(self, text: str) -> None:
+        """Words that the next ones replace. Where nobody looks they are said like others."""
+        if not self.is_watched:
+            self.say(text)
+            return
+        self._is_passing = True
+        self._write(_CLEAR + _cut(plain(text), terminal_width() - 1))
+
+    def make_way(self) -> None:
+        """Take away what was said in passing: something else is to be printed."""
+        if self._is_passing:
+            self._is_passing = False
+            self._write(_CLEAR)
 
     def say(self, text: str) -> None:
+        self.make_way()
         text = plain(text)
         if self.is_watched:
             hang = "    "
@@ -71,3 +87,7 @@ class Talk:
     def _write(self, text: str) -> None:
         sys.stderr.write(text)
         sys.stderr.flush()
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"

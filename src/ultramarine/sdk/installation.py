@@ -25,9 +25,6 @@ class Workspaces:
             "PUT", f"{self.path}/{part(name)}", {"description": description, "tags": dict(tags or {})}
         )
 
-    def delete(self, name: str) -> None:
-        self.client.call("DELETE", f"{self.path}/{part(name)}")
-
 
 class Tokens:
     path: ClassVar[str] = "/api/v1/tokens"
@@ -75,6 +72,10 @@ class Installation:
     def status(self) -> View:
         """What runs, over all workspaces."""
         return self.client.get("/api/v1/status")
+
+    def login_link(self, path: str) -> str:
+        """A link, good once and for a minute, that signs a browser in to the second origin and leads to `path`."""
+        return str(self.client.call("POST", "/api/v1/login-codes", {"path": path})["url"])
 
     def drain(self) -> View:
         """Ask everything to end and take no new work: what is left. Ask again until nothing is."""
