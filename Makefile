@@ -14,10 +14,8 @@ help: ## what there is
 setup: ## the development environment in .venv (nothing to do the second time)
 	@PYTHON=$(PYTHON) tools/setup.sh
 
-quickstart: setup ## from nothing to a trained, deployed, answering model
-	@if [ -f examples/quickstart.py ]; then $(BIN)/python examples/quickstart.py; \
-	else echo "examples/quickstart.py is not written yet; this starts an installation and shows it."; \
-	$(BIN)/um up --home $(HOME_DIR) -d && $(BIN)/um status; fi
+quickstart: ## from nothing to a trained, deployed, answering model
+	@began=$$(date +%s.%N); $(MAKE) --no-print-directory setup && QUICKSTART_BEGAN=$$began $(BIN)/python examples/quickstart.py
 
 test: setup ## all tests but the slow ones
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "not slow and not gpu" $(TESTS)
@@ -42,8 +40,8 @@ dev: setup ## an installation in .home, in the foreground
 sim: setup ## the simulation tests with many seeds: make sim SEEDS=500
 	ULTRAMARINE_TEST_SEEDS=$(or $(SEEDS),200) $(BIN)/python -m pytest $(PYTEST_OPTIONS) tests/simulation
 
-kill: setup ## the tests that kill what runs
-	$(BIN)/python -m pytest -k "kill" -m "not gpu" $(TESTS)
+kill: setup ## kill -9 of each part, many times: make kill KILLS=50. Its table is for benchmarks/RESULTS.md
+	ULTRAMARINE_KILLS=$(or $(KILLS),20) $(BIN)/python -m pytest -s tests/e2e/test_kills.py tests/e2e/test_endpoints.py
 
 bench: setup ## the figures of benchmarks/, each beside its peer
 	@for program in benchmarks/*.py; do [ -f "$$program" ] || { echo "No program in benchmarks/ yet." >&2; exit 1; }; \
