@@ -1,0 +1,117 @@
+"""An installation's life: what refuses to start says why, what is taken down leaves nothing, what is kept is found."""
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ultramarine.domain.errors import UltramarineError
+
+from .installation import FINAL, Installation, carriers, installed, is_alive, leftovers, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+LONG = 100_000  #: lines: a job that goes on until it is ended
+
+
+@pytest.fixture
+def it(cache: Path) -> Iterator[Installation]:
+    with installed(cache) as made:
+        yield made
+
+
+def is_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert done.returncode != 0
+    for word in words:
+        assert word in done.stderr, done.stderr
+
+
+def test_down_ends_what_runs_and_says_what_that_was(it: Installation):
+    it.up()
+    it.cluster()
+    for index in range(3):
+        it.count(f"long-{index}", LONG)
+    for index in range(3):
+        it.comes_to(f"long-{index}", "Running")
+    done = it.down()
+    assert "long-1" in done.stderr
+    assert not leftovers(it.home, it.epoch)
+    assert not list((it.home / "nodes").iterdir())
+
+
+def test_what_is_kept_runs_on_without_the_server_and_is_found_by_the_next(it: Installation):
+    it.up()
+    it.cluster()
+    it.count("kept", 300)
+    node = it.comes_to("kept", "Running")["nodes"][0]
+    link, keeper = it.runner(node)
+    it.down("--keep-runs")
+    assert {is_alive(link), is_alive(keeper)} == {True}
+    it.up()
+    job = it.comes_to("kept", "Completed")
+    assert (job["attempt"], job["nodes"]) == (1, [node])
+    assert it.log("kept", 1) == "".join(f"line {number}\n" for number in range(300))
+    assert it.numbers("kept") == list(range(300))
+
+
+def test_a_deleted_compute_takes_its_runs_and_nodes_along(it: Installation):
+    it.up()
+    it.cluster()
+    for index in range(3):
+        it.count(f"long-{index}", LONG)
+    for index in range(3):
+        it.comes_to(f"long-{index}", "Running")
+    it.workspace.computes.delete("c")
+    it.workspace.computes.wait_gone("c", timeout_s=60)
+    assert {it.job(f"long-{index}")["status"] for index in range(3)} == {"Canceled"}
+    until(lambda: not list((it.home / "nodes").iterdir()), "no node has a folder")
+    assert not [pid for pid, words in leftovers(it.home, it.epoch) if "runner-" in words]
+
+
+def test_a_second_up_in_the_same_home_is_refused_and_hurts_nothing(it: Installation):
+    it.up()
+    before = it.pid("control")
+    is_refused(it.um("up", "-d", "--port", str(it.port + 10)), "already runs", "um status")
+    assert it.pid("control") == before
+
+
+def test_a_port_in_use_is_named_with_another_to_type(it: Installation):
+    with socket.create_server(("127.0.0.1", it.port)):
+        is_refused(it.um("up", "-d", "--port", str(it.port)), f"Port {it.port}", "um up --port")
+    it.up()
+
+
+def test_a_home_that_cannot_be_written_is_named(it: Installation):
+    it.home.touch()  # a file, which root cannot make folders in either
+    is_refused(it.um("up", "-d", "--port", str(it.port)), str(it.home), "um up --home")
+    it.home.unlink()
+
+
+def test_the_database_of_a_newer_version_is_left_alone(it: Installation):
+    it.up()
+    it.down()
+    with sqlite3.connect(it.home / "ultramarine.db") as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+    is_refused(it.um("up", "-d", "--port", str(it.port)), "9999", "newer version")
+    assert not leftovers(it.home, it.epoch)
+    with sqlite3.connect(it.home / "ultramarine.db") as database:
+        assert database.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
+
+
+def test_nothing_secret_is_written_into_a_log(it: Installation):
+    it.settings["ULTRAMARINE_LOG_LEVEL"] = "debug"
+    it.up()
+    it.cluster()
+    it.count("one", 20)
+    it.comes_to("one", "Completed")
+    secrets = [it.workspace.connection.token, (it.home / "run" / "internal.secret").read_text().strip()]
+    told = it.told(lines=100_000)
+    assert "control.log" in told
+    for secret in secrets:
+        assert secret, "there is a secret to look for"
+        assert secret not in told
