@@ -1,4 +1,7 @@
-"""What a plan consists of: records, which share one transaction, and effects, each a single call that is safe to repeat."""
+"""What a plan consists of: records and effects.
+
+Records share one transaction; each effect is a single call that is safe to repeat.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -40,9 +40,10 @@ def effects(room: Room) -> Iterator[Effect]:
 
 
 def _sweep(room: Room) -> Iterator[CallSweep]:
-    """Observed, but of no row: started by a server that was cut off from the store meanwhile, or before a backup was restored.
+    """Observed, but of no row.
 
-    Rows are written before anything is started and were read after this observation, so nothing new can be among them.
+    It was started by a server that was cut off from the store meanwhile, or before a backup was restored. Rows are
+    written before anything is started, and were read after this observation: so nothing new can be among them.
     """
     known = {allocation.key for allocation in room.state.allocations}
     for key, news in room.seen.allocations.items():
@@ -64,9 +65,8 @@ def _follow(room: Room, allocation: Allocation) -> RecordAllocation | None:
         return RecordAllocation(allocation=allocation, event=E.FOUND_ENDED, reason=news.reason) if has_move else None
     start_s = room.seen.patience.start_s
     match allocation.status:
-        case S.STARTING if abs(room.now - allocation.changed_at) > timedelta(
-            seconds=start_s
-        ):  # the clock may be set back
+        # Earlier or later: the clock may have been set back.
+        case S.STARTING if abs(room.now - allocation.changed_at) > timedelta(seconds=start_s):
             words = f"Its runner did not say hello within {start_s:g} s."
             return RecordAllocation(allocation=allocation, event=E.DRAIN_ASKED, reason=words)
         case S.UP if room.seen.silence(allocation.node, room.now) is Silence.FINAL:
@@ -95,7 +95,10 @@ def _target(room: Room, compute: Compute) -> int:
 
 
 def shrink(room: Room) -> Iterator[RecordAllocation]:
-    """Idle nodes go after their idle time, or at once when somebody else waits for the room; never below what is wanted."""
+    """Idle nodes go after their idle time, or at once when somebody else waits for the room.
+
+    Never below what is wanted.
+    """
     for compute in room.state.computes:
         there = [a for a in room.state.allocations_of[compute.id] if a.status is S.UP]
         surplus = len(room.state.allocations_of[compute.id]) - _target(room, compute)

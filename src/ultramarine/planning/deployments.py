@@ -1,4 +1,7 @@
-"""How many replicas a deployment shall have, and whether it has come up. Where they are placed is the scheduler's matter."""
+"""How many replicas a deployment shall have, and whether it has come up.
+
+Where they are placed is the scheduler's matter.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -39,7 +42,10 @@ Action = AddReplica | RecordDeployment | RecordRun
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """A deployment as it stands: its runs (open, and those that ended lately), and which of them the gateway reaches."""
+    """A deployment as it stands, with its runs (open, and those that ended lately).
+
+    `reached`: those that the gateway reaches; `why_not`: of the others, why not.
+    """
 
     deployment: Deployment
     runs: Sequence[Run]

@@ -19,7 +19,10 @@ from ultramarine.planning.state import State
 
 @dataclass(slots=True)
 class Room:
-    """What is left to give in this turn. Used up as the turn goes on; `used_*` are the copies that its decisions rest on."""
+    """What is left to give in this turn. It is used up as the turn goes on.
+
+    `used_nodes`, `used_hosts`: the copies that the turn's decisions rest on.
+    """
 
     state: State
     seen: Seen
@@ -29,10 +32,6 @@ class Room:
     host_free: dict[str, Amount] = field(default_factory=dict[str, Amount])
     gpus_free: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     waiting: dict[ComputeId, list[Run]] = field(default_factory=dict[ComputeId, list[Run]])
-    line: list[Run] = field(default_factory=list[Run])  #: those that wait for nodes or room, in the order of the queue
-    granted: dict[ComputeId, int] = field(
-        default_factory=dict[ComputeId, int]
-    )  #: nodes that waiting runs may hold or make
     line: list[Run] = field(default_factory=list[Run])  #: those that wait for nodes or room, in the order of the queue
     granted: Counter[ComputeId] = field(default_factory=Counter[ComputeId])  #: nodes that waiting runs may keep or make
     pressed: set[str] = field(default_factory=set[str])  #: hosts on whose room somebody waits
@@ -83,7 +82,8 @@ class Room:
                 held[allocation.compute_name] = held.get(allocation.compute_name, 0) + 1
         holders = ", ".join(f"{name} ({n} node{'s' * (n > 1)})" for name, n in sorted(held.items()))
         by = f"; nodes of {holders} hold most of it" if holders else ""
-        return f"Needs {amount} and this machine has {self.host_free[host.name]} left of {host.total}{by}. It starts when that much is free."
+        left = f"{self.host_free[host.name]} left of {host.total}"
+        return f"Needs {amount} and this machine has {left}{by}. It starts when that much is free."
 
 
 def place(room: Room) -> Iterator[RecordRun]:
@@ -100,7 +100,6 @@ def place(room: Room) -> Iterator[RecordRun]:
         nodes = _elastic(room, run, compute) if compute.is_elastic else _whole_nodes(room, run, compute)
         if nodes is None:
             room.waiting.setdefault(compute.id, []).append(run)
-            room.line.append(run)
             room.line.append(run)
             continue
         room.used_nodes |= {node.key: node for node in nodes}
@@ -151,10 +150,9 @@ def _whole_nodes(room: Room, run: Run, compute: Compute) -> list[Node] | None:
         return None
     if len(free) < run.instance_count:
         starting = sum(1 for a in room.state.allocations_of[compute.id] if a.status is not AllocationStatus.UP)
-        nodes = f"{run.instance_count} node{'s' * (run.instance_count > 1)}"
-        room.reasons[run.key] = (
-            f"Waits for {nodes} of {compute.name}: {len(free)} free, {starting} starting, at most {compute.max_instances}."
-        )
+        nodes = f"{run.instance_count} node{'s' * (run.instance_count > 1)} of {compute.name}"
+        there = f"{len(free)} free, {starting} starting, at most {compute.max_instances}"
+        room.reasons[run.key] = f"Waits for {nodes}: {there}."
         return None
     room.free[compute.id] = free[run.instance_count :]
     return free[: run.instance_count]

@@ -54,8 +54,9 @@ def follow(run: Run, seen: Seen, now: datetime, *, epoch: Epoch) -> RecordRun | 
     if run.is_being_stopped:
         return None
     if news.silent and run.status is not S.NOT_RESPONDING:
-        quiet = f"No word from node {news.silent[0]} for {seen.patience.silent_after_s:g} s; its lease is {seen.patience.lease_s:g} s."
-        return RecordRun(run=run, event=E.FELL_SILENT, reason=quiet)
+        patience = seen.patience
+        quiet = f"No word from node {news.silent[0]} for {patience.silent_after_s:g} s"
+        return RecordRun(run=run, event=E.FELL_SILENT, reason=f"{quiet}; its lease is {patience.lease_s:g} s.")
     return None if news.silent else _advance(run, news)
 
 
@@ -77,7 +78,10 @@ def _news(run: Run, seen: Seen, now: datetime) -> _News:
 
 
 def _ending(run: Run, told: Ending) -> Ending:
-    """A run that was stopped though nobody had asked for it has lost its node: the machine, or its runner, was being shut down."""
+    """A run that was stopped though nobody had asked for it has lost its node.
+
+    The machine, or its runner, was being shut down.
+    """
     if told.cause is not Cause.STOPPED or run.is_being_stopped:
         return told
     return replace(told, cause=Cause.NODE_LOST, words=f"Its node was shut down. {told.words}".strip())
@@ -92,7 +96,10 @@ def _first_bad(news: _News) -> Ending | None:
 
 
 def _decisive(run: Run, news: _News) -> Ending:
-    """How it ended as a whole: what was decided already, else the first failure, else success. Outputs of all nodes come together."""
+    """How it ended as a whole: what was decided already, else the first failure, else success.
+
+    Outputs of all nodes come together.
+    """
     outputs = {name: manifest for ending in reversed(news.endings) for name, manifest in ending.outputs.items()}
     decided = run.ending or _first_bad(news) or Ending(cause=Cause.COMPLETED)
     return replace(decided, outputs=outputs)
@@ -106,7 +113,10 @@ def _finish(run: Run, ending: Ending, *, epoch: Epoch, now: datetime) -> RecordR
 
 
 def _again(run: Run, ending: Ending, status: RunStatus, *, epoch: Epoch, now: datetime) -> Run | None:
-    """The next attempt at a job whose attempt has failed, or None. Replicas are replaced by their deployment's planner."""
+    """The next attempt at a job whose attempt has failed, or None.
+
+    Replicas are replaced by their deployment's planner.
+    """
     if status is not S.FAILED or run.mode is not Mode.TASK:
         return None
     was_lost = ending.cause in INFRASTRUCTURE

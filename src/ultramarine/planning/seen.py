@@ -1,4 +1,7 @@
-"""What was observed: reports of runners and observations of drivers. No news is no event; only the lease turns long silence into a fact."""
+"""What was observed: reports of runners and observations of drivers.
+
+No news is no event; only the lease turns long silence into a fact.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -29,7 +29,10 @@ class Need:
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """`runs`: all open ones, in the order of the queue. `environments`: by run, where one is not ready or has failed."""
+    """What is so at the beginning of a turn.
+
+    `runs`: all open ones, in the order of the queue. `environments`: by run, where one is not ready or has failed.
+    """
 
     epoch: Epoch
     runs: Sequence[Run]

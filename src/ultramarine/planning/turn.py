@@ -26,7 +26,7 @@ def plan(state: State, seen: Seen, now: datetime) -> Plan:
     if not seen.is_draining:
         records += [*placement.place(room), *growth.grow(room)]
     records += allocations.shrink(room)
-    reasons = {key: words for key, words in room.reasons.items()} | runs.progress(state.runs, seen)
+    reasons = room.reasons | runs.progress(state.runs, seen)
     said = {run.key: run.reason for run in state.runs}
     return Plan(
         records=tuple(_once(records)),
