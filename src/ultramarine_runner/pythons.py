@@ -36,7 +36,8 @@ def find_pythons() -> dict[str, str]:
     pyenv's, uv's."""
     candidates: dict[str, None] = {}
     for path in _candidates():
-        candidates.setdefault(os.path.realpath(path))
+        if _is_program(path):
+            candidates.setdefault(os.path.realpath(path))
     with ThreadPoolExecutor(max_workers=4) as pool:
         answers = list(pool.map(_tried, candidates))
     found: dict[tuple[int, ...], str] = {}
@@ -66,6 +67,15 @@ def _in(folder: str) -> Iterator[str]:
         path = os.path.join(folder, name)
         if _NAME.match(name) and os.access(path, os.X_OK):
             yield path
+
+
+def _is_program(path: str) -> bool:
+    """Not a script that starts some Python, as pyenv's shims do: none of a virtual environment's, and slow to start."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(2) != b"#!"
+    except OSError:
+        return False
 
 
 def _sorted(folder: Path) -> list[str]:

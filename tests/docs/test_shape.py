@@ -14,6 +14,9 @@ POSITIONAL_MAX = 3
 MAY_IMPORT_INSIDE = {
     "ultramarine.cli": "a command pays only for what it uses",
     "ultramarine.sdk": "the same: few commands need uploads and downloads",
+    "ultramarine.store.migration": "Alembic is needed once for each new version, not at each start",
+    "ultramarine.tracking.connection": "MLflow is spoken to by few requests, and httpx is a tenth of a start",
+    "ultramarine.drivers.machine": "NVML is asked only where a driver is",
     "ultramarine.drivers.registry": "a driver is loaded when its kind is asked for",
     "ultramarine_serving.scoring": "what a model's environment has is found out when the model is loaded",
 }

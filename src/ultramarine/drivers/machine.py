@@ -1,17 +1,17 @@
 """What this machine has: CPUs, memory and GPUs that may be promised."""
 
+import ctypes
 import os
 import platform
 from pathlib import Path
-
-import pynvml
 
 from ultramarine.domain.host import THIS_MACHINE, Host
 from ultramarine.domain.size import Amount
 
 
 def this_machine() -> Host:
-    """Measured once, at the start: the CPUs that we may use, the memory that there is (a cgroup's limit counts), the GPUs of NVML by UUID."""
+    """Measured once, at the start: the CPUs that we may use, the memory that there is (a cgroup's limit counts), the
+    GPUs of NVML by UUID."""
     gpus = _gpu_uuids()
     cpus_milli = len(os.sched_getaffinity(0)) * 1000
     total = Amount(cpus_milli=cpus_milli, shares_milli=cpus_milli, memory_bytes=_memory_bytes(), gpus=len(gpus))
@@ -37,9 +37,16 @@ def _memory_bytes() -> int:
 
 def _gpu_uuids() -> tuple[str, ...]:
     try:
+        ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return ()  # no NVIDIA driver on this machine
+    # imported late: most machines have no GPU, and it takes as long as a Python's start
+    import pynvml
+
+    try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
-        return ()  # no NVIDIA driver on this machine
+        return ()  # the driver is there, and does not work
     try:
         handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
         return tuple(str(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles)

@@ -1,5 +1,6 @@
 """The route table as a file and a notice; the gateway's own view of the replicas."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -7,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import httpx
 
 from ultramarine.planning.routes import moving
 
@@ -43,7 +42,7 @@ class RoutePublisher:
             os.fsync(file.fileno())
         aside.rename(self._file)
         for socket in self._workers():
-            with contextlib.suppress(httpx.HTTPError):  # it looks at the file itself once a second
+            with contextlib.suppress(OSError):  # it looks at the file itself once a second
                 await _ask(socket, "POST", "/table")
         return True
 
@@ -51,8 +50,8 @@ class RoutePublisher:
         """By replica, whether the gateway's probe reaches it. Empty while there is no gateway."""
         found: dict[str, Reach] = {}
         for socket in self._workers():
-            with contextlib.suppress(httpx.HTTPError, ValueError):
-                status = (await _ask(socket, "GET", "/status")).json()
+            with contextlib.suppress(OSError, ValueError):
+                status = json.loads(await _ask(socket, "GET", "/status"))
                 for id, replica in status["replicas"].items():
                     found[id] = Reach(is_up=replica["state"] == "up", why=str(replica.get("why") or ""))
         return found
@@ -61,7 +60,18 @@ class RoutePublisher:
         return sorted(self._folder.glob("admin-*.sock"))
 
 
-async def _ask(socket: Path, method: str, path: str) -> httpx.Response:
-    transport = httpx.AsyncHTTPTransport(uds=str(socket))
-    async with httpx.AsyncClient(transport=transport, base_url="http://gateway", timeout=TIMEOUT_S) as client:
-        return await client.request(method, path)
+async def _ask(socket: Path, method: str, path: str) -> bytes:
+    """The body of a worker's answer. By hand, since this is asked at each turn: making a client costs far more. Raises OSError."""
+    async with asyncio.timeout(TIMEOUT_S):
+        reader, writer = await asyncio.open_unix_connection(socket)
+        try:
+            request = f"{method} {path} HTTP/1.1\r\nHost: gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            writer.write(request.encode("ascii"))
+            answer = await reader.read()
+        finally:
+            writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status = head.partition(b" ")[2][:3]
+    if status not in (b"200", b"204"):
+        raise OSError(f"{socket} answered {status.decode('latin-1')} to {method} {path}")
+    return body

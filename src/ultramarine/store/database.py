@@ -1,17 +1,22 @@
 """Connections and transactions.
 
-`Database.begin()` is a writing transaction, `Database.read()` a reading one; both give a `Tx`, whose `execute` is all that the rest of the store uses.
-SQLite runs in WAL mode with `synchronous=FULL`; writers begin IMMEDIATE and queue here, so that "database is locked" cannot be met within one server.
+`Database.begin()` is a writing transaction, `Database.read()` a reading one; both give a `Tx`, whose `execute` is all
+that the rest of the store uses. SQLite runs in WAL mode with `synchronous=FULL`; writers begin IMMEDIATE and queue
+here, so that "database is locked" cannot be met within one server.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import StaticPool
+
+CONNECTIONS_KEPT, CONNECTIONS_MAX = 4, 12
+T = TypeVar("T")
 
 
 class Tx(Protocol):
@@ -46,42 +51,90 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
 
 
 class AsyncDatabase:
-    """SQLite in a file (`sqlite:///…`), or PostgreSQL (`postgresql+psycopg://…`)."""
+    """SQLite in a file (`sqlite:///…`), or PostgreSQL (`postgresql+psycopg://…`), on threads.
+
+    A statement and the reading of its rows are one trip to a thread: half of what drivers cost that make one of each
+    call.
+    """
 
     def __init__(self, url: str) -> None:
         self._is_sqlite = url.startswith("sqlite")
-        self._engine = create_async_engine(url.replace("sqlite:", "sqlite+aiosqlite:", 1), pool_size=4, max_overflow=8)
+        options: dict[str, Any] = {"connect_args": {"check_same_thread": False}} if self._is_sqlite else {}
+        self._engine = sa.create_engine(
+            url, pool_size=CONNECTIONS_KEPT, max_overflow=CONNECTIONS_MAX - CONNECTIONS_KEPT, **options
+        )
+        self._pool = ThreadPoolExecutor(CONNECTIONS_MAX, thread_name_prefix="store")
+        # As many transactions as threads: one that is open always finds a thread for its next statement.
+        self._room = asyncio.Semaphore(CONNECTIONS_MAX)
         self._one_writer = asyncio.Lock()
         if self._is_sqlite:
-            sa.event.listen(self._engine.sync_engine, "connect", _set_up_sqlite)
+            sa.event.listen(self._engine, "connect", _set_up_sqlite)
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Tx]:
-        if not self._is_sqlite:
-            async with self._engine.begin() as connection:
-                yield connection
-            return
-        async with self._one_writer, self._engine.connect() as connection:
-            await connection.exec_driver_sql("BEGIN IMMEDIATE")
+        async with self._one_writer if self._is_sqlite else contextlib.nullcontext(), self._room:
+            tx = _ThreadTx(self._engine, self._pool, "BEGIN IMMEDIATE" if self._is_sqlite else "")
             try:
-                yield connection
+                yield tx
             except BaseException:
-                await connection.exec_driver_sql("ROLLBACK")
+                await tx.end(is_kept=False)
                 raise
-            await connection.exec_driver_sql("COMMIT")
+            await tx.end(is_kept=True)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Tx]:
-        async with self._engine.connect() as connection:
-            if self._is_sqlite:
-                await connection.exec_driver_sql("BEGIN")
+        async with self._room:
+            tx = _ThreadTx(self._engine, self._pool, "BEGIN" if self._is_sqlite else "")
             try:
-                yield connection
+                yield tx
             finally:
-                await connection.exec_driver_sql("ROLLBACK") if self._is_sqlite else await connection.rollback()
+                await tx.end(is_kept=False)
 
     async def close(self) -> None:
-        await self._engine.dispose()
+        self._engine.dispose()
+        self._pool.shutdown()
+
+
+class _ThreadTx:
+    """One connection, used by one thread at a time. It begins with its first statement."""
+
+    def __init__(self, engine: sa.Engine, pool: ThreadPoolExecutor, first: str) -> None:
+        self._engine, self._pool, self._first = engine, pool, first
+        self._connection: sa.Connection | None = None
+
+    async def execute(self, statement: Any, parameters: Any = None, /) -> sa.CursorResult[Any]:
+        return await self._in_thread(lambda: self._execute(statement, parameters))
+
+    async def end(self, *, is_kept: bool) -> None:
+        if self._connection is not None:
+            await self._in_thread(lambda: self._end(is_kept))
+
+    def _execute(self, statement: Any, parameters: Any) -> sa.CursorResult[Any]:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+            if self._first:
+                self._connection.exec_driver_sql(self._first)
+        result = self._connection.execute(statement, parameters)
+        return cast("sa.CursorResult[Any]", result.freeze()()) if result.returns_rows else result
+
+    def _end(self, is_kept: bool) -> None:
+        assert self._connection is not None
+        try:
+            if is_kept:
+                self._connection.commit()
+        finally:
+            self._connection.close()  # undoes what was not kept
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        """Its result. A thread cannot be interrupted, so who is cancelled first waits for its end."""
+        future = asyncio.get_running_loop().run_in_executor(self._pool, work)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            while not future.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait({future})
+            raise
 
 
 class _InlineTx:

@@ -13,7 +13,7 @@ from ultramarine.supervision.policy import Act, Course, Phase
 from ultramarine.supervision.programs import Program
 
 ASK_READY_S = 1.0  #: how often a part that is ready is asked
-ASK_STARTING_S = 0.1
+ASK_STARTING_S = 0.03
 
 Say = Callable[[str], None]
 

@@ -13,6 +13,7 @@ from ultramarine.supervision.policy import Phase
 from ultramarine.supervision.programs import Program, Table, installation
 
 TURN_S = 0.1
+STARTING_TURN_S = 0.03  #: until all that is waited for answers
 ROTATE_S = 60.0
 LEFTOVER_GRACE_S = 5.0
 _STOPS = frozenset({signal.SIGTERM, signal.SIGINT})
@@ -49,7 +50,8 @@ def _keep(home: Path, children: Sequence[Child], holder: lock.Holder) -> None:
     while True:
         now = time.monotonic()
         for child in children:
-            child.turn(now)
+            if is_announced or child.program.is_essential:  # what nobody waits for takes no CPU from what is waited for
+                child.turn(now)
         state = [child.part for child in children]
         if state != written:
             parts.write(home, state, holder)
@@ -61,7 +63,7 @@ def _keep(home: Path, children: Sequence[Child], holder: lock.Holder) -> None:
             for log in (home / "logs").glob("*.log"):
                 process.rotate(log)
             rotate_at = now + ROTATE_S
-        heard = signal.sigtimedwait(_AWAITED, TURN_S)
+        heard = signal.sigtimedwait(_AWAITED, TURN_S if is_announced else STARTING_TURN_S)
         if heard is not None and heard.si_signo in _STOPS:
             say(f"{signal.Signals(heard.si_signo).name} received: ending.")
             return

@@ -2,31 +2,42 @@
 
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 from contextlib import asynccontextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
-
-import httpx
+from typing import TYPE_CHECKING, Any, Self
 
 from ultramarine.domain.errors import AlreadyExists, Conflict, InvalidInput, NotFound, UltramarineError
 from ultramarine.tracking.errors import TrackingUnavailable
+
+if TYPE_CHECKING:
+    import httpx
 
 JsonObject = dict[str, Any]
 
 API = "/api/2.0/mlflow"
 FILES = "/api/2.0/mlflow-artifacts/artifacts"
 WORKSPACE_HEADER = "X-MLFLOW-WORKSPACE"
-_TIMEOUT = httpx.Timeout(30.0, connect=2.0)
+CONNECT_S, ANSWER_S = 2.0, 30.0
 
 
 class Connection:
     """Sends requests, and turns MLflow's errors into ours."""
 
     def __init__(self, socket: Path) -> None:
-        transport = httpx.AsyncHTTPTransport(uds=str(socket))
-        self._http = httpx.AsyncClient(transport=transport, base_url="http://mlflow/mlflow", timeout=_TIMEOUT)
+        self._socket = socket
+
+    @cached_property
+    def _http(self) -> "httpx.AsyncClient":
+        # imported late: it takes a tenth of the control plane's start, and is needed when MLflow is first spoken to
+        import httpx
+
+        transport = httpx.AsyncHTTPTransport(uds=str(self._socket), verify=False)  # no TLS on a socket
+        timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S)
+        return httpx.AsyncClient(transport=transport, base_url="http://mlflow/mlflow", timeout=timeout)
 
     async def close(self) -> None:
-        await self._http.aclose()
+        if "_http" in vars(self):
+            await self._http.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -57,8 +68,10 @@ class Connection:
         await self._answered(request, about)
 
     @asynccontextmanager
-    async def get_file(self, workspace: str, path: str, *, about: tuple[str, str]) -> AsyncGenerator[httpx.Response]:
+    async def get_file(self, workspace: str, path: str, *, about: tuple[str, str]) -> AsyncGenerator["httpx.Response"]:
         """The answer with its body still to be read."""
+        import httpx  # late: see `_http`
+
         request = self._http.build_request("GET", path, headers={WORKSPACE_HEADER: workspace})
         response = await self._sent(request, stream=True)
         try:
@@ -71,28 +84,30 @@ class Connection:
         finally:
             await response.aclose()
 
-    async def _json(self, request: httpx.Request, about: tuple[str, str]) -> JsonObject:
+    async def _json(self, request: "httpx.Request", about: tuple[str, str]) -> JsonObject:
         response = await self._answered(request, about)
         return response.json() if response.content else {}
 
-    async def _answered(self, request: httpx.Request, about: tuple[str, str]) -> httpx.Response:
+    async def _answered(self, request: "httpx.Request", about: tuple[str, str]) -> "httpx.Response":
         response = await self._sent(request, stream=False)
         if response.is_error:
             raise _error(response, about)
         return response
 
-    async def _sent(self, request: httpx.Request, *, stream: bool) -> httpx.Response:
+    async def _sent(self, request: "httpx.Request", *, stream: bool) -> "httpx.Response":
+        import httpx  # late: see `_http`
+
         try:
             return await self._http.send(request, stream=stream)
         except httpx.TransportError as error:
             raise TrackingUnavailable(_words(error)) from error
 
 
-def _words(error: httpx.TransportError) -> str:
+def _words(error: "httpx.TransportError") -> str:
     return str(error) or type(error).__name__
 
 
-def _error(response: httpx.Response, about: tuple[str, str]) -> UltramarineError:
+def _error(response: "httpx.Response", about: tuple[str, str]) -> UltramarineError:
     """MLflow's error as ours."""
     code, message = _said(response)
     noun, name = about
@@ -109,7 +124,7 @@ def _error(response: httpx.Response, about: tuple[str, str]) -> UltramarineError
     )
 
 
-def _said(response: httpx.Response) -> tuple[str, str]:
+def _said(response: "httpx.Response") -> tuple[str, str]:
     try:
         body: Mapping[str, object] = response.json()
     except ValueError:
