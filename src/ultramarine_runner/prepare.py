@@ -118,7 +118,7 @@ class Preparer:
             python=one.python,
             options=one.options,
             uv=self._uv(note),
-            progress=lambda words: note(f"environment: {words}"),
+            progress=note,
         )
 
     def _uv(self, note: Note) -> str:

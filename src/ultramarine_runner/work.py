@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import re
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +21,8 @@ from .spec import BadSpec, Output, Spec
 from .wire import Dismissed, Refused, Unreachable
 
 WORKERS = 32
+QUIET_S = 5.0  #: so long the log is spared a line that differs from the last one only in how far it is
+_HOW_FAR = re.compile(r"\b[0-9a-f]{12}\b|\d+")
 _DEFAULT = Output("default", "uri_folder")
 
 
@@ -42,6 +46,8 @@ class Notes:
         self._progress = progress
         self._canceled = threading.Event()
         self._last = ""
+        self._step = ""
+        self._written_s = 0.0
 
     def cancel(self) -> None:
         """The next note raises Canceled in its thread."""
@@ -53,8 +59,15 @@ class Notes:
             raise Canceled
         if words != self._last:
             self._last = words
-            self.write(words)
             self._progress(words)
+            self._keep(words)
+
+    def _keep(self, words: str) -> None:
+        """Write a new step at once, and of one that goes on every few seconds how far it is."""
+        step, now_s = _HOW_FAR.sub("", words), time.monotonic()
+        if step != self._step or now_s - self._written_s >= QUIET_S:
+            self._step, self._written_s = step, now_s
+            self.write(words)
 
     def write(self, words: str) -> None:
         """Say it in the log only."""

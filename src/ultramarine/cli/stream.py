@@ -40,7 +40,7 @@ class _Followed:
         self.status = str(job["status"])
         self.reason = ""
         self.attempt = 1
-        self.step = ""
+        self.steps: dict[str, str] = {}  #: of each node, what it was said to prepare
         resources: dict[str, Any] = job.get("resources") or {}
         distribution: dict[str, Any] = job.get("distribution") or {}
         ranks = int(resources.get("instance_count", 1)) * int(distribution.get("process_count_per_instance", 1))
@@ -63,9 +63,9 @@ class _Followed:
     def _prepared(self, rank: str, line: str) -> None:
         """What a runner says of its preparation: passing words. Where nobody looks, a line for each step."""
         step = _HOW_FAR.sub("", line)
-        if self.talk.is_watched or step != self.step:
+        if self.talk.is_watched or step != self.steps.get(rank):
             self.talk.passing(f"[{rank}] {line}")
-        self.step = step
+        self.steps[rank] = step
 
     def _moved(self, data: dict[str, Any]) -> None:
         status, reason, attempt = (
