@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
@@ -112,7 +113,7 @@ class JobSpec(Spec):
         return Expressions(literals=literals, files=list(self.file_inputs()), absent=absent, outputs=list(self.outputs))
 
     def local_paths(self) -> dict[str, str]:
-        """Fields that still name a path of the client's machine, with it: the client uploads them before it sends the job."""
+        """Fields that still name a path of the client's machine, with it: they are uploaded before the job is sent."""
         found = {"code": self.code} | {f"inputs.{name}.path": given.path for name, given in self.file_inputs().items()}
         return {field: path for field, path in found.items() if path and not is_uploaded(path)}
 
@@ -120,6 +121,14 @@ class JobSpec(Spec):
 def is_uploaded(path: str) -> bool:
     """Whether a `path:` names something that the server has, and not a local file."""
     return path.startswith((SNAPSHOT, "azureml:", "azureml://"))
+
+
+class Tracking(StrEnum):
+    """What the tracking server knows of a job."""
+
+    UNKNOWN = "unknown"  #: nothing: the job has not touched it
+    RUNNING = "running"
+    ENDED = "ended"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from ultramarine.controllers.deployments import DeploymentLoop, ServingFiles
 from ultramarine.controllers.environments import EnvironmentLoop
 from ultramarine.controllers.routes import RouteLoop
 from ultramarine.controllers.runs import RunLoop
+from ultramarine.controllers.tracking import TrackingLoop
 from ultramarine.domain.allocation import Allocation
 from ultramarine.domain.size import GIB, Amount, Sizes
 from ultramarine.drivers import pyz
@@ -76,6 +77,7 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
         "runs": RunLoop(ctx, driver, owner=secrets.token_hex(8)).tick,
         "routes": RouteLoop(ctx, publisher, upstreams).tick,
         "deployments": DeploymentLoop(ctx, publisher, serving).tick,
+        "tracking": TrackingLoop(ctx).tick,
         "environments": EnvironmentLoop(ctx, uv=ctx.site.uv, cache=cache / "uv", options=site_options()).tick,
     }
     return Parts(ctx=ctx, loops=loops)

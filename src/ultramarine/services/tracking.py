@@ -3,16 +3,18 @@
 from typing import Any
 
 from ultramarine.domain.errors import NotFound
+from ultramarine.domain.job import Tracking
 from ultramarine.services.context import Context
 from ultramarine.store import jobs
 
 
 async def run_row(ctx: Context, id: str) -> dict[str, Any]:
-    """A job as MLflow's run: our id is its id. Raises `NotFound` for an id that is not ours."""
-    async with ctx.read() as tx:
+    """A job as MLflow's run: our id is its id. It is told of the job's end, from now on. Raises `NotFound` for an id that is not ours."""
+    async with ctx.begin() as tx:
         job = await jobs.by_id(tx, id)
-    if job is None:
-        raise NotFound("job", id)
+        if job is None:
+            raise NotFound("job", id)
+        await jobs.track(tx, id, Tracking.RUNNING)
     return {
         "id": job.id,
         "workspace": job.workspace,

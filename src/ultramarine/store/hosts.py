@@ -37,5 +37,10 @@ async def claim(tx: Tx, claimed: Iterable[Host]) -> None:
 
 def _host(row: Row) -> Host:
     gpu_ids = tuple(row["gpu_ids"])
-    total = Amount(cpus_milli=row["cpus_milli"], shares_milli=row["cpus_milli"], memory_bytes=row["memory_bytes"], gpus=len(gpu_ids))
+    total = Amount(
+        cpus_milli=row["cpus_milli"],
+        shares_milli=row["cpus_milli"],
+        memory_bytes=row["memory_bytes"],
+        gpus=len(gpu_ids),
+    )
     return Host(name=row["name"], total=total, gpu_ids=gpu_ids, version=row["version"])

@@ -60,7 +60,9 @@ async def tokens(tx: Tx) -> Sequence[Token]:
 
 async def revoke_token(tx: Tx, id: str, *, now: datetime) -> None:
     done = await tx.execute(
-        t.tokens.update().where(t.tokens.c.id == id).values(revoked_at=sa.func.coalesce(t.tokens.c.revoked_at, sa.literal(now, t.Moment)))
+        t.tokens.update()
+        .where(t.tokens.c.id == id)
+        .values(revoked_at=sa.func.coalesce(t.tokens.c.revoked_at, sa.literal(now, t.Moment)))
     )
     if done.rowcount == 0:
         raise NotFound("token", id)

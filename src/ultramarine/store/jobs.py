@@ -1,12 +1,15 @@
 """Jobs: what was asked for. What happened is in `runs`."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from ultramarine.domain.errors import NotFound, StaleWrite
-from ultramarine.domain.job import Job, JobSpec
+from ultramarine.domain.job import Job, JobSpec, Tracking
+from ultramarine.domain.names import JobId
+from ultramarine.domain.run import RunStatus
 from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
 from ultramarine.store.rows import Row
@@ -22,6 +25,7 @@ async def add(tx: Tx, job: Job) -> None:
         "body_sha256": job.body_sha256,
         "user": job.user,
         "attempt": job.attempt,
+        "tracking": Tracking.UNKNOWN.value,
         "created_at": job.created_at,
     }
     await tx.execute(t.jobs.insert(), row)
@@ -34,6 +38,20 @@ async def next_attempt(tx: Tx, id: str, *, attempt: int) -> None:
     )
     if done.rowcount != 1:
         raise StaleWrite("job", id)
+
+
+async def track(tx: Tx, id: str, tracking: Tracking) -> None:
+    """Keep what MLflow knows of a job."""
+    await tx.execute(t.jobs.update().where(t.jobs.c.id == id).values(tracking=tracking.value))
+
+
+async def to_be_told(tx: Tx, *, limit: int = 100) -> Sequence[tuple[str, JobId, RunStatus, datetime | None]]:
+    """Jobs that have ended while MLflow has them running: workspace, id, status, end."""
+    j, r = t.jobs.c, t.runs.c
+    newest = sa.and_(r.owner_id == j.id, r.ordinal == j.attempt, sa.not_(r.is_open))
+    query = sa.select(j.workspace, j.id, r.status, r.ended_at).join(t.runs, newest)
+    found = await tx.execute(query.where(j.tracking == Tracking.RUNNING.value).order_by(j.seq).limit(limit))
+    return [(row.workspace, JobId(row.id), RunStatus(row.status), row.ended_at) for row in found]
 
 
 async def find(tx: Tx, workspace: str, name: str) -> Job | None:

@@ -134,6 +134,9 @@ jobs = sa.Table(
     _text("body_sha256"),
     _text("user"),
     _number("attempt"),
+    _text(
+        "tracking", index=True
+    ),  #: a word of `domain.job.Tracking`: whether MLflow knows it, and knows that it has ended
     _at("created_at"),
     sa.UniqueConstraint("workspace", "name", name="jobs_name"),
 )
