@@ -18,21 +18,25 @@ class Invariants:
     def __init__(self, world: World) -> None:
         self._world = world
         self._final: dict[str, str] = {}
+        self._given_back: set[str] = set()  #: allocations whose room is free again
         self._looked_at = -1
 
     def check(self) -> None:
         """All of them. Cheap when nothing was written since the last time."""
         self._only_one_attempt_lives()
-        self._no_machine_is_over_committed()
         with self._world.db.engine.connect() as connection:
             newest = connection.exec_driver_sql("SELECT max(seq) FROM events").scalar_one() or 0
             if newest == self._looked_at:
+                self._no_machine_is_over_committed()
                 return
             self._looked_at = newest
             runs = [dict(row) for row in connection.execute(_RUNS).mappings()]
             held = [dict(row) for row in connection.execute(_ALLOCATIONS).mappings()]
             nodes = set(connection.execute(sa.select(t.nodes.c.key)).scalars())
+        self._given_back = {row["key"] for row in held if row["status"] in ("Ended", "Forgotten")}
+        self._no_machine_is_over_committed()
         self._an_end_is_an_end(runs)
+        self._what_has_ended_lives_nowhere()
         self._one_attempt_is_open(runs)
         self._gangs_have_all_or_none(runs)
         self._placed_runs_have_nodes(runs, held, nodes)
@@ -42,7 +46,6 @@ class Invariants:
         world = self._world
         assert world.is_empty(), f"something is left: {world.target.machines}"
         assert not [runner.runs for runner in world.runners.values() if runner.is_alive], "a runner is left"
-        assert max(world.target.launches.values(), default=1) == 1, "an allocation was made twice"
         assert max(world.starts.values(), default=1) == 1, "a run was started twice"
         with world.db.engine.connect() as connection:
             runs = [dict(row) for row in connection.execute(_RUNS).mappings()]
@@ -55,6 +58,7 @@ class Invariants:
         self._logs_are_exact()
 
     def _only_one_attempt_lives(self) -> None:
+        assert max(self._world.target.launches.values(), default=1) == 1, "an allocation was made twice"
         alive: dict[str, set[str]] = {}
         places: Counter[tuple[str, str]] = Counter()
         for runner in self._world.runners.values():
@@ -66,8 +70,8 @@ class Invariants:
         assert not twice, f"two attempts live at once: {twice}"
 
     def _no_machine_is_over_committed(self) -> None:
-        """What really stands on the host, whatever the rows say."""
-        alive = self._world.target.alive()
+        """What really stands on the host. Not what a late server has started anew: nothing runs on it, and it is swept."""
+        alive = [machine for machine in self._world.target.alive() if machine.key not in self._given_back]
         total = sum((machine.claim for machine in alive), Amount())
         assert total.fits_in(HOST.total), f"machines take {total} of {HOST.total}"
         gpus = Counter(gpu for machine in alive for gpu in machine.gpu_ids)
@@ -81,6 +85,11 @@ class Invariants:
             assert before in (None, run["status"]), f"{run['key']} was {before} and is {run['status']}"
             assert run["key"] not in self._final or run["status"] in FINAL, f"{run['key']} has come back"
             assert run["is_open"] == (run["status"] not in FINAL)
+
+    def _what_has_ended_lives_nowhere(self) -> None:
+        for runner in self._world.runners.values():
+            for run in runner.runs.values() if runner.is_alive else ():
+                assert run.phase != "running" or run.key not in self._final, f"{run.key} has ended and still runs"
 
     def _one_attempt_is_open(self, runs: list[dict[str, Any]]) -> None:
         open_ones = Counter(run["owner_id"] for run in runs if run["is_open"])

@@ -5,8 +5,8 @@ from pathlib import Path
 from tests.simulation.invariants import Invariants
 from tests.simulation.world import World
 
-JOBS = 7
-STORM_STEPS = 400
+JOBS = 6
+STORM_STEPS = 280
 CALM_STEPS_MAX = 600
 
 
@@ -34,7 +34,7 @@ def _storm(world: World, invariants: Invariants) -> None:
     dice = world.dice
     created = 0
     for _ in range(STORM_STEPS):
-        if created < JOBS and dice.random() < 0.06:
+        if created < JOBS and dice.random() < 0.08:
             world.create_job(created)
             created += 1
         if created and dice.random() < 0.008:

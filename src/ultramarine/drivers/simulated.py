@@ -1,6 +1,7 @@
 """Compute that exists in memory only, for tests of what is above it. It passes the same contract as the real kinds.
 
-What goes wrong with real targets goes wrong here by dice: calls that fail, calls that work and cannot say so, machines that start late, vanish, or are silent.
+What goes wrong with real targets goes wrong here by dice: calls that fail, calls that work and cannot say so, machines
+that start late, vanish, or are silent.
 """
 
 from collections import Counter
@@ -55,7 +56,7 @@ class SimulatedTarget:
         self.clock, self.dice = clock, dice
         self.faults = CALM
         self.machines: dict[AllocationKey, Machine] = {}
-        self.launches: Counter[AllocationKey] = Counter()  #: how often each was really started
+        self.launches: Counter[AllocationKey] = Counter()  #: how often each was started since it was last forgotten
 
     def alive(self) -> list[Machine]:
         """Those that take room now, whether or not their runner has begun."""
@@ -109,6 +110,7 @@ class SimulatedDriver:
     async def forget(self, key: AllocationKey) -> None:
         await self._begin()
         self._target.machines.pop(key, None)
+        self._target.launches.pop(key, None)
         await self._end()
 
     def _look(self, machine: Machine) -> AllocationNews:
