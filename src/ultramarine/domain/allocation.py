@@ -59,9 +59,7 @@ class Allocation:
     claim: Amount  #: what it holds of its host; nothing for an elastic node, whose runs hold their own
     capacity: Amount  #: what its node offers to runs
     gpu_ids: tuple[str, ...] = ()
-    is_elastic: bool = (
-        False  #: a node without limits of its own: what its runs take is claimed from the host run by run
-    )
+    is_elastic: bool = False  #: its node has no limits of its own: runs claim what they take from the host themselves
     status: AllocationStatus = ALLOCATION.initial
     reason: str = ""
     version: int = 1

@@ -38,7 +38,7 @@ class ClusterSpec(Spec):
     tier: Literal["dedicated", "low_priority"] = "dedicated"
     provider: Literal["local"] = "local"
     description: str = ""
-    tags: dict[str, str] = {}
+    tags: dict[str, str] = Field(default_factory=dict[str, str])
 
     @model_validator(mode="after")
     def _min_up_to_max(self) -> "ClusterSpec":
@@ -53,7 +53,7 @@ class LocalSpec(Spec):
     type: Literal["local"] = "local"
     name: str = LOCAL
     description: str = ""
-    tags: dict[str, str] = {}
+    tags: dict[str, str] = Field(default_factory=dict[str, str])
 
 
 ComputeSpec = Annotated[ClusterSpec | LocalSpec, Field(discriminator="type")]
@@ -124,11 +124,9 @@ class Compute:
 
     @property
     def min_instances(self) -> int:
-        return (
-            self.spec.min_instances
-            if isinstance(self.spec, ClusterSpec) and self.status is ComputeStatus.SUCCEEDED
-            else 0
-        )
+        if isinstance(self.spec, ClusterSpec) and self.status is ComputeStatus.SUCCEEDED:
+            return self.spec.min_instances
+        return 0
 
     @property
     def max_instances(self) -> int:

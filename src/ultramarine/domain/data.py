@@ -8,7 +8,8 @@ from pydantic import Field
 
 from ultramarine.domain.spec import Spec
 
-SNAPSHOT = "snapshot:"  #: what a client writes in place of a local path, once its files are uploaded: `snapshot:<sha256 of the manifest>`
+#: What a client writes in place of a local path, once its files are uploaded: `snapshot:<sha256 of the manifest>`.
+SNAPSHOT = "snapshot:"
 
 
 class DataSpec(Spec):
@@ -18,7 +19,7 @@ class DataSpec(Spec):
     type: Literal["uri_file", "uri_folder"] = "uri_folder"
     path: str
     description: str = ""
-    tags: dict[str, str] = {}
+    tags: dict[str, str] = Field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

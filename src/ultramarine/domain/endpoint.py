@@ -18,9 +18,9 @@ class EndpointSpec(Spec):
     )
     name: str
     auth_mode: Literal["key"] = "key"
-    traffic: dict[str, int] = {}
+    traffic: dict[str, int] = Field(default_factory=dict[str, int])
     description: str = ""
-    tags: dict[str, str] = {}
+    tags: dict[str, str] = Field(default_factory=dict[str, str])
 
     @field_validator("traffic")
     @classmethod
@@ -56,21 +56,25 @@ class DeploymentSpec(Spec):
             "model_mount_path",
             "egress_public_network_access",
             "type",
+            "app_insights_enabled",
+            "properties",
+            "environment_image",
+            "package",
+            "liveness_probe",
         }
-        | {"app_insights_enabled", "properties", "environment_image", "package", "liveness_probe"}
     )
     name: str
     endpoint_name: str
     model: str
     code_configuration: CodeConfiguration | None = None
     environment: str | None = None
-    environment_variables: dict[str, str] = {}
+    environment_variables: dict[str, str] = Field(default_factory=dict[str, str])
     instance_type: str = "cpu-1"
     instance_count: int = Field(default=1, ge=0, le=100)
     compute: str = LOCAL
     request_settings: RequestSettings = RequestSettings()
     description: str = ""
-    tags: dict[str, str] = {}
+    tags: dict[str, str] = Field(default_factory=dict[str, str])
 
 
 class DeploymentStatus(StrEnum):

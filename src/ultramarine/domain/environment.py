@@ -12,7 +12,11 @@ from ultramarine.domain.spec import Spec
 
 
 class EnvironmentSpec(Spec):
-    """An environment. In the body that the server gets, `conda_file` is the file's content and `requirements` a list; the client reads the files."""
+    """An environment, by a conda file or by requirements.
+
+    In the body that the server gets, `conda_file` is the file's content and `requirements` a list: the client reads the
+    files.
+    """
 
     not_yet: ClassVar[frozenset[str]] = frozenset({"build", "datastore", "inference_config", "os_type", "image"})
     name: str | None = None
@@ -25,7 +29,7 @@ class EnvironmentSpec(Spec):
         default=None, coerce_numbers_to_str=True, pattern=r"^3\.\d+$", description='ours: "3.11"'
     )
     description: str = ""
-    tags: dict[str, str] = {}
+    tags: dict[str, str] = Field(default_factory=dict[str, str])
 
     @model_validator(mode="after")
     def _one_source(self) -> "EnvironmentSpec":

@@ -73,10 +73,10 @@ class JobSpec(Spec):
     name: str | None = None
     command: str = Field(min_length=1)
     code: str | None = None
-    inputs: dict[str, Input | Literally] = {}
-    outputs: dict[str, Output] = {}
+    inputs: dict[str, Input | Literally] = Field(default_factory=dict[str, Input | Literally])
+    outputs: dict[str, Output] = Field(default_factory=dict[str, Output])
     environment: str | EnvironmentSpec
-    environment_variables: dict[str, str] = {}
+    environment_variables: dict[str, str] = Field(default_factory=dict[str, str])
     compute: str
     resources: Resources = Resources()
     distribution: Distribution | None = None
@@ -85,7 +85,7 @@ class JobSpec(Spec):
     experiment_name: str = "Default"
     display_name: str = ""
     description: str = ""
-    tags: dict[str, str] = {}
+    tags: dict[str, str] = Field(default_factory=dict[str, str])
     retries: int = Field(default=0, ge=0, le=10)
 
     @field_validator("environment_variables", "tags", mode="before")

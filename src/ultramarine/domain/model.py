@@ -18,7 +18,7 @@ class ModelSpec(Spec):
     type: Literal["mlflow_model", "custom_model"] = "custom_model"
     path: str
     description: str = ""
-    tags: dict[str, str] = {}
+    tags: dict[str, str] = Field(default_factory=dict[str, str])
 
 
 def job_output(path: str) -> tuple[str, str, str] | None:
@@ -30,5 +30,6 @@ def job_output(path: str) -> tuple[str, str, str] | None:
 def not_a_model(path: str) -> InvalidInput:
     return InvalidInput(
         f"path: {path[:200]!r} is no path of a model.",
-        hint="Write a local folder, azureml://jobs/JOB/outputs/artifacts/paths/model, azureml://jobs/JOB/outputs/NAME or runs:/JOB/model.",
+        hint="Write a local folder, azureml://jobs/JOB/outputs/artifacts/paths/model, "
+        "azureml://jobs/JOB/outputs/NAME or runs:/JOB/model.",
     )

@@ -23,7 +23,8 @@ def checked_name(noun: str, name: str) -> str:
     if len(name) > NAME_CHARACTERS_MAX or not _NAME.fullmatch(name) or name.endswith("."):
         raise InvalidInput(
             f"{name[:120]!r} cannot be the name of a {noun}.",
-            hint=f"Use letters, digits, '-', '_' and '.', beginning with a letter or digit, at most {NAME_CHARACTERS_MAX} characters.",
+            hint="Use letters, digits, '-', '_' and '.', beginning with a letter or digit, "
+            f"at most {NAME_CHARACTERS_MAX} characters.",
         )
     return name
 

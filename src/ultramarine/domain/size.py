@@ -12,8 +12,9 @@ GIB = 1024**3
 class Amount:
     """An amount of machine. CPUs are in thousandths, so that parts add up exactly.
 
-    `shares_milli` are CPUs that are mostly waited with: replicas and instances reserve those, training reserves whole CPUs.
-    A machine has as many of one as of the other, so that an endpoint fits beside a training cluster that holds every CPU.
+    `shares_milli` are CPUs that are mostly waited with: replicas and instances reserve those, training reserves whole
+    CPUs. A machine has as many of one as of the other, so that an endpoint fits beside a training cluster that holds
+    every CPU.
     """
 
     cpus_milli: int = 0
@@ -48,7 +49,10 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """The catalogue. An alias of Azure's means "up to": it is fitted to the largest native size the machine has room for."""
+    """The catalogue.
+
+    An alias of Azure's means "up to": it is fitted to the largest native size that the machine has room for.
+    """
 
     native: Mapping[str, Amount]
     aliases: Mapping[str, str]
@@ -73,9 +77,8 @@ class Sizes:
                 f"size: {name} needs {wanted}, and this machine has {machine}.", hint="um compute list-sizes"
             )
         best = max(smaller, key=lambda n: (self.native[n].gpus, self.native[n].cpus_milli, self.native[n].memory_bytes))
-        return Size(
-            name=best, amount=self.native[best]
-        ), f"{name} means up to {wanted}; fitted to this machine: {best} ({self.native[best]})."
+        notice = f"{name} means up to {wanted}; fitted to this machine: {best} ({self.native[best]})."
+        return Size(name=best, amount=self.native[best]), notice
 
     def _fitting(self, machine: Amount) -> list[str]:
         return [name for name, amount in self.native.items() if amount.fits_in(machine)]

@@ -10,7 +10,10 @@ from ultramarine.domain.errors import InvalidInput, NotSupportedYet
 
 
 class Spec(BaseModel):
-    """Frozen, and strict about its fields: an unknown one is refused with the nearest known, one of Azure ML's that is not there yet is named so."""
+    """Frozen, and strict about its fields.
+
+    An unknown one is refused with the nearest known; one of Azure ML's that is not there yet is named so.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
     not_yet: ClassVar[frozenset[str]] = frozenset()  #: fields of Azure ML's schema that we cannot do yet
@@ -22,7 +25,7 @@ class Spec(BaseModel):
         if not isinstance(value, Mapping):
             return value
         given: dict[str, Any] = {str(k): v for k, v in value.items() if k not in cls.ignored}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-        known = {name for name in cls.model_fields} | {f.alias for f in cls.model_fields.values() if f.alias}
+        known = set(cls.model_fields) | {f.alias for f in cls.model_fields.values() if f.alias}
         for name in given:
             if name in cls.not_yet:
                 raise ValueError(f"not supported yet: {name!r}")

@@ -1,4 +1,7 @@
-"""Blobs named by the SHA-256 of their bytes, in a local folder. What is there is whole: written aside, checked, renamed."""
+"""Blobs named by the SHA-256 of their bytes, in a local folder.
+
+What is there is whole: written aside, checked, renamed.
+"""
 
 import asyncio
 import hashlib
@@ -47,27 +50,28 @@ class Blobs:
         return sha256
 
     async def receive(self, sha256: str, chunks: AsyncIterator[bytes], *, bytes_max: int) -> bool:
-        """Keep a stream whose hash is `sha256`; False when it was there. Raises `Conflict` when the bytes are others, `TooLarge` over the limit."""
+        """Keep a stream whose hash is `sha256`; False when it was there.
+
+        Raises `Conflict` when the bytes are others, `TooLarge` when there are more than `bytes_max`.
+        """
         if self.has(sha256):
             return False
-        aside = self._temporary()
-        try:
-            found = await _write_all(aside, chunks, bytes_max=bytes_max)
-            if found != sha256:
-                raise Conflict(
-                    f"The bytes sent have SHA-256 {found}, not {sha256}.",
-                    hint="The file changed while it was sent: try again.",
-                )
-            self._keep(aside, sha256)
-        finally:
-            aside.unlink(missing_ok=True)
+        await self.take(chunks, bytes_max=bytes_max, wanted=sha256)
         return True
 
-    async def take(self, chunks: AsyncIterator[bytes], *, bytes_max: int) -> str:
-        """Keep a stream under whatever name its bytes have. Raises `TooLarge`."""
+    async def take(self, chunks: AsyncIterator[bytes], *, bytes_max: int, wanted: str | None = None) -> str:
+        """Keep a stream under the name that its bytes have; its name.
+
+        Raises `Conflict` when that is not the `wanted` one, `TooLarge` when there are more than `bytes_max`.
+        """
         aside = self._temporary()
         try:
             found = await _write_all(aside, chunks, bytes_max=bytes_max)
+            if wanted not in (None, found):
+                raise Conflict(
+                    f"The bytes sent have SHA-256 {found}, not {wanted}.",
+                    hint="The file changed while it was sent: try again.",
+                )
             if not self.has(found):
                 self._keep(aside, found)
         finally:

@@ -4,7 +4,10 @@ import asyncio
 
 
 class Bell:
-    """Rung at each write or report. Who waits is woken by the next ring; a ring with nobody waiting is remembered for `Waiter`s that hold a count."""
+    """Rung at each write or report. Who waits is woken by the next ring.
+
+    A ring while nobody waits is not lost on those who remember the `count` that they have last seen.
+    """
 
     def __init__(self) -> None:
         self._rung = asyncio.Event()

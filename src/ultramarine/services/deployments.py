@@ -64,7 +64,8 @@ async def _check(ctx: Context, workspace: str, spec: DeploymentSpec) -> None:
     if spec.code_configuration is None and not is_mlflow:
         raise InvalidInput(
             f"model: {spec.model} is a custom_model, and there is no code_configuration.",
-            hint="Write code_configuration: {code: ./score, scoring_script: score.py}; models of type mlflow_model need none.",
+            hint="Write code_configuration: {code: ./score, scoring_script: score.py}; "
+            "models of type mlflow_model need none.",
         )
     if spec.environment is None and not is_mlflow:
         raise InvalidInput(

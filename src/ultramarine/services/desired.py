@@ -16,7 +16,10 @@ from ultramarine.tracking.variables import TOKEN_VARIABLE, job_variables
 
 
 class Renderer:
-    """Holds the rendered specifications of runs that are on nodes: they never change, and rendering one reads the store."""
+    """Holds the rendered specifications of runs that are on nodes.
+
+    They never change, and rendering one reads the store.
+    """
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx

@@ -129,15 +129,13 @@ async def regenerate_key(ctx: Context, workspace: str, name: str, key_type: str)
     ctx.ring()
 
 
-def has_traffic(state: EndpointState, deployment: str) -> bool:
-    return state.endpoint.spec.traffic.get(deployment, 0) > 0
-
-
 def refuse_with_traffic(state: EndpointState, deployment: str) -> None:
-    if has_traffic(state, deployment):
+    endpoint = state.endpoint
+    if share := endpoint.spec.traffic.get(deployment, 0):
+        command = f"um online-endpoint update -n {endpoint.name} --traffic {deployment}=0"
         raise Conflict(
-            f"Deployment {deployment} has {state.endpoint.spec.traffic[deployment]} % of the traffic of {state.endpoint.name}.",
-            hint=f"Give its traffic to another first: um online-endpoint update -n {state.endpoint.name} --traffic {deployment}=0",
+            f"Deployment {deployment} has {share} % of the traffic of {endpoint.name}.",
+            hint=f"Give its traffic to another first: {command}",
         )
 
 

@@ -1,6 +1,7 @@
 """What is known of nodes right now, in memory: their last reports, and what they shall run.
 
-Nothing here needs to survive: runners report their whole state at every beat, and what they shall run is rendered anew from the store.
+Nothing here needs to survive: runners report their whole state at every beat, and what they shall run is rendered anew
+from the store.
 """
 
 import asyncio
@@ -25,9 +26,8 @@ class Desired:
 
     @classmethod
     def of(cls, runs: Mapping[str, Any]) -> "Desired":
-        moving = {
-            key: {k: v for k, v in run.items() if k != "spec"} for key, run in runs.items()
-        }  # a spec never changes
+        # A specification never changes, so what is hashed at each turn does not hold it.
+        moving = {key: {k: v for k, v in run.items() if k != "spec"} for key, run in runs.items()}
         return cls(hashlib.sha256(json.dumps(moving, sort_keys=True).encode()).hexdigest()[:16], runs)
 
 
@@ -57,12 +57,18 @@ class Hub:
         self._is_published.clear()
 
     def listen_anew(self, now: datetime) -> None:
-        """From now on without a gap: each lease gets a full term. What was heard "later" was so on a clock that was set back since."""
+        """From now on without a gap: each lease gets a full term.
+
+        What was heard "later" than now was so on a clock that was set back since.
+        """
         self.listening_since = now
         self._news = {node: replace(news, heard_at=min(news.heard_at, now)) for node, news in self._news.items()}
 
     def report(self, node: NodeKey, news: NodeNews, load: Mapping[str, Any], *, etag: str | None = None) -> bool:
-        """Take a node's report, and which desired state it has seen. Whether anything in it changes what is to be done."""
+        """Take a node's report, and which desired state it has seen.
+
+        Whether anything in it changes what is to be done.
+        """
         before, wanted = self._news.get(node), self._desired.get(node)
         if wanted is not None and wanted.etag == etag:
             news = replace(news, unknown=frozenset(RunKey(key) for key in wanted.runs if key not in news.runs))
@@ -93,7 +99,10 @@ class Hub:
         return before if before is not None and before.etag == now.etag else now
 
     async def desired(self, node: NodeKey, *, etag: str, wait_s: float) -> Desired | None:
-        """The desired state when it is not `etag`'s; None after `wait_s`. A server that has just begun answers nothing before its first turn."""
+        """The desired state when it is not `etag`'s; None after `wait_s`.
+
+        A server that has just begun answers nothing before its first turn.
+        """
         deadline = asyncio.get_running_loop().time() + wait_s
         while (left_s := deadline - asyncio.get_running_loop().time()) > 0 or wait_s == 0:
             count = self._changed.count

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from pydantic import Field
+
 from ultramarine.domain.compute import LOCAL, Compute, LocalSpec
 from ultramarine.domain.errors import InvalidInput, NotFound, NotSignedIn
 from ultramarine.domain.identity import EVERY_WORKSPACE, Right, Role, Token, check
 from ultramarine.domain.names import ComputeId, RunKey, checked_name
 from ultramarine.domain.spec import Spec
 from ultramarine.services.context import Context
-from ultramarine.services.secrets import new_token, sha256_of
+from ultramarine.services.secrets import new_token, parts, sha256_of
 from ultramarine.store import computes, installation, runs
 from ultramarine.store.database import Tx
 
@@ -29,7 +31,7 @@ class TokenSpec(Spec):
 class WorkspaceSpec(Spec):
     name: str | None = None
     description: str = ""
-    tags: dict[str, str] = {}
+    tags: dict[str, str] = Field(default_factory=dict[str, str])
 
 
 async def signed_in(ctx: Context, bearer: str) -> Token:
@@ -53,7 +55,7 @@ async def signed_in(ctx: Context, bearer: str) -> Token:
 
 async def _run_token(ctx: Context, bearer: str) -> Token:
     """A run's own token: good for its workspace while it has not ended. It is derived, and so never stored."""
-    _, key, secret = (bearer.split(":") + ["", ""])[:3]
+    _, key, secret = parts(bearer, 3)
     refused = NotSignedIn("This run's token is not valid (any more).", hint="A run's token ends with the run.")
     if not ctx.secrets.matches(secret, RUN, key):
         raise refused

@@ -32,7 +32,10 @@ class JobState:
 async def create(
     ctx: Context, workspace: str, name: str, body: Mapping[str, Any], *, user: str
 ) -> tuple[JobState, bool]:
-    """Write a job and its first run, Queued. The same body again is the same job; another one is refused. The second value: whether it is new."""
+    """Write a job and its first run, Queued. The second value: whether it is new.
+
+    The same body again is the same job; another one is refused with `AlreadyExists`.
+    """
     checked_name("job", name)
     spec = JobSpec.read({**body, "name": body.get("name", name)}, what=f"job {name}")
     if spec.name != name:
@@ -92,14 +95,18 @@ async def _target(tx: Tx, workspace: str, spec: JobSpec) -> Compute:
         raise Conflict(f"compute: {name} is being deleted.", hint="um compute list")
     if count > compute.max_instances:
         raise InvalidInput(
-            f"resources.instance_count: {count} nodes are asked for, and {name} has max_instances {compute.max_instances}.",
+            f"resources.instance_count: {count} nodes are asked for, "
+            f"and {name} has max_instances {compute.max_instances}.",
             hint=f"Ask for fewer, or: um compute update -n {name} --max-instances {count}",
         )
     return compute
 
 
 async def _run_spec(ctx: Context, tx: Tx, job: Job, environment: Environment) -> dict[str, Any]:
-    """What the runner needs, as far as it is known now; node, environment's lock and tokens are added when it is sent."""
+    """What the runner needs, as far as it is known now.
+
+    Its node, the environment's lock and the tokens are added when it is sent.
+    """
     spec, expressions = job.spec, job.spec.expressions()
     variables = {
         n: expressions.value(v, field=f"environment_variables.{n}") for n, v in spec.environment_variables.items()
@@ -142,8 +149,9 @@ async def _output_of(tx: Tx, workspace: str, job: str, output: str, path: str, *
     ending = (await runs.newest(tx, (await jobs.get(tx, workspace, job)).id)).ending
     outputs = ending.outputs if ending else {}
     if output not in outputs or path:
+        inside = " with a path inside" if path else ""
         raise InvalidInput(
-            f"{field}: job {job} has no output {output!r}{' with a path inside' if path else ''}; it has {', '.join(outputs) or 'none yet'}.",
+            f"{field}: job {job} has no output {output!r}{inside}; it has {', '.join(outputs) or 'none yet'}.",
             hint=f"Write azureml://jobs/{job}/outputs/NAME, once the job has ended.",
         )
     return outputs[output]

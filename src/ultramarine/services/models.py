@@ -1,4 +1,7 @@
-"""Models, in MLflow's own registry: created from uploads, from jobs' outputs and from what jobs logged; their files brought to us."""
+"""Models, in MLflow's own registry.
+
+They are created from uploads, from jobs' outputs and from what jobs logged; their files are brought to us.
+"""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
@@ -44,7 +47,7 @@ async def create(ctx: Context, workspace: str, name: str, body: Mapping[str, Any
 
 
 async def _source(ctx: Context, workspace: str, spec: ModelSpec) -> tuple[ArtifactLocation, dict[str, str]]:
-    """Where the files are in MLflow, after they were put there if need be; and what is known of where they come from."""
+    """Where the files are in MLflow, after they were put there if need be; and tags that say where they come from."""
     if (output := job_output(spec.path)) is not None:
         job, kind, path = output
         return await _of_job(ctx, workspace, spec, job=job, output=kind, path=path)
@@ -147,7 +150,7 @@ async def read_file(ctx: Context, workspace: str, model: ModelVersion, path: str
 
 
 async def fetch(ctx: Context, workspace: str, model: ModelVersion) -> str:
-    """Bring a model's files into our own: an immutable snapshot that needs neither MLflow nor the registry. Its hash."""
+    """Bring a model's files into our own. The hash of the snapshot, which needs neither MLflow nor the registry."""
     location = await ctx.tracking.files_of(workspace, model)
     entries: list[Entry] = []
     for file in await ctx.tracking.artifacts.files(workspace, location):

@@ -14,6 +14,7 @@ from ultramarine.domain.run import Cause, Ending, Phase, RunReport
 from ultramarine.planning.seen import NodeNews
 from ultramarine.services.context import Context
 from ultramarine.services.hub import Desired
+from ultramarine.services.secrets import parts
 from ultramarine.store import allocations, runs
 from ultramarine.store.database import Tx
 
@@ -44,7 +45,7 @@ class Ended(BaseModel):
     code: int | None = None
     words: str = ""
     rank: int | None = None
-    outputs: dict[str, str] = {}
+    outputs: dict[str, str] = Field(default_factory=dict[str, str])
     tail: str = ""
 
 
@@ -54,8 +55,8 @@ class Reported(BaseModel):
     progress: str = ""
     address: str | None = None
     port: int | None = None
-    sockets: dict[str, str] = {}
-    samples: dict[str, Any] = {}
+    sockets: dict[str, str] = Field(default_factory=dict[str, str])
+    samples: dict[str, Any] = Field(default_factory=dict[str, Any])
     ended: Ended | None = None
 
     def report(self) -> RunReport:
@@ -85,7 +86,7 @@ class Report(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
     etag: str | None = None
     runs: dict[str, Reported]
-    node: dict[str, Any] = {}
+    node: dict[str, Any] = Field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +138,7 @@ async def hello(ctx: Context, said: Hello) -> Welcome:
 
 async def signed_in(ctx: Context, bearer: str) -> NodeKey:
     """Which node this token is of. Raises `NotSignedIn`, or `NodeReleased` when its allocation is over."""
-    purpose, key, nonce, secret = (bearer.split(":") + ["", "", ""])[:4]
+    purpose, key, nonce, secret = parts(bearer, 4)
     if purpose != NODE or not ctx.secrets.matches(secret, NODE, key, nonce):
         raise NotSignedIn("This is no token of a node.", hint="A runner gets its token by hello.")
     node = NodeKey(key)

@@ -1,7 +1,8 @@
 """Secrets that are derived, not stored: a node's, a run's, an allocation's come from the master key and their name.
 
-The master key lies in a file of its own, apart from the database and its backups. Everything derived is 256 bits of HMAC-SHA-256 and is compared in
-constant time. What must be shown again (endpoint keys) is sealed with Fernet under a key derived from the same master.
+The master key lies in a file of its own, apart from the database and its backups. Everything derived is 256 bits of
+HMAC-SHA-256 and is compared in constant time. What must be shown again (endpoint keys) is sealed with Fernet under a
+key derived from the same master.
 """
 
 import base64
@@ -51,6 +52,11 @@ class Secrets:
 
     def unseal(self, sealed: str) -> str:
         return self._seal.decrypt(sealed.encode()).decode()
+
+
+def parts(token: str, count: int) -> list[str]:
+    """What a token like `purpose:name:…:secret` consists of; a part that it lacks is "", and so matches nothing."""
+    return [*token.split(":"), *[""] * count][:count]
 
 
 def sha256_of(token: str) -> str:

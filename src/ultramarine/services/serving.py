@@ -18,7 +18,10 @@ _PYTHON_LINE = re.compile(r"^python:\s*['\"]?(3\.\d+)", re.MULTILINE)
 
 
 async def resolve(ctx: Context, deployment: Deployment) -> dict[str, Any]:
-    """Resolve a deployment's model and environment, once: from now on its replicas need neither MLflow nor the registry."""
+    """Resolve a deployment's model and environment, once.
+
+    From now on its replicas need neither MLflow nor the registry.
+    """
     model = await models.by_reference(ctx, deployment.workspace, deployment.spec.model, field="model")
     snapshot = await models.fetch(ctx, deployment.workspace, model)
     environment = await _environment(ctx, deployment, model, snapshot)
@@ -35,7 +38,7 @@ async def resolve(ctx: Context, deployment: Deployment) -> dict[str, Any]:
 
 
 async def _environment(ctx: Context, deployment: Deployment, model: ModelVersion, snapshot: str) -> dict[str, str]:
-    """The one that the deployment names; else that of the job which made the model; else what the model itself asks for."""
+    """The one that the deployment names; else that of the job which made the model; else what the model asks for."""
     given: str | EnvironmentSpec | None = deployment.spec.environment
     if given is None and (of_job := model.tags.get(models.ENVIRONMENT)):
         workspace, _, named = of_job.partition("/")

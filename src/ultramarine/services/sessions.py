@@ -1,6 +1,7 @@
 """Signing in to the second origin in a browser: a one-time code in a link, exchanged for a session in a cookie.
 
-Sessions are derived: they hold whose they are and until when, signed with the master key. Codes live in memory for a minute.
+Sessions are derived: they hold whose they are and until when, signed with the master key. Codes live in memory for a
+minute.
 """
 
 from datetime import timedelta
@@ -8,6 +9,7 @@ from datetime import timedelta
 from ultramarine.domain.errors import NotSignedIn
 from ultramarine.domain.identity import EVERY_WORKSPACE, Session, Token
 from ultramarine.services.context import Context
+from ultramarine.services.secrets import parts
 
 CODE_LIFE = timedelta(seconds=60)
 SESSION_LIFE = timedelta(hours=12)
@@ -33,7 +35,7 @@ def exchange(ctx: Context, code: str) -> tuple[str, str]:
 
 def read(ctx: Context, cookie: str) -> Session:
     """Whose session it is. Raises `NotSignedIn`."""
-    purpose, workspace, subject, expires, secret = (cookie.split(":") + ["", "", "", ""])[:5]
+    purpose, workspace, subject, expires, secret = parts(cookie, 5)
     is_ours = purpose == SESSION and ctx.secrets.matches(secret, SESSION, workspace, subject, expires)
     if not is_ours or float(expires) < ctx.clock().timestamp():
         raise NotSignedIn("This session is over.", hint="Get a new link: um open mlflow")

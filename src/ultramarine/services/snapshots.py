@@ -30,12 +30,13 @@ async def put_blob(ctx: Context, sha256: str, chunks: AsyncIterator[bytes]) -> b
 
 
 def uploaded(ctx: Context, path: str, *, field: str) -> str:
-    """The snapshot's hash that `snapshot:<sha256>` names, or an error that names the field: everything of it is here."""
+    """The hash of the snapshot that `snapshot:<sha256>` names; an error that names `field` when it is not here."""
     sha256 = path.removeprefix(SNAPSHOT)
     if not path.startswith(SNAPSHOT) or not is_sha256(sha256):
         raise InvalidInput(
             f"{field}: {path[:200]!r} is a path of your machine; the server cannot read it.",
-            hint="Use the um command or the SDK, which upload it; over REST send snapshot:<sha256> of an uploaded snapshot.",
+            hint="Use the um command or the SDK, which upload it; "
+            "over REST send snapshot:<sha256> of an uploaded snapshot.",
         )
     if not ctx.blobs.has(sha256):
         raise NotFound("snapshot", sha256, hint=f"{field} names it; upload it first.")

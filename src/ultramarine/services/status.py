@@ -33,7 +33,10 @@ async def _status(ctx: Context, tx: Tx) -> Status:
 
 
 async def drain(ctx: Context) -> Status:
-    """Ask everything that runs to end, and take no new work until the next start: jobs are canceled, nodes go. What is still there."""
+    """Ask everything that runs to end: jobs are canceled, nodes go. What is still there.
+
+    No new work is taken until the next start.
+    """
     ctx.hub.is_draining = True
     async with ctx.begin() as tx:
         for run in await runs.open_ones(tx):

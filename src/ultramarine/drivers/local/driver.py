@@ -1,7 +1,8 @@
 """Runners as processes of this machine.
 
-An allocation is a folder named by its key; making it is the claim. `process.json` names the runner, `ended` is the mark that it is over.
-The runner is in a session of its own and outlives this server. Whatever is left of an allocation carries its key in its environment, and is swept.
+An allocation is a folder named by its key; making it is the claim. `process.json` names the runner, `ended` is the mark
+that it is over. The runner is in a session of its own and outlives this server. Whatever is left of an allocation
+carries its key in its environment, and is swept.
 """
 
 import asyncio
@@ -43,16 +44,7 @@ class LocalDriver:
         if (folder / "ended").exists() or (folder / "process.json").exists() or self._found(allocation.key) is not None:
             return
         self._write(folder / "config.json", dict(self._joining.config(allocation, 0)))
-        with (folder / "runner.log").open("ab") as log:
-            child = subprocess.Popen(
-                [sys.executable, "-I", str(self._pyz), str(folder)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=folder,
-                env=_environment() | {KEY_VARIABLE: allocation.key},
-                start_new_session=True,
-            )
+        child = self._start(allocation.key)
         self._children[allocation.key] = child
         if (started := process_id(child.pid)) is not None:
             self._write(folder / "process.json", {"pid": started.pid, "started": started.started, "boot": started.boot})
@@ -82,6 +74,20 @@ class LocalDriver:
         """Allocations with a folder or processes here that nobody knows of, with the processes' ids."""
         names = {AllocationKey(entry.name) for entry in os.scandir(self._folder) if entry.is_dir()}
         return {key: find_by_environment(KEY_VARIABLE, key) for key in names - known}
+
+    def _start(self, key: AllocationKey) -> subprocess.Popen[bytes]:
+        """A runner, in a session of its own. On the event loop: a fork takes about a millisecond."""
+        folder = self._folder / key
+        with (folder / "runner.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-I", str(self._pyz), str(folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+                env=_environment() | {KEY_VARIABLE: key},
+                start_new_session=True,
+            )
 
     def _look(self, key: AllocationKey) -> AllocationNews:
         folder = self._folder / key
