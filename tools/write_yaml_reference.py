@@ -1,0 +1,227 @@
+"""Write docs/reference/yaml.md from the specifications; a test holds the page to them."""
+
+# ruff: noqa: E501 (a paragraph and a row of a table are one line)
+
+import types
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import annotated_types
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from ultramarine.domain.compute import NOT_YET, ClusterSpec
+from ultramarine.domain.data import DataSpec
+from ultramarine.domain.endpoint import CodeConfiguration, DeploymentSpec, EndpointSpec, RequestSettings
+from ultramarine.domain.environment import EnvironmentSpec
+from ultramarine.domain.job import Distribution, Input, JobSpec, Limits, Output, QueueSettings, Resources
+from ultramarine.domain.model import ModelSpec
+from ultramarine.domain.spec import Spec
+
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "yaml.md"
+HEAD = """# YAML
+
+<!-- Made by tools/write_yaml_reference.py from the specifications. -->
+
+The file of a thing is Azure ML's CLI v2 YAML, and it is the body of the REST API and the argument of the Python client too. An unknown field is refused
+with the nearest known one; a field of Azure's that is not supported yet is refused by name. `$schema` is read over. What is **ours** does not exist in
+Azure ML. `--set FIELD=VALUE` sets a field over the file's. Relative paths start at the file's folder.
+
+References are written `name:version` or `name@latest`, with or without `azureml:` before them. `${{inputs.NAME}}` and `${{outputs.NAME}}` in a command
+become the value or the path; nothing else may stand in `${{…}}`.
+"""
+TAGS = {"description": "free text", "tags": "names and values of your own"}
+NAME = "in its workspace; letters, digits, `-`, `_`; `um … -n NAME` sets it too"
+VERSION = "any text; the next number where not given"
+WORDS: Mapping[type[Spec], Mapping[str, str]] = {
+    JobSpec: TAGS
+    | {
+        "type": "the only kind of job for now",
+        "name": NAME + "; made up where not given",
+        "command": "run by `/bin/sh` in the folder of the code",
+        "code": "a folder (or file) that is uploaded; files named in its `.gitignore` or `.amlignore` are left out",
+        "inputs": "by name: a literal, or a file or folder (below)",
+        "outputs": "by name: a folder or file that the command writes; there is always `default`, the folder `outputs` of the code",
+        "environment": "`sklearn@latest`, `mine:3`, or an environment written out here",
+        "environment_variables": "set for the command",
+        "compute": "a cluster, or `local`: the machine itself",
+        "resources": "how many nodes",
+        "distribution": "how processes find each other; one process a node where not given",
+        "limits": "when it is ended",
+        "queue_settings": "its place in the queue",
+        "experiment_name": "where MLflow shows it",
+        "display_name": "shown in MLflow as the run's name",
+        "retries": "**ours**: how often it is tried again when its own command fails. An attempt that is lost with its node is tried again in any case, three times at most",
+    },
+    Input: {
+        "type": "a file, a folder, or what kind of literal",
+        "path": "a local path (uploaded), `azureml:DATA:VERSION`, `azureml://jobs/JOB/outputs/NAME`",
+        "mode": "`ro_mount`: a read-only link into the node's cache; `download`: a copy of its own",
+        "optional": "it may be missing; a part of the command in `$[[ ]]` is left out then",
+        "value": "of a literal with a `type`",
+    },
+    Output: {
+        "type": "what is kept of it",
+        "mode": "both are uploaded when the command has ended",
+        "description": "free text",
+    },
+    Resources: {"instance_count": "nodes; all of them start together or none"},
+    Distribution: {
+        "type": "sets `RANK`, `WORLD_SIZE`, `LOCAL_RANK`, `NODE_RANK`, `MASTER_ADDR`, `MASTER_PORT`",
+        "process_count_per_instance": "processes on each node",
+    },
+    Limits: {"timeout": "from the start of the command; then it is ended and Failed"},
+    QueueSettings: {"priority": "higher ones start first"},
+    ClusterSpec: TAGS
+    | {
+        "type": "a training cluster",
+        "name": NAME,
+        "size": "of one node: `um compute list-sizes`; Azure's names are fitted to the machine",
+        "min_instances": "nodes that stay when nothing runs",
+        "max_instances": "nodes at most",
+        "idle_time_before_scale_down": "then an idle node is given back; at once when somebody else waits for the room",
+        "tier": "read, and without effect yet",
+        "provider": "**ours**: where nodes come from; for now this machine alone",
+    },
+    EnvironmentSpec: TAGS
+    | {
+        "name": NAME,
+        "version": VERSION,
+        "conda_file": "a conda file, or its content; names are translated to PyPI's, and what cannot be is refused",
+        "requirements": "**ours**: a requirements file, or its lines",
+        "python": "**ours**: with `requirements`",
+    },
+    DataSpec: TAGS | {"name": NAME, "version": VERSION, "type": "a file or a folder", "path": "a local path"},
+    ModelSpec: TAGS
+    | {
+        "name": NAME,
+        "version": VERSION,
+        "type": "`mlflow_model`: a folder with a file `MLmodel`",
+        "path": "a local path, `azureml://jobs/JOB/outputs/artifacts/paths/PATH` (what was logged), `azureml://jobs/JOB/outputs/NAME`, or `runs:/JOB/PATH`",
+    },
+    EndpointSpec: TAGS
+    | {
+        "name": NAME + "; part of its address",
+        "auth_mode": "how callers sign in",
+        "traffic": "percent by deployment; together 100, or nothing",
+    },
+    DeploymentSpec: TAGS
+    | {
+        "name": NAME,
+        "endpoint_name": "the endpoint that it stands behind",
+        "model": "a registered model",
+        "code_configuration": "a scoring script; an MLflow model needs none",
+        "environment": "where not given: that of the job which made the model, else what the model itself asks for",
+        "environment_variables": "set for the scoring script",
+        "instance_type": "a size; replicas reserve its memory and a tenth of a CPU",
+        "instance_count": "replicas",
+        "compute": "**ours**: where replicas run; `local` is the machine itself",
+        "request_settings": "limits of one request",
+    },
+    CodeConfiguration: {
+        "code": "a folder that is uploaded",
+        "scoring_script": "a file in it with `init()` and `run(data)`",
+    },
+    RequestSettings: {
+        "request_timeout_ms": "then 504",
+        "max_concurrent_requests_per_instance": "requests that a replica is given at a time. Azure's default is 1; here it is 64, for requests that wait together are answered in one call",
+        "max_queue_wait_ms": "how long a request may wait for a replica; then 429",
+    },
+}
+SECTIONS: Mapping[str, tuple[str, tuple[type[Spec], ...]]] = {
+    "Job": ("um job create -f job.yml", (JobSpec, Input, Output, Resources, Distribution, Limits, QueueSettings)),
+    "Compute": ("um compute create -f cluster.yml", (ClusterSpec,)),
+    "Environment": ("um environment create -f environment.yml", (EnvironmentSpec,)),
+    "Data": ("um data create -f data.yml", (DataSpec,)),
+    "Model": ("um model create -f model.yml", (ModelSpec,)),
+    "Online endpoint": ("um online-endpoint create -f endpoint.yml", (EndpointSpec,)),
+    "Online deployment": (
+        "um online-deployment create -f deployment.yml",
+        (DeploymentSpec, CodeConfiguration, RequestSettings),
+    ),
+}
+PLACES: Mapping[type[Spec], str] = {
+    Input: "inputs.NAME",
+    Output: "outputs.NAME",
+    Resources: "resources",
+    Distribution: "distribution",
+    Limits: "limits",
+    QueueSettings: "queue_settings",
+    CodeConfiguration: "code_configuration",
+    RequestSettings: "request_settings",
+}
+
+
+def page() -> str:
+    return "\n".join([HEAD, *(line for title in SECTIONS for line in _section(title))]).rstrip() + "\n"
+
+
+def _section(title: str) -> Iterator[str]:
+    command, specs = SECTIONS[title]
+    yield f"## {title}\n\n`{command}`\n"
+    for spec in specs:
+        if spec in PLACES:
+            yield f"### `{PLACES[spec]}`\n"
+        yield "| field | type | default | |\n|---|---|---|---|"
+        yield from (_row(spec, name, field) for name, field in spec.model_fields.items())
+        if spec.not_yet:
+            yield (
+                "\nOf Azure ML's and not supported yet: "
+                + ", ".join(f"`{name}`" for name in sorted(spec.not_yet))
+                + "."
+            )
+        if spec is ClusterSpec:
+            yield (
+                "\nOther values of `type` that are not supported yet: "
+                + ", ".join(f"`{kind}`" for kind in NOT_YET)
+                + "."
+            )
+        yield ""
+
+
+def _row(spec: type[Spec], name: str, field: FieldInfo) -> str:
+    limits = _limits(field)
+    kind = kind_of(field.annotation) + (f", {limits}" if limits else "")
+    cells = (f"`{field.alias or name}`", kind, _default(field), WORDS[spec][name])
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def kind_of(annotation: Any) -> str:
+    """A type in words: `text or number`, `a or b`, `list of text`."""
+    origin, given = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " or ".join(f"`{value}`" for value in given)
+    if origin in (Union, types.UnionType):
+        kinds = dict.fromkeys(kind_of(each) for each in given if each is not type(None))
+        literals = ("text", "whole number", "number", "`true` or `false`")
+        if set(literals) <= set(kinds):
+            kinds = dict.fromkeys(["literal", *(kind for kind in kinds if kind not in literals)])
+        return " or ".join(kinds)
+    if origin is list:
+        return f"list of {kind_of(given[0])}"
+    if origin is dict:
+        return "mapping" if given[1] is Any else f"mapping of {kind_of(given[1])}"
+    names: Mapping[Any, str] = {str: "text", int: "whole number", float: "number", bool: "`true` or `false`"}
+    return names.get(annotation, "mapping")
+
+
+def _limits(field: FieldInfo) -> str:
+    low = next((str(each.ge) for each in field.metadata if isinstance(each, annotated_types.Ge)), None)
+    high = next((str(each.le) for each in field.metadata if isinstance(each, annotated_types.Le)), None)
+    between = [] if low is None else [f"≥ {low}"] if high is None else [f"{low} to {high}"]
+    unit = ["seconds"] if field.description == "seconds" else []
+    return ", ".join([*between, *unit])
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "**needed**"
+    if field.default in (None, PydanticUndefined) or field.default in ("", {}) or isinstance(field.default, Spec):
+        return ""
+    value = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
+    return f"`{value}`"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
