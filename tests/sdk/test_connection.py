@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ultramarine.domain.errors import InvalidInput, Unavailable
-from ultramarine.sdk.connection import Connection, find, home
+from ultramarine.sdk.connection import Connection, find, home, port
 
 
 @pytest.fixture
@@ -55,3 +55,11 @@ def test_a_token_does_not_get_into_a_log_by_chance():
 
 def test_the_home_is_in_the_users_data_folder():
     assert home({}).name == "ultramarine"
+
+
+def test_the_port_of_an_installation_is_that_of_the_environment(environ: dict[str, str]):
+    assert port(environ) == 7770
+    assert port({**environ, "ULTRAMARINE_PORT": "7790"}) == 7790
+    for wrong in ("no", "0", "65535", "-1"):
+        with pytest.raises(InvalidInput, match="ULTRAMARINE_PORT"):
+            port({"ULTRAMARINE_PORT": wrong})

@@ -9,14 +9,13 @@ from typing import Any
 from ultramarine.cli.command import FAILED, NAME, OK, Call, Command, Group, Option
 from ultramarine.cli.output import Column
 from ultramarine.domain.errors import InvalidInput, NotSupportedYet, UltramarineError, Unavailable
-from ultramarine.sdk.connection import home, is_named, of_home
+from ultramarine.sdk.connection import DEFAULT_PORT, home, is_named, of_home, port
 from ultramarine.sdk.workspace import Workspace
 
 if sys.platform == "linux":  # the client is for every system
     from ultramarine.supervision import commands
 
 PAGES = {"mlflow": "/mlflow/"}
-PORT = 7770
 DRAIN_WITHIN_S = 120.0
 LOOK_S = 0.3
 GRACE_S = 10.0
@@ -44,12 +43,11 @@ def up(call: Call) -> int:
             f"--listen {call.args.listen}: other machines are not served yet; Ultramarine listens on 127.0.0.1 alone.",
             hint="Leave it out, and reach it from elsewhere through SSH: ssh -L 7770:127.0.0.1:7770 HOST",
         )
-    folder = _home(call)
-    code = commands.start(folder, call.args.port, call.args.detach)
+    folder, at = _home(call), call.args.port or port()
+    code = commands.start(folder, at, call.args.detach)
     if code == OK and call.args.detach:
         call.talk.say(
-            f"Ultramarine is up at http://127.0.0.1:{call.args.port}, home {folder}."
-            "\n  next: um job create -f job.yml --stream"
+            f"Ultramarine is up at http://127.0.0.1:{at}, home {folder}.\n  next: um job create -f job.yml --stream"
         )
     return code
 
@@ -184,9 +182,9 @@ GROUP = Group(
                 Option("--detach -d", "in the background; returns when it is ready", "switch"),
                 Option(
                     "--port",
-                    "port of 127.0.0.1; the one after it serves pages that run people's code",
+                    "port of 127.0.0.1; the one after it serves pages that run people's code; else ULTRAMARINE_PORT, "
+                    f"else {DEFAULT_PORT}",
                     "number",
-                    default=PORT,
                 ),
                 Option("--listen", "address to listen on; 127.0.0.1 only, for now"),
                 HOME,

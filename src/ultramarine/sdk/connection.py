@@ -10,6 +10,7 @@ from typing import Any
 from ultramarine.domain.errors import InvalidInput, Unavailable
 
 DEFAULT_WORKSPACE = "default"
+DEFAULT_PORT = 7770
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,14 @@ def home(environ: Mapping[str, str] = os.environ) -> Path:
     import platformdirs
 
     return Path(platformdirs.user_data_dir("ultramarine", appauthor=False))
+
+
+def port(environ: Mapping[str, str] = os.environ) -> int:
+    """Where the installation on this machine listens when nobody says so at its start."""
+    given = environ.get("ULTRAMARINE_PORT") or str(DEFAULT_PORT)
+    if not given.isdecimal() or not 0 < int(given) < 65535:
+        raise InvalidInput(f"ULTRAMARINE_PORT={given!r} is no port.", hint="Give 1 to 65534: the next one is used too.")
+    return int(given)
 
 
 def find(
