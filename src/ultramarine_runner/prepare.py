@@ -99,7 +99,8 @@ class Preparer:
 
     def _python(self, one: Environment | None, note: Note) -> tuple[str, str | None]:
         if one is None:
-            return sys.executable, sys.prefix if sys.prefix != sys.base_prefix else None
+            # Not our own virtual environment: nothing of the server's packages is to be seen in a job.
+            return getattr(sys, "_base_executable", None) or sys.executable, None
         made = self._environment(one, note)
         return str(made / "bin" / "python"), str(made)
 

@@ -55,7 +55,7 @@ def refused(error: ValidationError, *, what: str) -> InvalidInput:
     lines = [_finding(dict(found)) for found in error.errors(include_url=False)]
     kind = NotSupportedYet if any("not supported yet" in line for line in lines) else InvalidInput
     return kind(
-        f"{what}: {'; '.join(lines)}.",
+        f"{what}: {'; '.join(lines)}".removesuffix("?") + ("?" if lines[-1].endswith("?") else "."),
         hint="Correct the field named above and send it again; docs/reference/yaml.md lists all fields.",
     )
 

@@ -9,7 +9,7 @@ from typing import IO, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from ultramarine import __version__
-from ultramarine.domain.errors import Unavailable
+from ultramarine.domain.errors import InvalidInput, Unavailable
 from ultramarine.sdk.connection import Connection
 from ultramarine.sdk.problems import error_of
 from ultramarine.sdk.sse import Event, parse
@@ -142,7 +142,12 @@ class Client:
 
 
 def part(text: str) -> str:
-    """A name as one part of an address."""
+    """A name as one part of an address. Raises InvalidInput for one that would not be a part."""
+    if not text or text in (".", "..") or "/" in text or "\\" in text:
+        raise InvalidInput(
+            f"{text[:120]!r} cannot be a name.",
+            hint="Use letters, digits, '-', '_' and '.', beginning with a letter or digit.",
+        )
     return quote(text, safe="")
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -60,15 +61,26 @@ async def _owner(ctx: Context, path: Path) -> None:
 async def _curated(ctx: Context) -> None:
     """Every curated environment in the version that this release ships; older versions stay for what was made with them."""
     for each in curated.load().values():
-        async with ctx.begin() as tx:
-            try:
-                await assets.environment(tx, assets.CURATED, each.name, each.version)
-            except NotFound:
-                await assets.add_environment(tx, _environment(ctx, each))
+        for environment in _environments(ctx, each):
+            async with ctx.begin() as tx:
+                try:
+                    await assets.environment(tx, environment.workspace, environment.name, environment.version)
+                except NotFound:
+                    await assets.add_environment(tx, environment)
 
 
-def _environment(ctx: Context, each: curated.Curated) -> Environment:
-    lock = each.lock(python=each.choose_python(ctx.site.pythons), platform=ctx.site.platform)
+def _environments(ctx: Context, each: curated.Curated) -> Iterator[Environment]:
+    """For users one, with the Python that suits it best; of ours one for every Python, since it joins others' environments."""
+    if not each.is_internal:
+        yield _environment(ctx, each, each.choose_python(ctx.site.pythons))
+        return
+    for python in each.pythons:
+        if python in ctx.site.pythons:
+            yield _environment(ctx, each, python)
+
+
+def _environment(ctx: Context, each: curated.Curated, python: str) -> Environment:
+    lock = each.lock(python=python, platform=ctx.site.platform)
     spec = EnvironmentSpec(
         name=each.name,
         version=each.version,
@@ -77,8 +89,8 @@ def _environment(ctx: Context, each: curated.Curated) -> Environment:
         description=each.description,
     )
     return Environment(
-        workspace=assets.CURATED,
-        name=each.name,
+        workspace=assets.INTERNAL if each.is_internal else assets.CURATED,
+        name=f"{each.name}-{python}" if each.is_internal else each.name,
         version=each.version,
         spec=spec,
         locked=keep(ctx, lock),

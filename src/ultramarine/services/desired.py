@@ -64,19 +64,27 @@ class Renderer:
             tracking = job_variables(address=address, run_id=run.owner_id, experiment=str(spec["experiment"]))
             variables = tracking | {"AZUREML_ARM_WORKSPACE_NAME": run.workspace} | variables
             secret[TOKEN_VARIABLE] = token
+        environment = await self._environment(tx, spec.get("environment"))
         return plain | {
             "mode": run.mode.value,
             "workspace": run.workspace,
             "name": run.owner_name,
             "nodes": len(run.nodes),
-            "environment": await self._environment(tx, spec.get("environment")),
-            "behind": [await self._environment(tx, each) for each in spec.get("behind", ())],
+            "environment": environment,
+            "behind": [
+                await self._environment(tx, self._of_same_python(each, environment)) for each in spec.get("behind", ())
+            ],
             "environment_variables": variables,
             "secret_variables": secret,
             "token": token,
             "limits": {"memory_bytes": run.need.memory_bytes if run.need and run.mode is Mode.SERVICE else None}
             | dict(spec.get("limits", {})),
         }
+
+    def _of_same_python(self, named: Mapping[str, str], environment: Mapping[str, Any] | None) -> dict[str, str]:
+        """What stands behind an environment is imported by its Python."""
+        python = self._ctx.site.pythons[0] if environment is None else environment["python"]
+        return {**named, "name": f"{named['name']}-{python}"}
 
     async def _environment(self, tx: Tx, named: Mapping[str, str] | None) -> dict[str, Any] | None:
         if named is None:

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from ultramarine import curated
 from ultramarine.domain.endpoint import Deployment
 from ultramarine.domain.environment import EnvironmentSpec
 from ultramarine.domain.errors import InvalidInput
@@ -96,7 +97,7 @@ def replica_spec(deployment: Deployment, *, zip_sha256: str) -> dict[str, Any]:
         ],
         "outputs": [],
         "environment": serving["environment"],
-        "behind": [{"workspace": assets.CURATED, "name": SERVING, "version": "1"}],
+        "behind": [{"workspace": assets.INTERNAL, "name": SERVING, "version": curated.load()[SERVING].version}],
         "environment_variables": dict(deployment.spec.environment_variables),
         "processes_per_node": 1,
         "sockets": ["http"],

@@ -11,9 +11,10 @@ from ultramarine.domain.environment import Environment, EnvironmentEvent, Enviro
 from ultramarine.domain.errors import NotFound
 from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
-from ultramarine.store.rows import Row
+from ultramarine.store.rows import Row, fetch, fetch_one
 
 CURATED = "*"  #: the workspace of what belongs to every workspace
+INTERNAL = "**"  #: of what is ours alone: users neither see nor name it
 
 
 async def add_environment(tx: Tx, environment: Environment) -> None:
@@ -68,7 +69,7 @@ async def resolving(tx: Tx) -> Sequence[Environment]:
         .where(t.environments.c.status == EnvironmentStatus.RESOLVING.value)
         .order_by(t.environments.c.seq)
     )
-    return [_environment(row) for row in (await tx.execute(query)).mappings()]
+    return [_environment(row) for row in await fetch(tx, query)]
 
 
 async def add_data(tx: Tx, data: DataAsset) -> None:
@@ -102,14 +103,14 @@ async def _asset(tx: Tx, table: sa.Table, workspaces: list[str], name: str, vers
     if version is not None:
         query = query.where(c.version == version)
     query = query.order_by((c.workspace == CURATED), c.seq.desc()).limit(1)
-    return (await tx.execute(query)).mappings().one_or_none()
+    return await fetch_one(tx, query)
 
 
 async def _assets(tx: Tx, table: sa.Table, workspaces: list[str], name: str | None) -> Sequence[Row]:
     query = sa.select(table).where(table.c.workspace.in_(workspaces)).order_by(table.c.seq)
     if name is not None:
         query = query.where(table.c.name == name)
-    return list((await tx.execute(query)).mappings())
+    return await fetch(tx, query)
 
 
 def _environment(row: Row) -> Environment:
