@@ -7,6 +7,7 @@ from ultramarine.domain.errors import InvalidInput
 
 _EXPRESSION = re.compile(r"\$\{\{\s*([^{}]*?)\s*\}\}")
 _OPTIONAL = re.compile(r"\$\[\[(.*?)\]\]", re.DOTALL)
+CHARACTERS_MAX = 100_000  #: inputs that name each other several times could grow without end
 PLACEHOLDER = "{{%s:%s}}"  #: what the runner replaces by a path: `{{input:data}}`
 
 
@@ -34,7 +35,13 @@ class Expressions:
         return "" if any(kind == "inputs" and name in self._absent for kind, name in names) else part.group(1)
 
     def _resolve(self, text: str, *, field: str, above: tuple[str, ...]) -> str:
-        return _EXPRESSION.sub(lambda found: self._one(found.group(1), field=field, above=above), text)
+        resolved = _EXPRESSION.sub(lambda found: self._one(found.group(1), field=field, above=above), text)
+        if len(resolved) > CHARACTERS_MAX:
+            raise InvalidInput(
+                f"{field}: with its expressions resolved it is too long, over {CHARACTERS_MAX} characters.",
+                hint="Pass a file as an input in place of a long text.",
+            )
+        return resolved
 
     def _one(self, inner: str, *, field: str, above: tuple[str, ...]) -> str:
         kind, name = _split(inner, field)
