@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-
 from tests.factories import SIZES, cpus, make_spec
+
 from ultramarine.domain.compute import read_spec
 from ultramarine.domain.environment import EnvironmentSpec
 from ultramarine.domain.errors import InvalidInput, NotFound, NotSupportedYet, UltramarineError
@@ -50,9 +50,7 @@ def test_a_field_of_azures_that_is_not_there_yet_is_said_to_be_so(later: dict[st
 
 
 def test_a_missing_field_is_named() -> None:
-    assert "compute: Field required" in str(
-        refusal(JobSpec.read, {"command": "x", "environment": "e"}, what="the job")
-    )
+    assert "compute: Field required" in str(refusal(JobSpec.read, {"command": "x", "environment": "e"}, what="the job"))
 
 
 def test_a_body_that_is_no_mapping_is_refused() -> None:
