@@ -58,49 +58,50 @@ def down(call: Call) -> int:
     if not any(part.pid for part in commands.parts(folder)):
         call.talk.say(f"Ultramarine does not run in {folder}.")
         return commands.stop(folder, GRACE_S)
-    left = 0
-    if not call.args.keep_runs:
-        left = _drained(call, folder, within_s=call.args.timeout)
+    is_drained = call.args.keep_runs or _drained(call, folder, within_s=call.args.timeout)
     code = commands.stop(folder, GRACE_S)
     if code == OK:
         call.talk.say(
             "Ultramarine is down."
             + (" What runs goes on until it is up again, or its lease is over." if call.args.keep_runs else "")
         )
-    return code or (FAILED if left else OK)
+    return code or (OK if is_drained else FAILED)
 
 
-def _drained(call: Call, folder: Path, *, within_s: float) -> int:
-    """Say what runs, ask it to end, and wait for that. Gives how much is left after `within_s`."""
-    try:
-        workspace = Workspace(of_home(folder))
-        running = workspace.installation.status()
-    except UltramarineError as error:
-        call.talk.say(f"What runs is not known: {error}")
-        return 0
+def _drained(call: Call, folder: Path, *, within_s: float) -> bool:
+    """Say what runs, ask it to end, wait for that (and for a server that is started again); whether all has ended."""
+    deadline = time.monotonic() + within_s
+    is_told, why = False, ""
+    with call.talk.spinning("Ending what runs") as words:
+        while time.monotonic() < deadline and any(part.pid for part in commands.parts(folder)):
+            try:
+                installation = Workspace(of_home(folder)).installation
+                if not is_told:
+                    _tell(call, installation.status())
+                    is_told = True
+                left = installation.drain()
+            except Unavailable as error:
+                why = str(error)
+            except UltramarineError as error:
+                why = str(error)
+                break
+            else:
+                count = len(left["runs"]) + len(left["allocations"])
+                if count == 0:
+                    return True
+                words[0] = f"Ending what runs: {count} left"
+                why = f"{count} did not end within {within_s:g} s."
+            time.sleep(LOOK_S)
+    call.talk.problem(
+        f"Not all that runs is known to have ended. {why}",
+        hint="Jobs end by themselves when their lease is over; um up shows what is left.",
+    )
+    return False
+
+
+def _tell(call: Call, running: dict[str, Any]) -> None:
     for run in running["runs"]:
         call.talk.say(f"  {run['noun']} {run['name']} ({run['workspace']}): {run['status']}")
-    deadline = time.monotonic() + within_s
-    with call.talk.spinning("Ending what runs") as words:
-        while left := _left(workspace):
-            if time.monotonic() > deadline:
-                break
-            words[0] = f"Ending what runs: {left} left"
-            time.sleep(LOOK_S)
-    if left:
-        call.talk.problem(
-            f"{left} did not end within {within_s:g} s.",
-            hint="Their runners end them when they hear nothing more; um up shows what is left.",
-        )
-    return left
-
-
-def _left(workspace: Workspace) -> int:
-    try:
-        now = workspace.installation.drain()
-    except Unavailable:
-        return 0
-    return len(now.get("left", now.get("runs", []))) + len(now.get("allocations", []))
 
 
 def status(call: Call) -> int:
