@@ -12,7 +12,7 @@ from ultramarine.domain.size import Amount
 from ultramarine.store import events
 from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
-from ultramarine.store.rows import Row, amount_to_json, change
+from ultramarine.store.rows import Row, amount_to_json, change, fetch, fetch_one, fields
 
 _OPEN = [s.value for s in AllocationStatus if s is not AllocationStatus.FORGOTTEN]
 
@@ -42,7 +42,7 @@ async def open_ones(tx: Tx) -> Sequence[Allocation]:
         .where(t.allocations.c.status.in_(_OPEN))
         .order_by(t.allocations.c.created_at, t.allocations.c.key)
     )
-    return [_allocation(row) for row in (await tx.execute(query)).mappings()]
+    return [_allocation(row) for row in await fetch(tx, query)]
 
 
 async def failed_starts(tx: Tx, *, since: datetime) -> Sequence[Allocation]:
@@ -50,11 +50,11 @@ async def failed_starts(tx: Tx, *, since: datetime) -> Sequence[Allocation]:
     c = t.allocations.c
     over = c.status.in_([AllocationStatus.ENDED.value, AllocationStatus.FORGOTTEN.value])
     query = sa.select(t.allocations).where(over, c.up_at.is_(None), c.changed_at > since).order_by(c.changed_at)
-    return [_allocation(row) for row in (await tx.execute(query)).mappings()]
+    return [_allocation(row) for row in await fetch(tx, query)]
 
 
 async def get(tx: Tx, key: str) -> Allocation:
-    row = (await tx.execute(sa.select(t.allocations).where(t.allocations.c.key == key))).mappings().one_or_none()
+    row = await fetch_one(tx, sa.select(t.allocations).where(t.allocations.c.key == key))
     if row is None:
         raise NotFound("allocation", key, hint="um status")
     return _allocation(row)
@@ -62,11 +62,11 @@ async def get(tx: Tx, key: str) -> Allocation:
 
 async def nodes(tx: Tx) -> Sequence[Node]:
     query = sa.select(t.nodes).order_by(t.nodes.c.key)
-    return [Node(**row) for row in (await tx.execute(query)).mappings()]
+    return [Node(**row) for row in await fetch(tx, query)]
 
 
 async def node(tx: Tx, key: str) -> Node | None:
-    row = (await tx.execute(sa.select(t.nodes).where(t.nodes.c.key == key))).mappings().one_or_none()
+    row = await fetch_one(tx, sa.select(t.nodes).where(t.nodes.c.key == key))
     return None if row is None else Node(**row)
 
 
@@ -85,9 +85,8 @@ async def add_node(tx: Tx, node: Node) -> None:
 async def use(tx: Tx, used: Iterable[Node], *, now: datetime) -> None:
     """Compare-and-set the version of each: what else was decided on this copy of it is refused from now on."""
     for one in used:
-        await change(
-            tx, t.nodes, one.key, version=one.version, values={"version": one.version + 1, "used_at": now}, noun="node"
-        )
+        values = {"version": one.version + 1, "used_at": now}
+        await change(tx, t.nodes, one.key, version=one.version, values=values, noun="node")
 
 
 async def _tell(tx: Tx, allocation: Allocation, event: str, at: datetime) -> None:
@@ -123,12 +122,11 @@ def _row(allocation: Allocation) -> dict[str, Any]:
 
 
 def _allocation(row: Row) -> Allocation:
-    return Allocation(
-        **{
-            **row,
-            "claim": Amount(**row["claim"]),
-            "capacity": Amount(**row["capacity"]),
-            "gpu_ids": tuple(row["gpu_ids"]),
-            "status": AllocationStatus(row["status"]),
-        }
+    values = fields(
+        row,
+        claim=Amount(**row["claim"]),
+        capacity=Amount(**row["capacity"]),
+        gpu_ids=tuple(row["gpu_ids"]),
+        status=AllocationStatus(row["status"]),
     )
+    return Allocation(**values)

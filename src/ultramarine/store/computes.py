@@ -13,7 +13,7 @@ from ultramarine.domain.size import Amount
 from ultramarine.store import events
 from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
-from ultramarine.store.rows import Row, change
+from ultramarine.store.rows import Row, change, fetch, fetch_one
 
 _THERE = t.computes.c.status != ComputeStatus.DELETED.value
 
@@ -41,12 +41,12 @@ async def every(tx: Tx, workspace: str | None = None) -> Sequence[Compute]:
     query = sa.select(t.computes).where(_THERE).order_by(t.computes.c.created_at, t.computes.c.id)
     if workspace is not None:
         query = query.where(t.computes.c.workspace == workspace)
-    return [_compute(row) for row in (await tx.execute(query)).mappings()]
+    return [_compute(row) for row in await fetch(tx, query)]
 
 
 async def find(tx: Tx, workspace: str, name: str) -> Compute | None:
     query = sa.select(t.computes).where(_THERE, t.computes.c.workspace == workspace, t.computes.c.name == name)
-    row = (await tx.execute(query)).mappings().one_or_none()
+    row = await fetch_one(tx, query)
     return None if row is None else _compute(row)
 
 

@@ -7,12 +7,13 @@ here, so that "database is locked" cannot be met within one server.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol, TypeVar, cast
 
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.pool import StaticPool
 
 CONNECTIONS_KEPT, CONNECTIONS_MAX = 4, 12
@@ -68,10 +69,10 @@ class AsyncDatabase:
         self._room = asyncio.Semaphore(CONNECTIONS_MAX)
         self._one_writer = asyncio.Lock()
         if self._is_sqlite:
-            sa.event.listen(self._engine, "connect", _set_up_sqlite)
+            event.listen(self._engine, "connect", _set_up_sqlite)
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[Tx]:
+    async def begin(self) -> AsyncGenerator[Tx]:
         async with self._one_writer if self._is_sqlite else contextlib.nullcontext(), self._room:
             tx = _ThreadTx(self._engine, self._pool, "BEGIN IMMEDIATE" if self._is_sqlite else "")
             try:
@@ -82,7 +83,7 @@ class AsyncDatabase:
             await tx.end(is_kept=True)
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[Tx]:
+    async def read(self) -> AsyncGenerator[Tx]:
         async with self._room:
             tx = _ThreadTx(self._engine, self._pool, "BEGIN" if self._is_sqlite else "")
             try:
@@ -150,14 +151,14 @@ class InlineDatabase:
 
     def __init__(self) -> None:
         self._engine = sa.create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
-        sa.event.listen(self._engine, "connect", _set_up_sqlite)
+        event.listen(self._engine, "connect", _set_up_sqlite)
 
     @property
     def engine(self) -> sa.Engine:
         return self._engine
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[Tx]:
+    async def begin(self) -> AsyncGenerator[Tx]:
         with self._engine.connect() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             try:
@@ -168,7 +169,7 @@ class InlineDatabase:
             connection.exec_driver_sql("COMMIT")
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[Tx]:
+    async def read(self) -> AsyncGenerator[Tx]:
         async with self.begin() as tx:
             yield tx
 

@@ -18,7 +18,7 @@ from ultramarine.domain.errors import NotFound, StaleWrite
 from ultramarine.store import events
 from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
-from ultramarine.store.rows import Row, change
+from ultramarine.store.rows import Row, change, fetch, fetch_one, fields
 
 _THERE = t.deployments.c.status != DeploymentStatus.DELETED.value
 
@@ -44,7 +44,7 @@ async def remove(tx: Tx, workspace: str, name: str) -> None:
 
 async def find(tx: Tx, workspace: str, name: str) -> Endpoint | None:
     query = sa.select(t.endpoints).where(t.endpoints.c.workspace == workspace, t.endpoints.c.name == name)
-    row = (await tx.execute(query)).mappings().one_or_none()
+    row = await fetch_one(tx, query)
     return None if row is None else _endpoint(row)
 
 
@@ -58,7 +58,7 @@ async def every(tx: Tx, workspace: str | None = None) -> Sequence[Endpoint]:
     query = sa.select(t.endpoints).order_by(t.endpoints.c.workspace, t.endpoints.c.name)
     if workspace is not None:
         query = query.where(t.endpoints.c.workspace == workspace)
-    return [_endpoint(row) for row in (await tx.execute(query)).mappings()]
+    return [_endpoint(row) for row in await fetch(tx, query)]
 
 
 async def add_deployment(tx: Tx, deployment: Deployment) -> None:
@@ -91,7 +91,7 @@ async def deployments(tx: Tx, workspace: str | None = None, endpoint: str | None
         query = query.where(t.deployments.c.workspace == workspace)
     if endpoint is not None:
         query = query.where(t.deployments.c.endpoint == endpoint)
-    return [_deployment(row) for row in (await tx.execute(query)).mappings()]
+    return [_deployment(row) for row in await fetch(tx, query)]
 
 
 async def deployment(tx: Tx, workspace: str, endpoint: str, name: str) -> Deployment:
@@ -132,7 +132,7 @@ def _endpoint_row(endpoint: Endpoint) -> dict[str, Any]:
 def _endpoint(row: Row) -> Endpoint:
     first, second = row["keys_sha256"]
     spec = EndpointSpec.read(row["spec"], what=f"endpoint {row['name']}")
-    return Endpoint(**{**row, "spec": spec, "keys_sha256": (first, second)})
+    return Endpoint(**fields(row, spec=spec, keys_sha256=(first, second)))
 
 
 def _row(deployment: Deployment) -> dict[str, Any]:
@@ -152,4 +152,4 @@ def _row(deployment: Deployment) -> dict[str, Any]:
 
 def _deployment(row: Row) -> Deployment:
     spec = DeploymentSpec.read(row["spec"], what=f"deployment {row['name']}")
-    return Deployment(**{**row, "spec": spec, "status": DeploymentStatus(row["status"])})
+    return Deployment(**fields(row, spec=spec, status=DeploymentStatus(row["status"])))

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
+from ultramarine.store.rows import fetch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +51,10 @@ async def after(
         query = query.where(e.noun == noun)
     if name:
         query = query.where(e.name == name)
-    return [Happening(**row) for row in (await tx.execute(query)).mappings()]
+    return [Happening(**row) for row in await fetch(tx, query)]
 
 
 async def of(tx: Tx, id: str, *, limit: int = 1000) -> Sequence[Happening]:
     """All of one thing's, the oldest first."""
     query = sa.select(t.events).where(t.events.c.id == id).order_by(t.events.c.seq).limit(limit)
-    return [Happening(**row) for row in (await tx.execute(query)).mappings()]
+    return [Happening(**row) for row in await fetch(tx, query)]

@@ -8,11 +8,11 @@ from ultramarine.domain.host import Host
 from ultramarine.domain.size import Amount
 from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
-from ultramarine.store.rows import Row, change
+from ultramarine.store.rows import Row, change, fetch
 
 
 async def every(tx: Tx) -> Sequence[Host]:
-    return [_host(row) for row in (await tx.execute(sa.select(t.hosts).order_by(t.hosts.c.name))).mappings()]
+    return [_host(row) for row in await fetch(tx, sa.select(t.hosts).order_by(t.hosts.c.name))]
 
 
 async def put(tx: Tx, host: Host) -> None:

@@ -11,7 +11,7 @@ from ultramarine.domain.identity import Role, Token
 from ultramarine.domain.names import Epoch
 from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
-from ultramarine.store.rows import Row
+from ultramarine.store.rows import Row, fetch, fetch_one, fields
 
 
 async def epoch(tx: Tx) -> Epoch | None:
@@ -28,7 +28,7 @@ async def add_workspace(tx: Tx, name: str, *, description: str, tags: dict[str, 
 
 
 async def workspaces(tx: Tx) -> Sequence[dict[str, Any]]:
-    return [dict(row) for row in (await tx.execute(sa.select(t.workspaces).order_by(t.workspaces.c.name))).mappings()]
+    return [dict(row) for row in await fetch(tx, sa.select(t.workspaces).order_by(t.workspaces.c.name))]
 
 
 async def has_workspace(tx: Tx, name: str) -> bool:
@@ -50,12 +50,12 @@ async def add_token(tx: Tx, token: Token, *, sha256: str) -> None:
 
 
 async def find_token(tx: Tx, sha256: str) -> Token | None:
-    row = (await tx.execute(sa.select(t.tokens).where(t.tokens.c.sha256 == sha256))).mappings().one_or_none()
+    row = await fetch_one(tx, sa.select(t.tokens).where(t.tokens.c.sha256 == sha256))
     return None if row is None else _token(row)
 
 
 async def tokens(tx: Tx) -> Sequence[Token]:
-    return [_token(row) for row in (await tx.execute(sa.select(t.tokens).order_by(t.tokens.c.created_at))).mappings()]
+    return [_token(row) for row in await fetch(tx, sa.select(t.tokens).order_by(t.tokens.c.created_at))]
 
 
 async def revoke_token(tx: Tx, id: str, *, now: datetime) -> None:
@@ -69,5 +69,6 @@ async def revoke_token(tx: Tx, id: str, *, now: datetime) -> None:
 
 
 def _token(row: Row) -> Token:
-    plain = {k: v for k, v in row.items() if k != "sha256"}
-    return Token(**{**plain, "role": Role(row["role"])})
+    values = fields(row, role=Role(row["role"]))
+    del values["sha256"]
+    return Token(**values)

@@ -12,7 +12,7 @@ from ultramarine.domain.names import JobId
 from ultramarine.domain.run import RunStatus
 from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
-from ultramarine.store.rows import Row
+from ultramarine.store.rows import Row, fetch, fetch_one
 
 
 async def add(tx: Tx, job: Job) -> None:
@@ -55,11 +55,7 @@ async def to_be_told(tx: Tx, *, limit: int = 100) -> Sequence[tuple[str, JobId, 
 
 
 async def find(tx: Tx, workspace: str, name: str) -> Job | None:
-    row = (
-        (await tx.execute(sa.select(t.jobs).where(t.jobs.c.workspace == workspace, t.jobs.c.name == name)))
-        .mappings()
-        .one_or_none()
-    )
+    row = await fetch_one(tx, sa.select(t.jobs).where(t.jobs.c.workspace == workspace, t.jobs.c.name == name))
     return None if row is None else _job(row)
 
 
@@ -70,14 +66,14 @@ async def get(tx: Tx, workspace: str, name: str) -> Job:
 
 
 async def by_id(tx: Tx, id: str) -> Job | None:
-    row = (await tx.execute(sa.select(t.jobs).where(t.jobs.c.id == id))).mappings().one_or_none()
+    row = await fetch_one(tx, sa.select(t.jobs).where(t.jobs.c.id == id))
     return None if row is None else _job(row)
 
 
 async def page(
     tx: Tx, workspace: str, *, before: int | None, limit: int, status: str = "", experiment: str = ""
 ) -> Sequence[tuple[int, dict[str, Any]]]:
-    """The newest first, from below `before`, as (cursor, plain columns of a table): nothing is validated on the way out."""
+    """The newest first, from below `before`, as (cursor, plain columns): nothing is validated on the way out."""
     j, r = t.jobs.c, t.runs.c
     columns = (
         j.seq,
@@ -105,7 +101,7 @@ async def page(
         query = query.where(r.status == status)
     if experiment:
         query = query.where(j.experiment == experiment)
-    return [(row["seq"], dict(row)) for row in (await tx.execute(query)).mappings()]
+    return [(row["seq"], dict(row)) for row in await fetch(tx, query)]
 
 
 def _job(row: Row) -> Job:

@@ -1,4 +1,7 @@
-"""Leases: which server's loop looks after a pool. Correctness does not rest on them, but on versions; they spare double work."""
+"""Leases: which server's loop looks after a pool.
+
+Correctness does not rest on them, but on versions; they spare double work.
+"""
 
 from datetime import datetime, timedelta
 
@@ -9,9 +12,10 @@ from ultramarine.store.database import Tx
 
 
 async def hold(tx: Tx, name: str, *, owner: str, now: datetime, ttl: timedelta) -> int | None:
-    """Take the lease, or keep it: its generation, which counts the changes of owner. None while another owner's has not run out.
+    """Take the lease, or keep it: its generation, which counts the changes of owner.
 
-    One that is longer than `ttl` was taken before the clock was set back, and counts as over.
+    None while another owner's has not run out. One that is longer than `ttl` was taken before the clock was set back,
+    and counts as over.
     """
     c = t.leases.c
     ours_or_free = sa.or_(c.owner == owner, c.until < now, c.until > now + ttl)

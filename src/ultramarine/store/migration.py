@@ -10,7 +10,10 @@ HEAD = "0001"  #: the newest of `migrations/versions`
 
 
 def migrate(url: str) -> None:
-    """Make or upgrade the tables of `sqlite:///…` or `postgresql+psycopg://…`. Raises `Conflict` for a newer database."""
+    """Make or upgrade the tables of `sqlite:///…` or `postgresql+psycopg://…`.
+
+    Raises `Conflict` when a newer version has used the database.
+    """
     engine = sa.create_engine(url)
     try:
         with engine.begin() as connection:

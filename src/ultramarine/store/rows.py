@@ -1,8 +1,8 @@
 """Between rows and domain types: the one place where a row's columns are anything but themselves."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 
@@ -11,7 +11,21 @@ from ultramarine.domain.run import Cause, Ending
 from ultramarine.domain.size import Amount
 from ultramarine.store.database import Tx
 
-Row = Mapping[str, Any]
+Row = Mapping[str, Any]  #: a row's values by the names of its columns
+
+
+async def fetch(tx: Tx, query: sa.Executable) -> Sequence[Row]:
+    return cast("Sequence[Row]", (await tx.execute(query)).mappings().all())
+
+
+async def fetch_one(tx: Tx, query: sa.Executable) -> Row | None:
+    """The only row, or None. More than one is a bug, and raises."""
+    return cast("Row | None", (await tx.execute(query)).mappings().one_or_none())
+
+
+def fields(row: Row, **read: Any) -> dict[str, Any]:
+    """A row's columns as the fields of a domain type; `read`: those that are not the same in both."""
+    return {**row, **read}
 
 
 def amount_to_json(amount: Amount | None) -> dict[str, int] | None:
@@ -27,7 +41,7 @@ def ending_to_json(ending: Ending | None) -> dict[str, Any] | None:
 
 
 def ending_from_json(value: Mapping[str, Any] | None) -> Ending | None:
-    return None if value is None else Ending(**{**value, "cause": Cause(value["cause"])})
+    return None if value is None else Ending(**fields(value, cause=Cause(value["cause"])))
 
 
 async def change(tx: Tx, table: sa.Table, key: str, *, version: int, values: Mapping[str, Any], noun: str) -> None:

@@ -8,12 +8,22 @@ from typing import Any
 import sqlalchemy as sa
 
 from ultramarine.domain.errors import NotFound
-from ultramarine.domain.names import ComputeId, NodeKey, RunKey
-from ultramarine.domain.run import Ending, Master, Mode, OwnerNoun, Run, RunEvent, RunStatus
+from ultramarine.domain.names import RunKey
+from ultramarine.domain.run import Master, Mode, OwnerNoun, Run, RunEvent, RunStatus
 from ultramarine.store import events
 from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
-from ultramarine.store.rows import Row, amount_from_json, amount_to_json, change, ending_from_json, ending_to_json
+from ultramarine.store.rows import (
+    Row,
+    amount_from_json,
+    amount_to_json,
+    change,
+    ending_from_json,
+    ending_to_json,
+    fetch,
+    fetch_one,
+    fields,
+)
 
 _COLUMNS = [c for c in t.runs.c if c.name not in ("spec", "seq", "is_open")]  # the spec is large, and few need it
 
@@ -49,22 +59,25 @@ async def explain(tx: Tx, reasons: dict[RunKey, str]) -> None:
 async def open_ones(tx: Tx, *, limit: int = 100_000) -> Sequence[Run]:
     """All that have not ended, in the order of the queue."""
     query = sa.select(*_COLUMNS).where(t.runs.c.is_open).order_by(t.runs.c.priority.desc(), t.runs.c.seq).limit(limit)
-    return [_run(row) for row in (await tx.execute(query)).mappings()]
+    return [_run(row) for row in await fetch(tx, query)]
 
 
 async def get(tx: Tx, key: str) -> Run:
-    return _run(await _one(tx, t.runs.c.key == key, key, _COLUMNS))
+    row = await fetch_one(tx, sa.select(*_COLUMNS).where(t.runs.c.key == key))
+    if row is None:
+        raise NotFound("run", key)
+    return _run(row)
 
 
 async def of_owner(tx: Tx, owner_id: str) -> Sequence[Run]:
     """All attempts of a job, or replicas of a deployment, the oldest first."""
     query = sa.select(*_COLUMNS).where(t.runs.c.owner_id == owner_id).order_by(t.runs.c.ordinal)
-    return [_run(row) for row in (await tx.execute(query)).mappings()]
+    return [_run(row) for row in await fetch(tx, query)]
 
 
 async def newest(tx: Tx, owner_id: str) -> Run:
     query = sa.select(*_COLUMNS).where(t.runs.c.owner_id == owner_id).order_by(t.runs.c.ordinal.desc()).limit(1)
-    row = (await tx.execute(query)).mappings().one_or_none()
+    row = await fetch_one(tx, query)
     if row is None:
         raise NotFound("run", owner_id)
     return _run(row)
@@ -74,13 +87,6 @@ async def specs(tx: Tx, keys: Sequence[str]) -> dict[RunKey, dict[str, Any]]:
     """The specifications of some runs, as given to `add`."""
     query = sa.select(t.runs.c.key, t.runs.c.spec).where(t.runs.c.key.in_(keys))
     return {RunKey(row.key): row.spec for row in await tx.execute(query)}
-
-
-async def _one(tx: Tx, condition: sa.ColumnElement[bool], name: str, columns: Sequence[Any]) -> Row:
-    row = (await tx.execute(sa.select(*columns).where(condition))).mappings().one_or_none()
-    if row is None:
-        raise NotFound("run", name)
-    return row
 
 
 async def _tell(tx: Tx, run: Run, event: str, at: datetime) -> None:
@@ -128,18 +134,14 @@ def _row(run: Run) -> dict[str, Any]:
 
 
 def _run(row: Row) -> Run:
-    ending: Ending | None = ending_from_json(row["ending"])
-    return Run(
-        **{
-            **row,
-            "key": RunKey(row["key"]),
-            "owner_noun": OwnerNoun(row["owner_noun"]),
-            "mode": Mode(row["mode"]),
-            "compute": ComputeId(row["compute"]),
-            "need": amount_from_json(row["need"]),
-            "status": RunStatus(row["status"]),
-            "ending": ending,
-            "nodes": tuple(NodeKey(node) for node in row["nodes"]),
-            "master": None if row["master"] is None else Master(**row["master"]),
-        }
+    values = fields(
+        row,
+        owner_noun=OwnerNoun(row["owner_noun"]),
+        mode=Mode(row["mode"]),
+        need=amount_from_json(row["need"]),
+        status=RunStatus(row["status"]),
+        ending=ending_from_json(row["ending"]),
+        nodes=tuple(row["nodes"]),
+        master=None if row["master"] is None else Master(**row["master"]),
     )
+    return Run(**values)

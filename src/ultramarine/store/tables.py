@@ -1,4 +1,7 @@
-"""The tables, in SQLAlchemy Core. Times are integers of microseconds since 1970 UTC: the same on every database, and sortable."""
+"""The tables, in SQLAlchemy Core.
+
+Times are integers of microseconds since 1970 UTC: the same on every database, and sortable.
+"""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -170,9 +173,7 @@ runs = sa.Table(
     _at("changed_at"),
     _at("started_at", nullable=True),
     _at("ended_at", nullable=True),
-    sa.Column(
-        "is_open", sa.Boolean, nullable=False
-    ),  #: `status` is not final: what the loops look at, as a small index
+    sa.Column("is_open", sa.Boolean, nullable=False),  #: not final: what the loops look at, as a small index
     sa.Index("runs_owner", "owner_id", "ordinal"),
     sa.Index("runs_open", "is_open", "priority", "seq"),
 )
