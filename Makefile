@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 HOME_DIR ?= $(CURDIR)/.home
 TESTS ?= tests
-PYTEST_OPTIONS ?= -n auto --maxprocesses 4 --dist loadfile
+PYTEST_OPTIONS ?= -n auto --maxprocesses 4 --dist loadgroup
 
 .PHONY: help setup quickstart test system check fix dev sim kill bench docs lock clean
 
@@ -48,7 +48,7 @@ bench: setup ## the figures of benchmarks/, each beside its peer
 	$(BIN)/python "$$program" || exit 1; done
 
 docs: setup ## write the generated pages of docs/reference
-	$(BIN)/python tools/write_settings_reference.py
+	@for tool in tools/write_*_reference.py; do $(BIN)/python "$$tool" || exit 1; done
 
 lock: setup ## lock requirements/*.in anew (OPTIONS=--upgrade for newer versions)
 	tools/lock_requirements.sh $(OPTIONS)
