@@ -1,19 +1,14 @@
 """An installation's life: what refuses to start says why, what is taken down leaves nothing, what is kept is found."""
 
-import os
-import signal
 import socket
 import sqlite3
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ultramarine.domain.errors import UltramarineError
-
-from .installation import FINAL, Installation, carriers, installed, is_alive, leftovers, until
+from .installation import Installation, installed, is_alive, leftovers, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 LONG = 100_000  #: lines: a job that goes on until it is ended

@@ -3,6 +3,7 @@
 `counting.py LINES PAUSE_S LEDGER`: LEDGER is a file outside of the installation, where each start adds a line.
 """
 
+import http.client
 import json
 import os
 import sys
@@ -56,7 +57,7 @@ def mlflow(path: str, body: "dict[str, object] | None" = None) -> "dict[str, Any
         except urllib.error.HTTPError as error:
             if error.code < 500 or time.monotonic() > deadline:
                 sys.exit(f"{path}: {error.code} {error.read()[:300]!r}")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:  # refused, or broken off
             if time.monotonic() > deadline:
                 sys.exit(f"{path}: {error}")
         time.sleep(0.1)

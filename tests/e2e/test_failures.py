@@ -1,0 +1,107 @@
+"""What goes wrong with a job: it ends with the reason in words, and nothing of it is left."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .installation import Installation, carriers, command_line, installed, processes, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+#: Ignores TERM, as do its children: one in a session of its own, one that carries nothing of ours.
+STUBBORN = """
+trap '' TERM
+setsid sh -c "trap '' TERM; while true; do sleep 98761; done" &
+env -i setsid sh -c "trap '' TERM; while true; do sleep 98762; done" &
+echo begun
+while true; do sleep 98763; done
+"""
+
+
+@pytest.fixture(scope="module")
+def it(cache: Path) -> Iterator[Installation]:
+    with installed(cache) as made:
+        made.up()
+        made.cluster(nodes=2)
+        yield made
+
+
+def key_of(it: Installation, job: dict[str, Any]) -> str:
+    return f"{it.epoch}-{job['id']}-{job['attempt']}"
+
+
+def is_gone(it: Installation, job: dict[str, Any]) -> None:
+    assert carriers(f"ULTRAMARINE_RUN_KEY={key_of(it, job)}") == []
+
+
+def failed(it: Installation, name: str) -> dict[str, Any]:
+    job = it.comes_to(name, "Failed")
+    is_gone(it, job)
+    return job
+
+
+def test_a_job_that_takes_too_much_memory_ends_with_that_reason(it: Installation):
+    it.submit("greedy", "python -c 'held = bytearray(600 * 2**20); import time; time.sleep(60)'", retries=0)
+    job = failed(it, "greedy")
+    assert job["ending"]["cause"] == "out_of_memory"
+    assert "memory" in job["reason"]
+    assert job["attempt"] == 1
+
+
+def test_a_job_that_takes_too_long_ends_with_that_reason(it: Installation):
+    it.submit("slow", "echo begun; sleep 98764", limits={"timeout": 2})
+    job = failed(it, "slow")
+    assert job["ending"]["cause"] == "timeout"
+    assert "2 s" in job["reason"]
+    assert it.log("slow", 1) == "begun\n"
+
+
+def test_a_job_that_fails_is_tried_as_often_as_it_says(it: Installation):
+    it.submit("unlucky", "echo again; exit 7", retries=2)
+    until(lambda: it.job("unlucky")["attempt"] == 3, "the third attempt")
+    job = failed(it, "unlucky")
+    assert (job["attempt"], job["ending"]["code"]) == (3, 7)
+    assert it.endings("unlucky") == ["Failed", "Failed", "Failed"]
+    assert [it.log("unlucky", attempt) for attempt in (1, 2, 3)] == ["again\n"] * 3
+
+
+def test_an_environment_that_cannot_be_resolved_fails_the_job_in_words(it: Installation):
+    environment = {"requirements": ["ultramarine-has-no-such-package==1.0"]}
+    it.submit("lost", "true", environment=environment)
+    job = failed(it, "lost")
+    assert job["ending"]["cause"] == "environment"
+    assert "ultramarine-has-no-such-package" in job["reason"]
+
+
+def test_a_job_that_ignores_term_is_canceled_with_all_its_children(it: Installation):
+    it.submit("stubborn", STUBBORN)
+    it.comes_to("stubborn", "Running")
+    until(lambda: it.log("stubborn", 1) == "begun\n", "it has begun")
+    until(lambda: len(sleepers()) == 3, "its children sleep")
+    it.workspace.jobs.cancel("stubborn")
+    job = it.comes_to("stubborn", "Canceled")
+    is_gone(it, job)
+    assert sleepers() == []
+
+
+def sleepers() -> list[int]:
+    return [pid for pid in processes() if command_line(pid).startswith("sleep 9876")]
+
+
+def test_a_node_that_is_cut_off_ends_its_job_before_another_attempt_begins(cache: Path):
+    settings = {"LEASE_S": "4", "LEASE_MARGIN_S": "2", "SILENT_AFTER_S": "3"}
+    with installed(cache, **{f"ULTRAMARINE_{name}": value for name, value in settings.items()}) as it:
+        it.up()
+        it.cluster(nodes=2)
+        it.count("cut-off", 150, pause_s=0.05, retries=0)
+        first = key_of(it, it.comes_to("cut-off", "Running"))
+        it.down("--keep-runs")
+        until(lambda: not carriers(f"ULTRAMARINE_RUN_KEY={first}"), "its runner ends it when the lease is over")
+        assert set(it.starts()) == {first}
+        it.up()
+        until(lambda: it.job("cut-off")["attempt"] == 2, "the second attempt")
+        job = it.comes_to("cut-off", "Completed")
+        assert it.starts() == {first: 1, key_of(it, job): 1}
+        assert it.endings("cut-off") == ["Failed", "Completed"]
+        assert it.numbers("cut-off") == list(range(150))
