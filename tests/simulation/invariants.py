@@ -6,8 +6,10 @@ from typing import Any
 import sqlalchemy as sa
 from tests.simulation.world import HOST, World
 
+from ultramarine.domain.names import RunKey
 from ultramarine.domain.run import INFRASTRUCTURE_RETRIES_MAX, ON_NODES, RUN
 from ultramarine.domain.size import Amount
+from ultramarine.files.logs import LogPlace
 from ultramarine.store import tables as t
 
 PLACED = {status.value for status in ON_NODES}
@@ -145,7 +147,8 @@ class Invariants:
             if len(by_node) > 1:
                 continue  # ranks of several nodes would write files of their own
             (node, written), *_ = by_node.items()
-            kept = ctx.logs.read(key, "0", "std_log.txt", offset=0, bytes_max=1 << 20)  # pyright: ignore[reportArgumentType]
+            place = LogPlace(run=RunKey(key), rank="0", file="std_log.txt")
+            kept = ctx.logs.read(place, offset=0, bytes_max=1 << 20)
             assert written.startswith(kept), f"the log of {key} is not what was written"
             assert kept == written or (key, node) not in world.told, f"the log of {key} is not whole"
 

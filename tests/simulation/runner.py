@@ -10,7 +10,8 @@ from typing import Any
 
 from ultramarine.domain.allocation import Allocation
 from ultramarine.domain.errors import Conflict, NotFound, NotSignedIn
-from ultramarine.files.logs import OffsetDiffers
+from ultramarine.domain.names import RunKey
+from ultramarine.files.logs import LogPlace, OffsetDiffers
 from ultramarine.services import nodes
 from ultramarine.services.context import Context
 from ultramarine.services.nodes import Hello, NodeReleased, Report
@@ -231,9 +232,10 @@ class SimulatedRunner:
         node = await nodes.signed_in(ctx, self.token)
         piece = run.log[run.shipped : run.shipped + self.dice.randrange(1, 200)]
         offset = run.shipped
+        place = LogPlace(run=RunKey(run.key), rank="0", file="std_log.txt")
 
         def call() -> Awaitable[int]:
-            return nodes.append_log(ctx, node, run.key, "0", "std_log.txt", offset=offset, content=piece)
+            return nodes.append_log(ctx, node, place, piece, offset=offset)
 
         try:
             run.shipped = await self._said(call)

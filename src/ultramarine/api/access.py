@@ -11,14 +11,15 @@ from ultramarine.services import identity, nodes
 from ultramarine.services.context import Context
 
 
-def context(request: Request) -> Context:
+# Not one of these waits, but what is not `async` would be called in a thread, at ten times the cost.
+async def context(request: Request) -> Context:
     return request.app.state.ctx
 
 
 Ctx = Annotated[Context, Depends(context)]
 
 
-def bearer(request: Request) -> str:
+async def bearer(request: Request) -> str:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
 
@@ -51,7 +52,10 @@ async def _node(ctx: Ctx, token: Bearer) -> NodeKey:
 
 
 async def _inside(request: Request, ctx: Ctx) -> None:
-    """Parts of this installation, which read the secret from the home. For everybody else the address does not exist."""
+    """Parts of this installation, which read the secret from the home.
+
+    For everybody else the address does not exist.
+    """
     if not ctx.secrets.matches(request.headers.get("x-ultramarine-internal", ""), "internal"):
         raise NotFound("address", request.url.path, hint="/api/v1/openapi.json lists every address.")
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Response
 
-from ultramarine.api import views
+from ultramarine.api import created, views
 from ultramarine.api.access import Ctx, Reader, Worker
 from ultramarine.services import data, environments
 
@@ -20,15 +20,15 @@ def _version(version: str) -> str | None:
 async def put_environment(
     workspace: str, name: str, version: str, body: AssetBody, ctx: Ctx, _: Worker, response: Response
 ) -> views.View:
-    environment, is_new = await environments.create(ctx, workspace, name, version, body)
-    response.status_code = 201 if is_new else 200
+    environment, is_new = await environments.create(ctx, workspace, name, body, version=version)
+    created.answer(response, is_new=is_new)
     return views.environment(environment)
 
 
 @router.post("/environments/{name}/versions", status_code=201)
 async def create_environment(workspace: str, name: str, body: AssetBody, ctx: Ctx, _: Worker) -> views.View:
     """A new version, numbered by the server where the body names none."""
-    environment, _new = await environments.create(ctx, workspace, name, None, body)
+    environment, _new = await environments.create(ctx, workspace, name, body)
     return views.environment(environment)
 
 
@@ -53,15 +53,15 @@ async def get_environment(workspace: str, name: str, version: str, ctx: Ctx, _: 
 async def put_data(
     workspace: str, name: str, version: str, body: AssetBody, ctx: Ctx, _: Worker, response: Response
 ) -> views.View:
-    asset, is_new = await data.create(ctx, workspace, name, version, body)
-    response.status_code = 201 if is_new else 200
+    asset, is_new = await data.create(ctx, workspace, name, body, version=version)
+    created.answer(response, is_new=is_new)
     return views.data(asset)
 
 
 @router.post("/data/{name}/versions", status_code=201)
 async def create_data(workspace: str, name: str, body: AssetBody, ctx: Ctx, _: Worker) -> views.View:
     """A new version, numbered by the server where the body names none."""
-    asset, _new = await data.create(ctx, workspace, name, None, body)
+    asset, _new = await data.create(ctx, workspace, name, body)
     return views.data(asset)
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Response
 
-from ultramarine.api import views
+from ultramarine.api import created, views
 from ultramarine.api.access import Ctx, Operator, Reader
 from ultramarine.services import computes
 
@@ -18,7 +18,7 @@ async def put_compute(
 ) -> views.View:
     """Create a cluster (201), or change the one that is there (200)."""
     state, is_new = await computes.put(ctx, workspace, name, body)
-    response.status_code = 201 if is_new else 200
+    created.answer(response, is_new=is_new)
     return views.compute(state)
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Body, Query, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
 
-from ultramarine.api import views
+from ultramarine.api import created, views
 from ultramarine.api.access import Ctx, Reader, Worker
 from ultramarine.services import deployments, endpoints
 
@@ -22,7 +22,7 @@ class KeyType(BaseModel):
 async def put_endpoint(workspace: str, name: str, body: AnyBody, ctx: Ctx, _: Worker, response: Response) -> views.View:
     """Create an endpoint (201), or change the one that is there (200)."""
     state, is_new = await endpoints.put(ctx, workspace, name, body)
-    response.status_code = 201 if is_new else 200
+    created.answer(response, is_new=is_new)
     return views.endpoint(state, ctx.site.address)
 
 
@@ -65,15 +65,15 @@ async def regenerate_keys(workspace: str, name: str, body: KeyType, ctx: Ctx, _:
 async def put_deployment(
     workspace: str, endpoint: str, name: str, body: AnyBody, ctx: Ctx, _: Worker, response: Response
 ) -> views.View:
-    """Create a deployment (201), or change the one that is there (200). Its `provisioning_state` tells how it goes on."""
-    state, is_new = await deployments.put(ctx, workspace, endpoint, name, body)
-    response.status_code = 201 if is_new else 200
+    """Create a deployment (201), or change the one that is there (200); `provisioning_state` tells how it goes on."""
+    state, is_new = await deployments.put(ctx, workspace, endpoint, name, body=body)
+    created.answer(response, is_new=is_new)
     return views.deployment(state)
 
 
 @router.patch("/{endpoint}/deployments/{name}")
 async def update_deployment(workspace: str, endpoint: str, name: str, body: AnyBody, ctx: Ctx, _: Worker) -> views.View:
-    return views.deployment(await deployments.update(ctx, workspace, endpoint, name, body))
+    return views.deployment(await deployments.update(ctx, workspace, endpoint, name, changes=body))
 
 
 @router.get("/{endpoint}/deployments")

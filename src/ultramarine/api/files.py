@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 
-from ultramarine.api import views
+from ultramarine.api import created, views
 from ultramarine.api.access import Ctx, Reader, Worker
 from ultramarine.api.body import limited
 from ultramarine.services import snapshots
@@ -31,7 +31,7 @@ async def get_snapshot(workspace: str, sha256: str, ctx: Ctx, _: Reader) -> view
 async def put_blob(workspace: str, sha256: str, request: Request, ctx: Ctx, _: Worker, response: Response) -> None:
     """Keep the bytes whose SHA-256 this is: 201, or 200 when they are there."""
     is_new = await snapshots.put_blob(ctx, sha256, request.stream())
-    response.status_code = 201 if is_new else 200
+    created.answer(response, is_new=is_new)
 
 
 @router.get("/blobs/{sha256}")

@@ -7,14 +7,13 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from ultramarine import __version__
-from ultramarine.api import sse, views
+from ultramarine.api import created, sse, views
 from ultramarine.api.access import Ctx, Owner, Reader, SignedIn
 from ultramarine.domain.errors import NotFound
 from ultramarine.domain.identity import EVERY_WORKSPACE
 from ultramarine.services import identity, sessions, status, streams
 from ultramarine.services.identity import TokenSpec, WorkspaceSpec
 from ultramarine.services.status import Status
-from ultramarine.store import events
 
 router = APIRouter(prefix="/api/v1", tags=["installation"])
 
@@ -22,7 +21,7 @@ router = APIRouter(prefix="/api/v1", tags=["installation"])
 @router.put("/workspaces/{workspace}", status_code=201)
 async def put_workspace(workspace: str, body: WorkspaceSpec, ctx: Ctx, _: Owner, response: Response) -> views.View:
     is_new = await identity.create_workspace(ctx, workspace, body)
-    response.status_code = 201 if is_new else 200
+    created.answer(response, is_new=is_new)
     return await _workspace(ctx, workspace)
 
 
@@ -65,11 +64,9 @@ async def list_events(
     after: int = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> views.View:
-    async with ctx.read() as tx:
-        happened = await events.after(tx, workspace, after, noun=noun, name=name, limit=limit)
-    return views.listed(
-        [streams.happening_view(h) for h in happened], str(happened[-1].seq) if len(happened) == limit else None
-    )
+    happened = await streams.happenings(ctx, workspace, after, noun=noun, name=name, limit=limit)
+    cursor = str(happened[-1].seq) if len(happened) == limit else None
+    return views.listed([streams.happening_view(h) for h in happened], cursor)
 
 
 @router.get("/workspaces/{workspace}/events/stream")

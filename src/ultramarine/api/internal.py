@@ -23,7 +23,10 @@ class Question(BaseModel):
 
 @router.post("/authorize")
 async def authorize(question: Question, ctx: Ctx) -> dict[str, Any]:
-    """Whose token it is and for which workspace it acts. A token for all of them acts for the one that the client names, else `default`."""
+    """Whose token it is and for which workspace it acts.
+
+    A token for all of them acts for the one that the client names, else `default`.
+    """
     if question.purpose == "session":
         session = sessions.read(ctx, question.token)
         return {"workspace": session.workspace, "subject": session.subject, "cache_s": CACHE_S}

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
-from ultramarine.api import sse, views
+from ultramarine.api import created, sse, views
 from ultramarine.api.access import Ctx, Reader, Worker
-from ultramarine.domain.errors import NotFound
+from ultramarine.files.logs import LogPlace
 from ultramarine.services import jobs, streams
 
 router = APIRouter(prefix="/api/v1/workspaces/{workspace}/jobs", tags=["jobs"])
@@ -21,7 +21,7 @@ async def create_job(
 ) -> views.View:
     """Create a job. The same body again answers 200 with the job that is there; another one is 409."""
     state, is_new = await jobs.create(ctx, workspace, name, body, user=token.subject)
-    response.status_code = 201 if is_new else 200
+    created.answer(response, is_new=is_new)
     return views.job(state.job, state.run)
 
 
@@ -76,9 +76,8 @@ async def stream_job(
 
 @router.get("/{name}/logs")
 async def list_job_logs(workspace: str, name: str, ctx: Ctx, _: Reader) -> views.View:
-    _, attempts = await jobs.attempts(ctx, workspace, name)
-    rows = [(run.ordinal, log) for run in attempts for log in ctx.logs.files(run.key)]
-    return views.listed([{"attempt": n, "rank": log.rank, "file": log.file, "size": log.size} for n, log in rows])
+    _job, attempts = await jobs.attempts(ctx, workspace, name)
+    return views.listed([views.log(run, log) for run in attempts for log in ctx.logs.files(run.key)])
 
 
 @router.get("/{name}/logs/{attempt}/{rank}/{file}")
@@ -93,15 +92,10 @@ async def read_job_log(
     offset: Annotated[int, Query(ge=0)] = 0,
 ) -> Response:
     """The bytes of a log from `offset` on, at most 8 MiB; none where there are none (yet)."""
-    _, attempts = await jobs.attempts(ctx, workspace, name)
-    key = next((run.key for run in attempts if run.ordinal == attempt), None)
-    if key is None:
-        raise NotFound(
-            "attempt", str(attempt), hint=f"um job show -n {name}", known=[str(run.ordinal) for run in attempts]
-        )
-    return Response(
-        ctx.logs.read(key, rank, file, offset=offset, bytes_max=LOG_BYTES_MAX), media_type="application/octet-stream"
-    )
+    run = await jobs.attempt(ctx, workspace, name, number=attempt)
+    place = LogPlace(run=run.key, rank=rank, file=file)
+    content = ctx.logs.read(place, offset=offset, bytes_max=LOG_BYTES_MAX)
+    return Response(content, media_type="application/octet-stream")
 
 
 @router.get("/{name}/outputs")

@@ -106,7 +106,10 @@ async def _plain(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _bug(request: Request, error: Exception) -> JSONResponse:
-    """Not an error of ours: a bug. Its trace is in the log under the id that the user sees; nothing of the inside goes out."""
+    """Not an error of ours: a bug.
+
+    Its trace is in the log under the id that the user sees; nothing of the inside goes out.
+    """
     trace = secrets.token_hex(8)
     log.error("trace %s: %s %s", trace, request.method, request.url.path, exc_info=error)
     return _answer(

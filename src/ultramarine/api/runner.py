@@ -9,6 +9,8 @@ from fastapi.responses import FileResponse
 from ultramarine.api.access import Ctx, OfNode
 from ultramarine.api.body import limited
 from ultramarine.domain.errors import NotFound
+from ultramarine.domain.names import RunKey
+from ultramarine.files.logs import LogPlace
 from ultramarine.services import nodes, snapshots
 
 router = APIRouter(prefix="/runner/v1", tags=["runner"])
@@ -36,8 +38,9 @@ async def reported(said: nodes.Report, ctx: Ctx, node: OfNode) -> dict[str, Any]
 async def append_log(
     run: str, rank: str, file: str, offset: int, request: Request, ctx: Ctx, node: OfNode
 ) -> dict[str, int]:
+    place = LogPlace(run=RunKey(run), rank=rank, file=file)
     content = await limited(request, LOG_BYTES_MAX)
-    return {"size": await nodes.append_log(ctx, node, run, rank, file, offset=offset, content=content)}
+    return {"size": await nodes.append_log(ctx, node, place, content, offset=offset)}
 
 
 @router.get("/files/{sha256}")

@@ -9,6 +9,7 @@ from ultramarine.domain.environment import Environment
 from ultramarine.domain.identity import Token
 from ultramarine.domain.job import Job
 from ultramarine.domain.run import Run
+from ultramarine.files.logs import LogFile
 from ultramarine.services.computes import ComputeState
 from ultramarine.services.deployments import DeploymentState
 from ultramarine.services.endpoints import EndpointState
@@ -60,6 +61,10 @@ def job_row(row: dict[str, Any]) -> View:
         "started_at": at(row["started_at"]),
         "ended_at": at(row["ended_at"]),
     }
+
+
+def log(run: Run, log: LogFile) -> View:
+    return {"attempt": run.ordinal, "rank": log.place.rank, "file": log.place.file, "size": log.size}
 
 
 def compute(state: ComputeState) -> View:

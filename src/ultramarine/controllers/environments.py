@@ -20,7 +20,10 @@ class EnvironmentLoop:
         self._ctx, self._uv, self._cache, self._options = ctx, uv, cache, options
 
     async def tick(self) -> None:
-        """Lock what waits for it. An index that does not answer is asked again; what cannot be is refused with the reason."""
+        """Lock what waits for it.
+
+        An index that does not answer is asked again; what cannot be is refused with the reason.
+        """
         async with self._ctx.read() as tx:
             waiting = await assets.resolving(tx)
         for environment in waiting:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 
 from ultramarine.domain.errors import StaleWrite
@@ -10,14 +11,18 @@ from ultramarine.services.bell import Bell
 log = logging.getLogger(__name__)
 SLOW_S = 1.0  #: the safety net, and what time alone brings about (leases, idle times)
 RETRY_S_MAX = 5.0
+REST_S_MAX = 0.2
 RACES_MAX = 5  #: lost one after the other; more than that is no race any more
 
 
 async def forever(name: str, tick: Callable[[], Awaitable[None]], bell: Bell, *, slow_s: float = SLOW_S) -> None:
-    """Turn at each ring and each `slow_s`. A turn that fails is tried again with back-off; one that lost a race at once."""
+    """Turn at each ring and each `slow_s`.
+
+    A turn that fails is tried again with back-off; one that lost a race at once.
+    """
     retry_s, lost = 0.05, 0
     while True:
-        count = bell.count
+        count, begin = bell.count, time.monotonic()
         try:
             await tick()
             retry_s, lost = 0.05, 0
@@ -31,4 +36,6 @@ async def forever(name: str, tick: Callable[[], Awaitable[None]], bell: Bell, *,
             await asyncio.sleep(retry_s)
             retry_s = min(RETRY_S_MAX, retry_s * 2)
             continue
+        # As long as it took: what is rung meanwhile is one turn, so a flood of news is taken in ever larger pieces.
+        await asyncio.sleep(min(REST_S_MAX, time.monotonic() - begin))
         await bell.after(count, timeout_s=slow_s)

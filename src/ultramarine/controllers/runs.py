@@ -54,7 +54,7 @@ class RunLoop:
         if made.records or made.reasons:
             await self._record(made)
             self._ctx.changes.ring()
-        await self._publish()
+        await self._publish(None if made.records else state)
         done = [await self._act(effect) for effect in made.effects]
         if made.records or any(done):
             self._ctx.work.ring()  # what was done may allow the next step at once
@@ -71,7 +71,10 @@ class RunLoop:
         return held is not None
 
     async def _observe(self) -> Observation:
-        """What the driver says. A target that does not answer says nothing: what runners report is followed all the same."""
+        """What the driver says.
+
+        A target that does not answer says nothing: what runners report is followed all the same.
+        """
         try:
             return await self._driver.observe()
         except (OSError, UltramarineError) as failure:
@@ -142,13 +145,19 @@ class RunLoop:
             spec = (await runs.specs(tx, [record.run.key]))[record.run.key]
             await runs.add(tx, record.again, spec, event="tried_again")
 
-    async def _publish(self) -> None:
+    async def _publish(self, looked: State | None) -> None:
+        """`looked`: what was seen at the beginning of the turn, if nothing was recorded since."""
         async with self._ctx.read() as tx:
-            desired = await self._renderer.render(tx, await allocations.nodes(tx), await runs.open_ones(tx))
+            nodes = await allocations.nodes(tx) if looked is None else looked.nodes
+            open_runs = await runs.open_ones(tx) if looked is None else looked.runs
+            desired = await self._renderer.render(tx, nodes, open_runs)
         self._ctx.hub.publish(desired)
 
     async def _act(self, effect: Effect) -> bool:
-        """One effect and its record. A driver that fails is asked again next turn; what it said is logged. Whether it was done."""
+        """One effect and its record. Whether it was done.
+
+        A driver that fails is asked again next turn; what it said is logged.
+        """
         try:
             match effect:
                 case CallAllocate(allocation=allocation):

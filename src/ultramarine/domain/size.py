@@ -25,6 +25,10 @@ class Amount:
     def fits_in(self, other: "Amount") -> bool:
         return all(getattr(self, name) <= getattr(other, name) for name in _UNITS)
 
+    def within(self, other: "Amount") -> "Amount":
+        """As much of it as `other` has."""
+        return Amount(**{name: min(getattr(self, name), getattr(other, name)) for name in _UNITS})
+
     def __add__(self, other: "Amount") -> "Amount":
         return Amount(**{name: getattr(self, name) + getattr(other, name) for name in _UNITS})
 

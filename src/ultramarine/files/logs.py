@@ -21,9 +21,17 @@ class OffsetDiffers(Conflict):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogFile:
+class LogPlace:
+    """Which log: of which rank of which run ("0", or "node0" for the runner itself), and the file's name."""
+
+    run: RunKey
     rank: str
     file: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogFile:
+    place: LogPlace
     size: int
 
 
@@ -32,9 +40,9 @@ class Logs:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    def append(self, run: RunKey, rank: str, file: str, offset: int, content: bytes) -> int:
-        """Add bytes at `offset`; what is there already is not written again. The size now. Raises `OffsetDiffers` for a gap."""
-        path = self._path(run, rank, file)
+    def append(self, place: LogPlace, content: bytes, *, offset: int) -> int:
+        """Add bytes at `offset`. The size now; raises `OffsetDiffers` where the log does not end at `offset`."""
+        path = self._path(place)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
@@ -52,25 +60,30 @@ class Logs:
         """What there is of a run, ranks in order, what the runner itself says first."""
         folder = self._folder / run
         found = [
-            LogFile(rank=rank.name, file=file.name, size=file.stat().st_size)
+            LogFile(place=LogPlace(run=run, rank=rank.name, file=file.name), size=file.stat().st_size)
             for rank in (folder.iterdir() if folder.is_dir() else ())
             for file in rank.iterdir()
         ]
-        return sorted(found, key=lambda log: (not log.rank.startswith("node"), len(log.rank), log.rank, log.file))
+        return sorted(found, key=lambda log: _order(log.place))
 
-    def read(self, run: RunKey, rank: str, file: str, *, offset: int, bytes_max: int) -> bytes:
+    def read(self, place: LogPlace, *, offset: int, bytes_max: int) -> bytes:
         """Up to `bytes_max` bytes from `offset`; nothing where there is nothing (yet)."""
         try:
-            with self._path(run, rank, file).open("rb") as log:
+            with self._path(place).open("rb") as log:
                 log.seek(offset)
                 return log.read(bytes_max)
         except FileNotFoundError:
             return b""
 
-    def tail(self, run: RunKey, rank: str, file: str, *, bytes_max: int) -> bytes:
-        path = self._path(run, rank, file)
-        size = path.stat().st_size if path.exists() else 0
-        return self.read(run, rank, file, offset=max(0, size - bytes_max), bytes_max=bytes_max)
+    def tail(self, log: LogFile, *, bytes_max: int) -> bytes:
+        """The last `bytes_max` bytes."""
+        return self.read(log.place, offset=max(0, log.size - bytes_max), bytes_max=bytes_max)
 
-    def _path(self, run: RunKey, rank: str, file: str) -> Path:
-        return self._folder / checked_name("run", run) / checked_name("rank", rank) / checked_name("log", file)
+    def _path(self, place: LogPlace) -> Path:
+        folder = self._folder / checked_name("run", place.run) / checked_name("rank", place.rank)
+        return folder / checked_name("log", place.file)
+
+
+def _order(place: LogPlace) -> tuple[bool, int, str, str]:
+    """What runners say first, then ranks by number."""
+    return not place.rank.startswith("node"), len(place.rank), place.rank, place.file

@@ -61,7 +61,10 @@ class RoutePublisher:
 
 
 async def _ask(socket: Path, method: str, path: str) -> bytes:
-    """The body of a worker's answer. By hand, since this is asked at each turn: making a client costs far more. Raises OSError."""
+    """The body of a worker's answer. Raises OSError.
+
+    By hand, since this is asked at each turn: making a client costs far more.
+    """
     async with asyncio.timeout(TIMEOUT_S):
         reader, writer = await asyncio.open_unix_connection(socket)
         try:

@@ -8,7 +8,7 @@ from datetime import datetime
 from ultramarine.domain.host import Host
 from ultramarine.domain.identity import Session
 from ultramarine.domain.names import Epoch
-from ultramarine.domain.size import Sizes
+from ultramarine.domain.size import Amount, Sizes
 from ultramarine.files.blobs import Blobs
 from ultramarine.files.logs import Logs
 from ultramarine.services.bell import Bell
@@ -16,6 +16,8 @@ from ultramarine.services.hub import Hub
 from ultramarine.services.secrets import Secrets
 from ultramarine.store.database import Database, Tx
 from ultramarine.tracking.client import MlflowClient
+
+PART = "cpu-1"  #: the size of the part that a job on the compute `local` takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,11 @@ class Site:
     pythons: tuple[str, ...] = ("3.11",)  #: on this machine, the one we prefer first
     options: Mapping[str, object] = field(default_factory=dict[str, object])  #: the site's package index, for nodes
     limits: Limits = Limits()
+
+    @property
+    def part(self) -> Amount:
+        """What a job takes of the machine itself, where no cluster gives its nodes a size."""
+        return self.sizes.native[PART].within(self.machine.total)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

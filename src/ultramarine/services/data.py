@@ -4,18 +4,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ultramarine.domain.data import DataAsset, DataSpec
-from ultramarine.domain.errors import AlreadyExists, InvalidInput
+from ultramarine.domain.errors import InvalidInput
 from ultramarine.domain.names import checked_name
 from ultramarine.services import identity
 from ultramarine.services.context import Context
 from ultramarine.services.snapshots import get_snapshot, uploaded
+from ultramarine.services.versions import version_to_make
 from ultramarine.store import assets
 
 
 async def create(
-    ctx: Context, workspace: str, name: str, version: str | None, body: Mapping[str, Any]
+    ctx: Context, workspace: str, name: str, body: Mapping[str, Any], *, version: str | None = None
 ) -> tuple[DataAsset, bool]:
-    """Register uploaded files under a name. Without a version: the next number. The second value: whether it is new."""
+    """Register uploaded files under a name. The second value: whether it is new.
+
+    Where neither `version` nor the body names a version, it is the next number.
+    """
     checked_name("data asset", name)
     spec = DataSpec.read({**body, "name": name}, what=f"data {name}")
     snapshot = uploaded(ctx, spec.path, field="path")
@@ -26,17 +30,16 @@ async def create(
         )
     async with ctx.begin() as tx:
         await identity.require_workspace(tx, workspace)
-        there = {d.version: d for d in await assets.data_assets(tx, workspace, name)}
-        number = max((int(v) for v in there if v.isdigit()), default=0) + 1
-        chosen = checked_name("version", version or spec.version or str(number))
-        if (same := there.get(chosen)) is not None:
-            if (same.snapshot, same.spec.type) != (snapshot, spec.type):
-                raise AlreadyExists(
-                    "data asset",
-                    f"{name}:{chosen}",
-                    hint="A version never changes: leave out the version to make the next one.",
-                )
-            return same, False
+        made = await assets.data_assets(tx, workspace, name)
+        chosen, there = version_to_make(
+            "data asset",
+            name,
+            made,
+            wanted=version or spec.version,
+            is_same=lambda d: (d.snapshot, d.spec.type) == (snapshot, spec.type),
+        )
+        if there is not None:
+            return there, False
         data = DataAsset(
             workspace=workspace,
             name=name,

@@ -27,7 +27,7 @@ class DeploymentState:
 
 
 async def put(
-    ctx: Context, workspace: str, endpoint: str, name: str, body: Mapping[str, Any]
+    ctx: Context, workspace: str, endpoint: str, name: str, *, body: Mapping[str, Any]
 ) -> tuple[DeploymentState, bool]:
     """Write what is wanted; the loops resolve the model and make the replicas. The second value: whether it is new."""
     checked_name("online deployment", name)
@@ -117,14 +117,16 @@ def _fixed(spec: DeploymentSpec) -> dict[str, Any]:
     return {name: value for name, value in spec.model_dump().items() if name not in CHANGEABLE}
 
 
-async def update(ctx: Context, workspace: str, endpoint: str, name: str, changes: Mapping[str, Any]) -> DeploymentState:
+async def update(
+    ctx: Context, workspace: str, endpoint: str, name: str, *, changes: Mapping[str, Any]
+) -> DeploymentState:
     if unknown := [field for field in changes if field not in CHANGEABLE]:
         raise InvalidInput(
             f"{unknown[0]}: it cannot be changed.", hint=f"What can be changed: {', '.join(CHANGEABLE)}."
         )
     async with ctx.read() as tx:
         there = await endpoints.deployment(tx, workspace, endpoint, name)
-    state, _ = await put(ctx, workspace, endpoint, name, {**there.spec.body(), **changes})
+    state, _ = await put(ctx, workspace, endpoint, name, body={**there.spec.body(), **changes})
     return state
 
 
@@ -159,9 +161,7 @@ async def logs(ctx: Context, workspace: str, endpoint: str, name: str, *, lines:
         deployment = await endpoints.deployment(tx, workspace, endpoint, name)
         replicas = await runs.of_owner(tx, deployment.id)
     for run in reversed(replicas):
-        text = b"".join(
-            ctx.logs.tail(run.key, log.rank, log.file, bytes_max=LOG_BYTES) for log in ctx.logs.files(run.key)
-        )
+        text = b"".join(ctx.logs.tail(log, bytes_max=LOG_BYTES) for log in ctx.logs.files(run.key))
         if text:
             return "".join(text.decode("utf-8", "replace").splitlines(keepends=True)[-lines:])
     return ""

@@ -8,33 +8,36 @@ from typing import Any
 
 from ultramarine.domain.conda import Wanted, choose_python, from_conda, from_requirements
 from ultramarine.domain.environment import Environment, EnvironmentSpec, EnvironmentStatus
-from ultramarine.domain.errors import AlreadyExists
 from ultramarine.domain.names import Reference, checked_name
 from ultramarine.services import identity
 from ultramarine.services.context import Context
+from ultramarine.services.versions import next_number, version_to_make
 from ultramarine.store import assets
 from ultramarine.store.database import Tx
 
 
 async def create(
-    ctx: Context, workspace: str, name: str, version: str | None, body: Mapping[str, Any]
+    ctx: Context, workspace: str, name: str, body: Mapping[str, Any], *, version: str | None = None
 ) -> tuple[Environment, bool]:
-    """Keep what is wanted, to be locked at once by the loop. Without a version: the next number. The second value: whether it is new."""
+    """Keep what is wanted, to be locked at once by the loop. The second value: whether it is new.
+
+    Where neither `version` nor the body names a version, it is the next number.
+    """
     checked_name("environment", name)
     spec = EnvironmentSpec.read({**body, "name": name}, what=f"environment {name}")
     wanted(spec, pythons=ctx.site.pythons)
     async with ctx.begin() as tx:
         await identity.require_workspace(tx, workspace)
-        there = {e.version: e for e in await assets.environments(tx, workspace, name) if not e.is_curated}
-        chosen = checked_name("version", version or spec.version or str(_next(there)))
-        if (same := there.get(chosen)) is not None:
-            if _content(same.spec) != _content(spec):
-                raise AlreadyExists(
-                    "environment",
-                    f"{name}:{chosen}",
-                    hint="A version never changes: leave out the version to make the next one.",
-                )
-            return same, False
+        made = [e for e in await assets.environments(tx, workspace, name) if not e.is_curated]
+        chosen, there = version_to_make(
+            "environment",
+            name,
+            made,
+            wanted=version or spec.version,
+            is_same=lambda e: _content(e.spec) == _content(spec),
+        )
+        if there is not None:
+            return there, False
         environment = Environment(workspace=workspace, name=name, version=chosen, spec=spec, created_at=ctx.clock())
         await assets.add_environment(tx, environment)
     ctx.ring()
@@ -50,7 +53,10 @@ def wanted(spec: EnvironmentSpec, *, pythons: Sequence[str]) -> tuple[Wanted, st
 
 
 async def for_run(ctx: Context, tx: Tx, workspace: str, given: str | EnvironmentSpec, *, field: str) -> Environment:
-    """The environment that a job or deployment names; an inline one becomes an asset of its own, named by its content."""
+    """The environment that a job or deployment names.
+
+    An inline one becomes an asset of its own, named by its content.
+    """
     if isinstance(given, str):
         reference = Reference.parse(given, field=field)
         return await assets.environment(tx, workspace, reference.name, reference.version)
@@ -60,7 +66,7 @@ async def for_run(ctx: Context, tx: Tx, workspace: str, given: str | Environment
     if there and there[-1].status is not EnvironmentStatus.FAILED:
         return there[-1]
     environment = Environment(
-        workspace=workspace, name=name, version=str(len(there) + 1), spec=given, created_at=ctx.clock()
+        workspace=workspace, name=name, version=next_number(there), spec=given, created_at=ctx.clock()
     )
     await assets.add_environment(tx, environment)
     return environment
@@ -79,7 +85,3 @@ async def versions(ctx: Context, workspace: str, name: str | None = None) -> Seq
 
 def _content(spec: EnvironmentSpec) -> dict[str, Any]:
     return {k: v for k, v in spec.body().items() if k in ("conda_file", "requirements", "python")}
-
-
-def _next(versions: Mapping[str, Any]) -> int:
-    return max((int(v) for v in versions if v.isdigit()), default=0) + 1

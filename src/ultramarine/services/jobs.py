@@ -8,7 +8,7 @@ from typing import Any
 
 from ultramarine.domain.compute import Compute, ComputeStatus
 from ultramarine.domain.environment import Environment
-from ultramarine.domain.errors import AlreadyExists, Conflict, InvalidInput
+from ultramarine.domain.errors import AlreadyExists, Conflict, InvalidInput, NotFound
 from ultramarine.domain.job import PRIORITIES, Input, Job, JobSpec
 from ultramarine.domain.model import job_output
 from ultramarine.domain.names import JobId, Reference, checked_name
@@ -77,7 +77,7 @@ async def _first_run(ctx: Context, tx: Tx, job: Job) -> Run:
         mode=Mode.TASK,
         compute=compute.id,
         instance_count=spec.resources.instance_count,
-        need=ctx.site.sizes.fitted("STANDARD_DS1_V2", ctx.site.machine.total)[0].amount if compute.is_elastic else None,
+        need=ctx.site.part if compute.is_elastic else None,
         priority=PRIORITIES[spec.queue_settings.priority],
         retries_left=spec.retries,
         created_at=job.created_at,
@@ -167,6 +167,15 @@ async def attempts(ctx: Context, workspace: str, name: str) -> tuple[Job, Sequen
     async with ctx.read() as tx:
         job = await jobs.get(tx, workspace, name)
         return job, await runs.of_owner(tx, job.id)
+
+
+async def attempt(ctx: Context, workspace: str, name: str, *, number: int) -> Run:
+    _, runs_there = await attempts(ctx, workspace, name)
+    for run in runs_there:
+        if run.ordinal == number:
+            return run
+    known = [str(run.ordinal) for run in runs_there]
+    raise NotFound("attempt", str(number), hint=f"um job show -n {name}", known=known)
 
 
 async def page(

@@ -11,6 +11,7 @@ from ultramarine.domain.allocation import HOLDS_ROOM, USABLE, AllocationEvent, A
 from ultramarine.domain.errors import Conflict, NotFound, NotSignedIn, UltramarineError
 from ultramarine.domain.names import AllocationKey, NodeKey, RunKey
 from ultramarine.domain.run import Cause, Ending, Phase, RunReport
+from ultramarine.files.logs import LogPlace
 from ultramarine.planning.seen import NodeNews
 from ultramarine.services.context import Context
 from ultramarine.services.hub import Desired
@@ -173,15 +174,15 @@ def report(ctx: Context, node: NodeKey, said: Report) -> Mapping[str, Any]:
     return {"etag": ctx.hub.etag(node), "lease_s": ctx.hub.patience.lease_s, "fenced": fenced}
 
 
-async def append_log(
-    ctx: Context, node: NodeKey, run: str, rank: str, file: str, *, offset: int, content: bytes
-) -> int:
-    """Add to a log of a run that is or was on this node. The size now; raises `OffsetDiffers`, and `NotFound` for a run that is not this node's."""
-    key = RunKey(run)
-    if not ctx.hub.wants(node, key):
+async def append_log(ctx: Context, node: NodeKey, place: LogPlace, content: bytes, *, offset: int) -> int:
+    """Add to a log of a run that is or was on this node. The size now.
+
+    Raises `OffsetDiffers`, and `NotFound` for a run that is not this node's.
+    """
+    if not ctx.hub.wants(node, place.run):
         async with ctx.read() as tx:
-            if node not in (await runs.get(tx, key)).nodes:
-                raise NotFound("run", run, hint="Nothing is to be done: these logs are not wanted.")
-    size = ctx.logs.append(key, rank, file, offset, content)
+            if node not in (await runs.get(tx, place.run)).nodes:
+                raise NotFound("run", place.run, hint="Nothing is to be done: these logs are not wanted.")
+    size = ctx.logs.append(place, content, offset=offset)
     ctx.changes.ring()
     return size

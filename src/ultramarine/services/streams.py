@@ -2,12 +2,13 @@
 
 import codecs
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ultramarine.domain.names import RunKey
 from ultramarine.domain.run import RUN, RunStatus
+from ultramarine.files.logs import LogFile
 from ultramarine.services import jobs
 from ultramarine.services.context import Context
 from ultramarine.store import events, runs
@@ -76,9 +77,9 @@ def _logs(ctx: Context, run: RunKey, attempt: int, place: _Place, *, is_over: bo
     """What the logs of a run have gained, in whole lines (its last line may end without one)."""
     found: list[Message] = []
     for log in ctx.logs.files(run):
-        name = f"{attempt}/{log.rank}/{log.file}"
+        name = _name(attempt, log)
         offset = place.read.get(name, 0)
-        piece = ctx.logs.read(run, log.rank, log.file, offset=offset, bytes_max=PIECE_BYTES)
+        piece = ctx.logs.read(log.place, offset=offset, bytes_max=PIECE_BYTES)
         end = piece.rfind(b"\n") + 1
         if end == 0 and (is_over or len(piece) == PIECE_BYTES):
             end = len(piece)
@@ -86,13 +87,26 @@ def _logs(ctx: Context, run: RunKey, attempt: int, place: _Place, *, is_over: bo
             continue
         place.read[name] = offset + end
         text = codecs.decode(piece[:end], "utf-8", "replace")
-        data = {"attempt": attempt, "rank": log.rank, "file": log.file, "offset": offset, "text": text}
+        where = {"attempt": attempt, "rank": log.place.rank, "file": log.place.file}
+        data = where | {"offset": offset, "text": text}
         found.append(Message(event="log", data=data, id=str(place)))
     return found
 
 
 def _has_more(ctx: Context, run: RunKey, attempt: int, place: _Place) -> bool:
-    return any(log.size > place.read.get(f"{attempt}/{log.rank}/{log.file}", 0) for log in ctx.logs.files(run))
+    return any(log.size > place.read.get(_name(attempt, log), 0) for log in ctx.logs.files(run))
+
+
+def _name(attempt: int, log: LogFile) -> str:
+    return f"{attempt}/{log.place.rank}/{log.place.file}"
+
+
+async def happenings(
+    ctx: Context, workspace: str, seq: int, *, noun: str = "", name: str = "", limit: int
+) -> Sequence[events.Happening]:
+    """The next moves of anything in a workspace after event `seq`, the oldest first."""
+    async with ctx.read() as tx:
+        return await events.after(tx, workspace, seq, noun=noun, name=name, limit=limit)
 
 
 async def of_events(ctx: Context, workspace: str, *, after: int, noun: str = "") -> AsyncIterator[Message]:

@@ -9,7 +9,10 @@ from ultramarine.store import jobs
 
 
 async def run_row(ctx: Context, id: str) -> dict[str, Any]:
-    """A job as MLflow's run: our id is its id. It is told of the job's end, from now on. Raises `NotFound` for an id that is not ours."""
+    """A job as MLflow's run: our id is its id. MLflow is told of the job's end, from now on.
+
+    Raises `NotFound` for an id that is not ours.
+    """
     async with ctx.begin() as tx:
         job = await jobs.by_id(tx, id)
         if job is None:
