@@ -39,6 +39,9 @@ class Database(Protocol):
     async def close(self) -> None: ...
 
 
+ONE_MOMENT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"  #: of PostgreSQL: else each statement has its own
+
+
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves
     for pragma in (
@@ -86,7 +89,7 @@ class AsyncDatabase:
     @asynccontextmanager
     async def read(self) -> AsyncGenerator[Tx]:
         async with self._room:
-            tx = _Transaction(self._engine, self._pool, "BEGIN" if self._is_sqlite else "")
+            tx = _Transaction(self._engine, self._pool, "BEGIN" if self._is_sqlite else ONE_MOMENT)
             try:
                 yield tx
             finally:
