@@ -28,7 +28,7 @@ def test_errors_that_make_their_own_hint_have_one() -> None:
     made = [
         NotFound("job", "x"),
         AlreadyExists("job", "x"),
-        IllegalTransition("job", "Queued", "ended", []),
+        IllegalTransition("job", "Queued", "ended", allowed=[]),
         StaleWrite("job", "x"),
     ]
     assert all(error.hint for error in made)

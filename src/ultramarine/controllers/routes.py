@@ -18,4 +18,4 @@ class RouteLoop:
             replicas = (
                 [r for r in await runs.open_ones(tx) if r.owner_noun is OwnerNoun.DEPLOYMENT] if deployments else []
             )
-        await self._publisher.publish(render(self._upstreams, there, deployments, replicas))
+        await self._publisher.publish(render(self._upstreams, there, deployments, replicas=replicas))

@@ -70,7 +70,7 @@ class AlreadyExists(UltramarineError):
 class IllegalTransition(UltramarineError):
     title = "Not possible in the current status"
 
-    def __init__(self, noun: str, status: str, event: str, allowed: Collection[str]) -> None:
+    def __init__(self, noun: str, status: str, event: str, *, allowed: Collection[str]) -> None:
         possible = ", ".join(sorted(allowed)) or "nothing, this status is final"
         super().__init__(f"A {noun} that is {status} cannot take {event}.", hint=f"Possible now: {possible}.")
 

@@ -22,7 +22,7 @@ class Machine(Generic[S, E]):
     def next(self, status: S, event: E) -> S:
         """The status after `event`. Raises `IllegalTransition`, which lists what is possible."""
         if (after := self.table.get((status, event))) is None:
-            raise IllegalTransition(self.noun, status, event, [e.value for e in self.events(status)])
+            raise IllegalTransition(self.noun, status, event, allowed=[e.value for e in self.events(status)])
         return after
 
     def events(self, status: S) -> frozenset[E]:

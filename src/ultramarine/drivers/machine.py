@@ -48,7 +48,8 @@ def _gpu_uuids() -> tuple[str, ...]:
     except pynvml.NVMLError:
         return ()  # the driver is there, and does not work
     try:
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        return tuple(str(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles)
+        # Its functions have parameters without types.
+        handle_of, uuid_of = pynvml.nvmlDeviceGetHandleByIndex, pynvml.nvmlDeviceGetUUID  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        return tuple(str(uuid_of(handle_of(index))) for index in range(pynvml.nvmlDeviceGetCount()))
     finally:
         pynvml.nvmlShutdown()

@@ -24,7 +24,7 @@ class Upstreams:
 
 
 def render(
-    upstreams: Upstreams, endpoints: Sequence[Endpoint], deployments: Sequence[Deployment], replicas: Sequence[Run]
+    upstreams: Upstreams, endpoints: Sequence[Endpoint], deployments: Sequence[Deployment], *, replicas: Sequence[Run]
 ) -> dict[str, Any]:
     """Everything but the version, which the publisher counts."""
     return {

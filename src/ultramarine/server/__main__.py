@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import uvicorn
+import uvloop
 
 from ultramarine.api.app import build
 from ultramarine.controllers.loop import forever
@@ -25,9 +26,12 @@ def main() -> int:
     given = arguments.parse_args()
     settings = Settings()
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for chatty in ("alembic", "httpx"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    socket = given.socket.absolute()
+    socket.unlink(missing_ok=True)  # what a server that was killed has left
     try:
-        asyncio.run(_serve(settings, home=given.home.absolute(), socket=given.socket.absolute()))
+        uvloop.run(_serve(settings, home=given.home.absolute(), socket=socket))
     except UltramarineError as error:
         sys.stderr.write(f"{error}\n{error.hint}\n")
         return 2
@@ -36,12 +40,10 @@ def main() -> int:
 
 async def _serve(settings: Settings, *, home: Path, socket: Path) -> None:
     parts = await put_together(settings, home=home, socket=socket)
-    socket.unlink(missing_ok=True)
     server = uvicorn.Server(
         uvicorn.Config(
             build(parts.ctx),
             uds=str(socket),
-            loop="uvloop",
             http="httptools",
             access_log=False,
             log_config=None,

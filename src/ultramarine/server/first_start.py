@@ -1,4 +1,7 @@
-"""What is made at the first start and brought up to date at each: the installation's row, the default workspace, the owner's token, curated environments."""
+"""What is made at the first start and brought up to date at each.
+
+The installation's row, the default workspace, the owner's token, curated environments.
+"""
 
 import json
 import os
@@ -46,7 +49,7 @@ async def begin(ctx: Context, home: Path) -> None:
 async def _owner(ctx: Context, path: Path) -> None:
     """The owner's token lies in the home, readable by its owner alone: whoever may read it is the owner."""
     known = {"url": ctx.site.address, "second_url": ctx.site.second_address}
-    there = json.loads(path.read_text()) if path.exists() else {}
+    there = _read(path)
     async with ctx.begin() as tx:
         token = await installation.find_token(tx, sha256_of(there.get("token", "")))
         if token is None or not token.is_valid(ctx.clock()):
@@ -59,7 +62,10 @@ async def _owner(ctx: Context, path: Path) -> None:
 
 
 async def _curated(ctx: Context) -> None:
-    """Every curated environment in the version that this release ships; older versions stay for what was made with them."""
+    """Every curated environment in the version that this release ships.
+
+    Older versions stay for what was made with them.
+    """
     for each in curated.load().values():
         for environment in _environments(ctx, each):
             async with ctx.begin() as tx:
@@ -70,7 +76,7 @@ async def _curated(ctx: Context) -> None:
 
 
 def _environments(ctx: Context, each: curated.Curated) -> Iterator[Environment]:
-    """For users one, with the Python that suits it best; of ours one for every Python, since it joins others' environments."""
+    """For users one, with the Python that suits it best; of ours one for every Python: it joins others' environments."""
     if not each.is_internal:
         yield _environment(ctx, each, each.choose_python(ctx.site.pythons))
         return
@@ -98,6 +104,10 @@ def _environment(ctx: Context, each: curated.Curated, python: str) -> Environmen
         status=EnvironmentStatus.SUCCEEDED,
         created_at=ctx.clock(),
     )
+
+
+def _read(path: Path) -> dict[str, str]:
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def write_private(path: Path, text: str) -> None:

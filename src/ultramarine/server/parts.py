@@ -16,6 +16,7 @@ from ultramarine.controllers.routes import RouteLoop
 from ultramarine.controllers.runs import RunLoop
 from ultramarine.controllers.tracking import TrackingLoop
 from ultramarine.domain.allocation import Allocation
+from ultramarine.domain.names import Epoch
 from ultramarine.domain.size import GIB, Amount, Sizes
 from ultramarine.drivers import pyz
 from ultramarine.drivers.local import LocalDriver
@@ -92,7 +93,7 @@ def _synchronous(url: str) -> str:
     return url.replace("postgresql:", "postgresql+psycopg:", 1)
 
 
-def _site(settings: Settings, *, epoch: Any, cache: Path) -> Site:
+def _site(settings: Settings, *, epoch: Epoch, cache: Path) -> Site:
     address = f"http://{settings.host}:{settings.port}"
     native = {
         name: Amount(cpus_milli=round(size.cpus * 1000), memory_bytes=round(size.memory_gib * GIB), gpus=size.gpus)
