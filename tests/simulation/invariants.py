@@ -72,7 +72,7 @@ class Invariants:
         assert not twice, f"two attempts live at once: {twice}"
 
     def _no_machine_is_over_committed(self) -> None:
-        """What really stands on the host. Not what a late server has started anew: nothing runs on it, and it is swept."""
+        """What really stands on the host; but for what a late server has started anew, which is swept."""
         alive = [machine for machine in self._world.target.alive() if machine.key not in self._given_back]
         total = sum((machine.claim for machine in alive), Amount())
         assert total.fits_in(HOST.total), f"machines take {total} of {HOST.total}"

@@ -233,6 +233,7 @@ class SimulatedRunner:
         piece = run.log[run.shipped : run.shipped + self.dice.randrange(1, 200)]
         offset = run.shipped
         place = LogPlace(run=RunKey(run.key), rank="0", file="std_log.txt")
+        place = LogPlace(run=RunKey(run.key), rank="0", file="std_log.txt")
 
         def call() -> Awaitable[int]:
             return nodes.append_log(ctx, node, place, piece, offset=offset)

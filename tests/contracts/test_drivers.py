@@ -1,0 +1,179 @@
+"""What every driver promises; held to `simulated` and to `local` with real processes.
+
+The local runners' control plane is a folder with no socket in it: they go on saying hello for as long as they live,
+which is all that a driver's contract asks of a runner.
+"""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from tests.factories import NOON, make_allocation
+
+from ultramarine.domain.allocation import Allocation
+from ultramarine.domain.names import AllocationKey
+from ultramarine.drivers import pyz
+from ultramarine.drivers.local import LocalDriver
+from ultramarine.drivers.local.driver import KEY_VARIABLE
+from ultramarine.drivers.local.processes import find_by_environment
+from ultramarine.drivers.protocol import Driver, Joining
+from ultramarine.drivers.simulated import Faults, Outage, SimulatedDriver, SimulatedTarget
+
+KEY = make_allocation(1).key
+NEVER_MADE = make_allocation(9).key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A driver; `another`: one more over the same target, as after a restart; `runners`: what lives of one."""
+
+    driver: Driver
+    another: Callable[[], Driver]
+    runners: Callable[[AllocationKey], list[int]]
+    kill: Callable[[AllocationKey], None]
+
+
+def simulated(_: Path) -> Made:
+    target = SimulatedTarget(lambda: NOON, Random(1))
+
+    def runners(key: AllocationKey) -> list[int]:
+        return [1 for machine in target.alive() if machine.key == key]
+
+    return Made(
+        driver=SimulatedDriver(target),
+        another=lambda: SimulatedDriver(target),
+        runners=runners,
+        kill=target.kill,
+    )
+
+
+def local(folder: Path) -> Made:
+    def config(allocation: Allocation, rank: int) -> dict[str, Any]:
+        return {
+            "url": f"unix:{folder / 'nobody.sock'}",
+            "allocation": allocation.key,
+            "rank": rank,
+            "epoch": "e1",
+            "join_secret": "s",
+            "cache": str(folder / "cache"),
+            "cpus": 1.0,
+            "memory_bytes": 1 << 30,
+            "gpus": [],
+            "uv": None,
+        }
+
+    def make() -> LocalDriver:
+        return LocalDriver(folder / "nodes", pyz=packed, joining=Joining(config=config, wake=lambda: None))
+
+    def kill(key: AllocationKey) -> None:
+        for pid in find_by_environment(KEY_VARIABLE, key):
+            os.kill(pid, signal.SIGKILL)
+            return
+
+    packed = pyz.build(folder / "tools")
+    return Made(driver=make(), another=make, runners=lambda key: find_by_environment(KEY_VARIABLE, key), kill=kill)
+
+
+@pytest.fixture(params=[simulated, local], ids=["simulated", "local"])
+async def made(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Made]:
+    given: Made = request.param(tmp_path)
+    yield given
+    for key in (KEY, NEVER_MADE):
+        await given.driver.release(key, grace_s=5)
+        await given.driver.forget(key)
+
+
+async def state_of(made: Made, key: AllocationKey, wanted: str | None, driver: Driver | None = None) -> None:
+    """Wait until an allocation is observed so (None: not at all), for 20 s at most."""
+    deadline = time.monotonic() + 20
+    while True:
+        news = (await (driver or made.driver).observe()).get(key)
+        seen = None if news is None else news.state
+        if seen == wanted:
+            return
+        assert time.monotonic() < deadline, f"it is {seen}, not {wanted}"
+        await asyncio.sleep(0.02)
+
+
+async def none_lives(made: Made, key: AllocationKey) -> None:
+    deadline = time.monotonic() + 20
+    while made.runners(key):
+        assert time.monotonic() < deadline, "its processes live on"
+        await asyncio.sleep(0.02)
+
+
+async def test_what_was_never_made_is_not_observed(made: Made) -> None:
+    await state_of(made, KEY, None)
+
+
+async def test_an_allocation_comes_up_with_one_runner_however_often_it_is_asked_for(made: Made) -> None:
+    allocation = make_allocation(1)
+    for _ in range(3):
+        await made.driver.allocate(allocation)
+    await made.another().allocate(allocation)
+    await state_of(made, KEY, "up")
+    await state_of(made, KEY, "up", made.another())
+    main = made.runners(KEY)
+    await made.driver.allocate(allocation)
+    assert set(main) <= set(made.runners(KEY)) or len(made.runners(KEY)) == 1
+
+
+async def test_released_it_has_ended_with_all_its_processes_and_stays_so(made: Made) -> None:
+    await made.driver.allocate(make_allocation(1))
+    await state_of(made, KEY, "up")
+    await made.driver.release(KEY, grace_s=5)
+    await none_lives(made, KEY)
+    await state_of(made, KEY, "ended")
+    await made.driver.release(KEY, grace_s=5)
+    await made.driver.allocate(make_allocation(1))
+    await state_of(made, KEY, "ended")
+    assert made.runners(KEY) == []
+
+
+async def test_release_of_one_never_made_marks_it_so_that_it_never_begins(made: Made) -> None:
+    await made.driver.release(NEVER_MADE, grace_s=1)
+    await state_of(made, NEVER_MADE, "ended")
+    await made.driver.allocate(make_allocation(9))
+    await state_of(made, NEVER_MADE, "ended")
+    assert made.runners(NEVER_MADE) == []
+
+
+async def test_a_runner_that_is_killed_is_observed_as_ended_and_nothing_of_it_lives(made: Made) -> None:
+    await made.driver.allocate(make_allocation(1))
+    await state_of(made, KEY, "up")
+    made.kill(KEY)
+    await state_of(made, KEY, "ended")
+    await none_lives(made, KEY)
+
+
+async def test_forgotten_it_is_not_observed_any_more(made: Made) -> None:
+    await made.driver.allocate(make_allocation(1))
+    await made.driver.release(KEY, grace_s=5)
+    for _ in range(2):
+        await made.driver.forget(KEY)
+        await state_of(made, KEY, None)
+
+
+async def test_another_driver_takes_over_what_the_first_has_made(made: Made) -> None:
+    await made.driver.allocate(make_allocation(1))
+    successor = made.another()
+    await state_of(made, KEY, "up", successor)
+    await successor.release(KEY, grace_s=5)
+    await none_lives(made, KEY)
+    await state_of(made, KEY, "ended")
+
+
+@pytest.mark.parametrize(("faults", "is_done"), [(Faults(outage=1), False), (Faults(lost_reply=1), True)])
+async def test_the_simulated_target_fails_as_real_ones_do(faults: Faults, is_done: bool) -> None:
+    target = SimulatedTarget(lambda: NOON, Random(1))
+    target.faults = faults
+    with pytest.raises(Outage):
+        await SimulatedDriver(target).allocate(make_allocation(1))
+    assert bool(target.launches) is is_done

@@ -1,0 +1,233 @@
+"""What the store promises, on SQLite and on PostgreSQL alike."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+from tests.factories import NOON, later, make_allocation, make_host, make_job, make_local, make_node, make_run
+
+from ultramarine.domain.allocation import AllocationEvent, AllocationStatus
+from ultramarine.domain.errors import Conflict, IllegalTransition, NotFound, StaleWrite
+from ultramarine.domain.names import JobId, RunKey
+from ultramarine.domain.run import Cause, Ending, Master, RunEvent, RunStatus
+from ultramarine.domain.size import Amount
+from ultramarine.store import allocations, computes, events, hosts, jobs, leases, runs
+from ultramarine.store import tables as t
+from ultramarine.store.database import AsyncDatabase, Database
+from ultramarine.store.migration import migrate
+
+TTL = timedelta(seconds=15)
+
+
+class Undone(Exception):
+    pass
+
+
+def test_migrations_make_exactly_the_tables_that_the_code_uses(url: str) -> None:
+    migrate(url)
+    migrate(url)  # a second start changes nothing
+    engine = sa.create_engine(url)
+    found = sa.inspect(engine)
+    made = {name: {c["name"] for c in found.get_columns(name)} for name in found.get_table_names()}
+    indexes = {name: {i["name"] for i in found.get_indexes(name)} for name in made}
+    engine.dispose()
+    assert made.pop("alembic_version")
+    assert made == {table.name: set(table.c.keys()) for table in t.metadata.tables.values()}
+    for table in t.metadata.tables.values():
+        assert {index.name for index in table.indexes} <= indexes[table.name]
+
+
+def test_a_database_of_a_newer_version_is_refused(url: str) -> None:
+    migrate(url)
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    with pytest.raises(Conflict, match="schema 9999, which this version of Ultramarine does not know"):
+        migrate(url)
+
+
+async def test_what_is_written_is_read_again(db: Database) -> None:
+    run = make_run(
+        "j1",
+        need=Amount(cpus_milli=500, memory_bytes=1),
+        nodes=(make_allocation().node,),
+        master=Master(address="a", port=1),
+        ending=Ending(cause=Cause.EXITED, code=1, words="No.", outputs={"model": "0" * 64}),
+        started_at=later(1.5),
+    )
+    allocation, local = make_allocation(gpu_ids=("G0",), status=AllocationStatus.UP, up_at=later(2)), make_local()
+    async with db.begin() as tx:
+        await runs.add(tx, run, {"command": "x"})
+        await jobs.add(tx, make_job())
+        await allocations.add(tx, allocation)
+        await allocations.add_node(tx, make_node(allocation))
+        await computes.add(tx, local)
+        await hosts.put(tx, make_host(gpu_ids=("G0",)))
+    async with db.read() as tx:
+        assert await runs.get(tx, run.key) == run
+        assert await runs.specs(tx, [run.key]) == {run.key: {"command": "x"}}
+        assert await jobs.get(tx, "w", "j1") == make_job()
+        assert list(await allocations.open_ones(tx)) == [allocation]
+        assert list(await allocations.nodes(tx)) == [make_node(allocation)]
+        assert list(await computes.every(tx)) == [local]
+        assert (await hosts.every(tx))[0].gpu_ids == ("G0",)
+
+
+async def test_a_move_and_its_event_are_one_transaction(db: Database) -> None:
+    run = make_run("j1")
+    async with db.begin() as tx:
+        await runs.add(tx, run, {})
+
+    async def undo() -> None:
+        async with db.begin() as tx:
+            await runs.record(tx, run, RunEvent.CANCEL_ASKED, now=NOON)
+            raise Undone
+
+    with pytest.raises(Undone):
+        await undo()
+    async with db.read() as tx:
+        assert (await runs.get(tx, run.key)).status is RunStatus.QUEUED
+        assert [h.event for h in await events.of(tx, "j1")] == ["created"]
+    async with db.begin() as tx:
+        await runs.record(tx, run, RunEvent.CANCEL_ASKED, now=later(1), reason="Asked.")
+    async with db.read() as tx:
+        told = (await events.of(tx, "j1"))[-1]
+    assert (told.event, told.status, told.reason, told.at) == ("cancel_asked", "Canceled", "Asked.", later(1))
+
+
+async def test_a_write_from_an_older_copy_is_refused(db: Database) -> None:
+    run, allocation, host = make_run("j1"), make_allocation(), make_host()
+    async with db.begin() as tx:
+        await runs.add(tx, run, {})
+        await allocations.add(tx, allocation)
+        await hosts.put(tx, host)
+    async with db.begin() as tx:
+        await runs.record(tx, run, RunEvent.PLACED, now=NOON)
+        await allocations.record(tx, allocation, AllocationEvent.REQUESTED, now=NOON)
+        await hosts.claim(tx, [host])
+    for write in (
+        lambda tx: runs.record(tx, run, RunEvent.CANCEL_ASKED, now=NOON),
+        lambda tx: allocations.record(tx, allocation, AllocationEvent.SAID_HELLO, now=NOON),
+        lambda tx: hosts.claim(tx, [host]),
+    ):  # type: Any
+        with pytest.raises(StaleWrite):
+            async with db.begin() as tx:
+                await write(tx)
+
+
+async def test_placement_and_drain_on_one_copy_of_a_node_exclude_each_other(db: Database) -> None:
+    node = make_node()
+    async with db.begin() as tx:
+        await allocations.add_node(tx, node)
+    async with db.begin() as tx:
+        await allocations.use(tx, [node], now=NOON)
+    with pytest.raises(StaleWrite):
+        async with db.begin() as tx:
+            await allocations.use(tx, [node], now=NOON)
+
+
+async def test_an_illegal_move_writes_nothing(db: Database) -> None:
+    run = make_run("j1")
+    async with db.begin() as tx:
+        await runs.add(tx, run, {})
+    with pytest.raises(IllegalTransition):
+        async with db.begin() as tx:
+            await runs.record(tx, run, RunEvent.STARTED, now=NOON)
+    async with db.read() as tx:
+        assert await runs.get(tx, run.key) == run
+
+
+async def test_a_lease_is_held_by_one_until_it_has_run_out(db: Database) -> None:
+    async def hold(owner: str, seconds: float) -> int | None:
+        async with db.begin() as tx:
+            return await leases.hold(tx, "pool", owner=owner, now=later(seconds), ttl=TTL)
+
+    assert await hold("a", 0) == 1
+    assert await hold("b", 14) is None
+    assert await hold("a", 14) == 1, "keeping it is no new generation"
+    assert await hold("b", 30) == 2
+    assert await hold("a", 31) is None
+    assert await hold("a", -3600) == 3, "a lease from before the clock was set back is over"
+
+
+async def test_of_two_that_take_a_free_lease_at_once_one_gets_it(url: str) -> None:
+    migrate(url)
+    servers = [AsyncDatabase(url), AsyncDatabase(url)]
+
+    async def take(number: int, round: int, seconds: float) -> int | None:
+        async with servers[number].begin() as tx:
+            return await leases.hold(tx, f"pool-{round}", owner=f"s{number}", now=later(seconds), ttl=TTL)
+
+    for round in range(10):
+        for seconds in (0, 60):  # a new one, then one that has run out
+            got = await asyncio.gather(take(0, round, seconds), take(1, round, seconds))
+            assert sum(held is not None for held in got) == 1
+    for server in servers:
+        await server.close()
+
+
+async def test_of_writers_at_once_none_is_lost(db: Database) -> None:
+    async with db.begin() as tx:
+        await hosts.put(tx, make_host())
+
+    async def claim() -> int:
+        for tries in range(200):
+            async with db.read() as tx:
+                (host,) = await hosts.every(tx)
+            try:
+                async with db.begin() as tx:
+                    await hosts.claim(tx, [host])
+            except StaleWrite:
+                continue
+            return tries
+        raise AssertionError("it never got through")
+
+    await asyncio.gather(*(claim() for _ in range(8)))
+    async with db.read() as tx:
+        assert (await hosts.every(tx))[0].version == 9
+
+
+async def test_a_reader_sees_one_moment(db: Database) -> None:
+    async with db.read() as tx:
+        before = await runs.open_ones(tx)
+        async with db.begin() as other:
+            await runs.add(other, make_run("j1"), {})
+        assert await runs.open_ones(tx) == before == []
+    async with db.read() as tx:
+        assert len(await runs.open_ones(tx)) == 1
+
+
+async def test_pages_of_jobs_hold_each_once_the_newest_first(db: Database) -> None:
+    async with db.begin() as tx:
+        for n in range(7):
+            await jobs.add(tx, make_job(id=JobId(f"j{n}"), name=f"j{n}"))
+            await runs.add(tx, make_run(f"j{n}"), {})
+    seen: list[str] = []
+    before: int | None = None
+    while True:
+        async with db.read() as tx:
+            page = await jobs.page(tx, "w", before=before, limit=3)
+        if not page:
+            break
+        seen += [row["name"] for _, row in page]
+        before = page[-1][0]
+    assert seen == [f"j{n}" for n in reversed(range(7))]
+
+
+async def test_the_queue_is_ordered_by_priority_then_age_without_what_has_ended(db: Database) -> None:
+    made = [make_run(name, priority=p) for name, p in (("a", 0), ("b", 1), ("c", 0), ("d", -1), ("gone", 1))]
+    async with db.begin() as tx:
+        for run in made:
+            await runs.add(tx, run, {})
+        await runs.record(tx, made[-1], RunEvent.CANCEL_ASKED, now=NOON)
+    async with db.read() as tx:
+        assert [run.owner_name for run in await runs.open_ones(tx)] == ["b", "a", "c", "d"]
+
+
+async def test_what_is_not_there_is_not_found(db: Database) -> None:
+    async with db.read() as tx:
+        for ask in (jobs.get(tx, "w", "x"), runs.get(tx, RunKey("x")), allocations.get(tx, "x")):
+            with pytest.raises(NotFound):
+                await ask
