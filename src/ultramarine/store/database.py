@@ -1,8 +1,9 @@
 """Connections and transactions.
 
 `Database.begin()` is a writing transaction, `Database.read()` a reading one; both give a `Tx`, whose `execute` is all
-that the rest of the store uses. A statement that reads many rows says so: `.execution_options(many_rows=True)`. SQLite runs in WAL mode with `synchronous=FULL`; writers begin IMMEDIATE and queue
-here, so that "database is locked" cannot be met within one server.
+that the rest of the store uses. A statement that reads many rows says so: `.execution_options(many_rows=True)`.
+SQLite runs in WAL mode with `synchronous=FULL`; writers begin IMMEDIATE and queue here, so that "database is locked"
+cannot be met within one server.
 """
 
 import asyncio
@@ -101,7 +102,10 @@ class AsyncDatabase:
 
 
 class _Transaction:
-    """One connection, used by one thread at a time. It begins with its first statement: SQLite's with the words `first`."""
+    """One connection, used by one thread at a time. It begins with its first statement.
+
+    `first`: the words that begin SQLite's; none for other databases.
+    """
 
     def __init__(self, engine: sa.Engine, pool: ThreadPoolExecutor, first: str) -> None:
         self._engine, self._pool, self._first = engine, pool, first

@@ -94,6 +94,7 @@ async def page(
         .where(j.workspace == workspace)
         .order_by(j.seq.desc())
         .limit(limit)
+        .execution_options(many_rows=True)
     )
     if before is not None:
         query = query.where(j.seq < before)

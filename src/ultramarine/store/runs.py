@@ -58,7 +58,8 @@ async def explain(tx: Tx, reasons: dict[RunKey, str]) -> None:
 
 async def open_ones(tx: Tx, *, limit: int = 100_000) -> Sequence[Run]:
     """All that have not ended, in the order of the queue."""
-    query = sa.select(*_COLUMNS).where(t.runs.c.is_open).order_by(t.runs.c.priority.desc(), t.runs.c.seq).limit(limit)
+    query = sa.select(*_COLUMNS).where(t.runs.c.is_open).order_by(t.runs.c.priority.desc(), t.runs.c.seq)
+    query = query.limit(limit).execution_options(many_rows=True)
     return [_run(row) for row in await fetch(tx, query)]
 
 
