@@ -114,7 +114,7 @@ def test_expressions_are_resolved(command: str, resolved: str) -> None:
     ("command", "words"),
     [
         ("${{inputs.rat}}", "is not known; the job has inputs.rate"),
-        ("${{outputs.model}}", "is not known; the job has none at all"),
+        ("${{outputs.model}}", "is not known; the job has neither inputs nor outputs"),
         ("${{secrets.x}}", "${{secrets.x}} is not known."),
         ("${{inputs}}", "is not known"),
         ("${{inputs.seed}}", "the optional input 'seed' has no value"),
@@ -189,3 +189,10 @@ def test_an_unknown_size_is_refused_with_the_known_ones() -> None:
     error = refusal(SIZES.fitted, "huge", cpus(4))
     assert isinstance(error, NotFound)
     assert "cpu-1" in str(error)
+
+
+@pytest.mark.parametrize("given", [{"name": "c"}, {"name": "c", "type": "cluster"}, [], None])
+def test_a_compute_without_a_type_that_there_is_is_told_which_to_write(given: object):
+    with pytest.raises(InvalidInput, match="type") as refused:
+        read_spec(given)
+    assert "amlcompute" in refused.value.hint

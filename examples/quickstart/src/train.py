@@ -45,7 +45,7 @@ def main() -> None:
 
     import mlflow  # only the node that trains needs it
 
-    mlflow.autolog()
+    mlflow.autolog(silent=True)
     forest = RandomForestClassifier(n_estimators=given.trees, random_state=0, **best).fit(seen, seen_target)
     accuracy = forest.score(unseen, unseen_target)
     mlflow.log_metric("accuracy", accuracy)

@@ -36,6 +36,7 @@ def _help() -> str:
         [
             *lines,
             "",
-            "um GROUP --help shows its commands. First steps: um up -d, then um job create -f job.yml --stream",
+            "um GROUP --help shows its commands.",
+            "First steps: um up -d, then um job create -f job.yml --stream",
         ]
     )

@@ -17,7 +17,7 @@ GROUPS: Mapping[str, tuple[str, str]] = {
 ALIASES: Mapping[str, str] = {"endpoint": "online-endpoint", "deployment": "online-deployment"}
 INSTALLATION: Mapping[str, str] = {
     "up": "Start Ultramarine on this machine.",
-    "down": "Say what still runs, end it, and stop Ultramarine on this machine.",
+    "down": "Say what still runs, end it, and stop Ultramarine here.",
     "status": "Show what runs.",
     "open": "Open a page in the browser, signed in: um open mlflow.",
 }

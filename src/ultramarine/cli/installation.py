@@ -6,7 +6,7 @@ import webbrowser
 from pathlib import Path
 from typing import Any
 
-from ultramarine.cli.command import FAILED, NAME, OK, Call, Command, Group, Option
+from ultramarine.cli.command import FAILED, OK, Call, Command, Group, Option
 from ultramarine.cli.output import Column
 from ultramarine.domain.errors import InvalidInput, NotSupportedYet, UltramarineError, Unavailable
 from ultramarine.sdk.connection import DEFAULT_PORT, home, is_named, of_home, port
@@ -25,6 +25,7 @@ HOME = Option(
     "path",
     metavar="FOLDER",
 )
+PAGE = Option("--name -n", f"which page: {', '.join(PAGES)}; it may also stand without -n")
 PARTS = (
     Column("part", "part"),
     Column("state", "state"),
@@ -207,7 +208,8 @@ GROUP = Group(
             name="open",
             summary="Open a page in the browser, signed in.",
             run=open_,
-            options=(NAME, Option("--print-only", "print the link, open nothing", "switch")),
+            needs=("name",),
+            options=(PAGE, Option("--print-only", "print the link, open nothing", "switch")),
             example="um open mlflow",
         ),
         Command(name="status", summary="Show what runs.", run=status, options=(HOME,), example="um status"),

@@ -66,6 +66,9 @@ def read_spec(body: object) -> ClusterSpec | LocalSpec:
     kind = body.get("type") if isinstance(body, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     if kind in NOT_YET:
         raise InvalidInput(f"type: {kind!r} is not supported yet.", hint="Supported now: amlcompute.")
+    if kind not in ("amlcompute", LOCAL):
+        seen = "missing" if kind is None else f"{str(kind)[:80]!r}, which is no type of compute"  # pyright: ignore[reportUnknownArgumentType]
+        raise InvalidInput(f"type: it is {seen}.", hint="Write type: amlcompute (or --type amlcompute) for a cluster.")
     try:
         return COMPUTE.validate_python(body)
     except ValidationError as error:

@@ -76,7 +76,7 @@ def _split(inner: str, field: str) -> tuple[str, str]:
 
 
 def _unknown(inner: str, field: str, known: Sequence[str]) -> InvalidInput:
-    listed = ", ".join(known) or "none at all"
+    listed = ", ".join(known) or "neither inputs nor outputs"
     return InvalidInput(
         f"{field}: ${{{{{inner}}}}} is not known; the job has {listed}.",
         hint="Add it under inputs or outputs, or correct the name.",

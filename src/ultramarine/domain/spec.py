@@ -54,9 +54,14 @@ def refused(error: ValidationError, *, what: str) -> InvalidInput:
     """pydantic's findings as one error of ours: each field with the value seen and what is wrong."""
     lines = [_finding(dict(found)) for found in error.errors(include_url=False)]
     kind = NotSupportedYet if any("not supported yet" in line for line in lines) else InvalidInput
+    do = (
+        "Leave out what is named above"
+        if kind is NotSupportedYet
+        else "Correct the field named above and send it again"
+    )
     return kind(
         f"{what}: {'; '.join(lines)}".removesuffix("?") + ("?" if lines[-1].endswith("?") else "."),
-        hint="Correct the field named above and send it again; docs/reference/yaml.md lists all fields.",
+        hint=f"{do}; docs/reference/yaml.md lists all fields.",
     )
 
 
