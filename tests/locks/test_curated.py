@@ -25,7 +25,7 @@ def test_these_are_there():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_lock_holds_what_was_asked_for_by_hash_without_any_url(name):
+def test_a_lock_holds_what_was_asked_for_by_hash_without_any_url(name: str):
     one = curated.load()[name]
     assert "://" not in one.text
     for python in one.pythons:
@@ -49,7 +49,7 @@ def test_the_preferred_python_is_taken_else_the_newest_else_it_is_said_what_woul
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_does_what_it_is_for(name, tmp_path):
+def test_it_does_what_it_is_for(name: str, tmp_path: Path):
     one = curated.load()[name]
     lock = one.lock(python=one.choose_python(tuple(find_pythons())), platform=f"linux-{os.uname().machine}")
     home = ensure(

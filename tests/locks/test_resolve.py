@@ -50,7 +50,7 @@ def lock(tmp_path: Path, *lines: str, options: SiteOptions, uv: str = UV, timeou
     )
 
 
-def test_a_lock_holds_exact_versions_with_hashes_and_no_urls(index, tmp_path):
+def test_a_lock_holds_exact_versions_with_hashes_and_no_urls(index: Index, tmp_path: Path):
     made = lock(tmp_path, "alpha", options=SiteOptions(index_url=index.url))
     assert made.packages == (("alpha", "1.0"), ("beta", "1.5"))
     assert made.text.count("--hash=sha256:") == 2
@@ -58,7 +58,7 @@ def test_a_lock_holds_exact_versions_with_hashes_and_no_urls(index, tmp_path):
     assert "127.0.0.1" not in made.text
 
 
-def test_the_same_requirements_make_the_same_digest_and_each_part_counts(index, tmp_path):
+def test_the_same_requirements_make_the_same_digest_and_each_part_counts(index: Index, tmp_path: Path):
     one, two = (lock(tmp_path / place, "alpha", options=SiteOptions(index_url=index.url)) for place in ("a", "b"))
     assert (
         one.digest
@@ -74,42 +74,42 @@ def test_the_same_requirements_make_the_same_digest_and_each_part_counts(index, 
     assert len({one.digest, *(other.digest for other in others)}) == 5
 
 
-def test_nothing_wanted_is_an_empty_lock_for_which_uv_is_not_asked(tmp_path):
+def test_nothing_wanted_is_an_empty_lock_for_which_uv_is_not_asked(tmp_path: Path):
     made = lock(tmp_path, options=SiteOptions(), uv="/nowhere/uv")
     assert (made.text, made.packages) == ("", ())
 
 
-def test_a_conflict_names_the_requirements_that_contradict_each_other(index, tmp_path):
+def test_a_conflict_names_the_requirements_that_contradict_each_other(index: Index, tmp_path: Path):
     with pytest.raises(Unsolvable) as refused:
         lock(tmp_path, "alpha", "gamma", options=SiteOptions(index_url=index.url))
     assert all(word in str(refused.value) for word in ("alpha", "beta<2", "gamma", "beta>=2"))
     assert "Loosen" in refused.value.hint
 
 
-def test_a_package_that_no_index_has_is_named(index, tmp_path):
+def test_a_package_that_no_index_has_is_named(index: Index, tmp_path: Path):
     with pytest.raises(UnknownPackage, match="No package index of this site has numpyy"):
         lock(tmp_path, "numpyy", options=SiteOptions(index_url=index.url))
 
 
-def test_a_version_that_does_not_exist_is_named(index, tmp_path):
+def test_a_version_that_does_not_exist_is_named(index: Index, tmp_path: Path):
     with pytest.raises(Unsolvable, match=r"no version of beta==99"):
         lock(tmp_path, "beta==99", options=SiteOptions(index_url=index.url))
 
 
-def test_a_package_without_a_wheel_that_fits_is_named(index, tmp_path):
+def test_a_package_without_a_wheel_that_fits_is_named(index: Index, tmp_path: Path):
     make_wheel(index.folder, "delta")
     (index.folder / "delta-1.0-py3-none-any.whl").rename(index.folder / "delta-1.0-py3-none-win_amd64.whl")
     with pytest.raises(NoWheel, match="delta"):
         lock(tmp_path, "delta", options=SiteOptions(index_url=index.url))
 
 
-def test_an_index_that_is_down_is_named_without_its_secret(index, tmp_path):
+def test_an_index_that_is_down_is_named_without_its_secret(index: Index, tmp_path: Path):
     with pytest.raises(IndexUnreachable, match=r"127\.0\.0\.1:1 does not answer") as refused:
         lock(tmp_path, "alpha", options=SiteOptions(index_url="http://someone:secret@127.0.0.1:1/simple"))
     assert "secret" not in str(refused.value) + refused.value.hint
 
 
-def test_resolving_that_hangs_ends_at_its_deadline_and_so_does_uv(index, tmp_path):
+def test_resolving_that_hangs_ends_at_its_deadline_and_so_does_uv(index: Index, tmp_path: Path):
     index.open.clear()
     began = time.monotonic()
     with pytest.raises(LockTimedOut, match=r"within 1 s"):
@@ -118,7 +118,7 @@ def test_resolving_that_hangs_ends_at_its_deadline_and_so_does_uv(index, tmp_pat
     assert not _runs_with(str(tmp_path / "uv"))
 
 
-def test_a_caller_that_goes_away_takes_uv_along(index, tmp_path):
+def test_a_caller_that_goes_away_takes_uv_along(index: Index, tmp_path: Path):
     index.open.clear()
 
     async def go() -> None:
@@ -153,7 +153,7 @@ def _runs_with(word: str) -> bool:
     return False
 
 
-def test_a_wheel_in_a_find_links_folder_is_taken_with_its_hash(tmp_path, index):
+def test_a_wheel_in_a_find_links_folder_is_taken_with_its_hash(tmp_path: Path, index: Index):
     digest = make_wheel(tmp_path / "links", "epsilon", "2.13.0+cpu")
     options = SiteOptions(index_url=index.url, find_links=(str(tmp_path / "links"),))
     made = lock(tmp_path, "epsilon==2.13.0", options=options)
@@ -162,7 +162,7 @@ def test_a_wheel_in_a_find_links_folder_is_taken_with_its_hash(tmp_path, index):
     assert str(tmp_path) not in made.text
 
 
-def test_a_site_s_constraints_count(tmp_path, index):
+def test_a_site_s_constraints_count(tmp_path: Path, index: Index):
     limits = tmp_path / "limits.txt"
     limits.write_text("beta<2\n")
     assert lock(tmp_path, "beta", options=SiteOptions(index_url=index.url, constraints=(str(limits),))).packages == (
@@ -170,7 +170,7 @@ def test_a_site_s_constraints_count(tmp_path, index):
     )
 
 
-def test_of_several_indexes_the_best_version_is_taken_whichever_has_it(tmp_path, index):
+def test_of_several_indexes_the_best_version_is_taken_whichever_has_it(tmp_path: Path, index: Index):
     make_wheel(tmp_path / "more", "beta", "1.0")
     with serving(tmp_path / "more") as other:
         made = lock(tmp_path, "beta", options=SiteOptions(index_url=index.url, extra_index_urls=(other.url,)))
@@ -178,7 +178,7 @@ def test_of_several_indexes_the_best_version_is_taken_whichever_has_it(tmp_path,
 
 
 @pytest.mark.parametrize("line", ["name @ file:///etc/passwd", "./x", "-r /etc/passwd", "git+https://example.org/x"])
-def test_a_wanted_that_went_round_the_reader_is_refused_all_the_same(tmp_path, line):
+def test_a_wanted_that_went_round_the_reader_is_refused_all_the_same(tmp_path: Path, line: str):
     with pytest.raises(RequirementRefused):
         asyncio.run(
             resolve(
@@ -193,12 +193,12 @@ def test_a_wanted_that_went_round_the_reader_is_refused_all_the_same(tmp_path, l
         )
 
 
-def test_a_uv_that_is_not_there_is_named(tmp_path):
+def test_a_uv_that_is_not_there_is_named(tmp_path: Path):
     with pytest.raises(LockFailed, match="/nowhere/uv"):
         lock(tmp_path, "alpha", options=SiteOptions(), uv="/nowhere/uv")
 
 
-def test_what_uv_says_is_passed_on_when_it_fails_in_its_own_way(tmp_path):
+def test_what_uv_says_is_passed_on_when_it_fails_in_its_own_way(tmp_path: Path):
     broken = tmp_path / "uv"
     broken.write_text("#!/bin/sh\necho 'error: the moon is full' >&2\nexit 3\n")
     broken.chmod(broken.stat().st_mode | stat.S_IXUSR)

@@ -2,14 +2,19 @@
 
 import logging
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from ultramarine.locks.site import SiteOptions, site_options
 
 
+class Read(Protocol):
+    def __call__(self, files: dict[str, str] | None = None, **environ: str) -> SiteOptions: ...
+
+
 @pytest.fixture
-def site(tmp_path):
+def site(tmp_path: Path) -> Read:
     """Read options with the files and variables given."""
 
     def read(files: dict[str, str] | None = None, **environ: str) -> SiteOptions:
@@ -25,7 +30,7 @@ def pip_conf(section: str = "global", **settings: str) -> str:
     return f"[{section}]\n" + "".join(f"{key.replace('_', '-')} = {value}\n" for key, value in settings.items())
 
 
-def test_without_any_configuration_there_is_nothing_to_say(site):
+def test_without_any_configuration_there_is_nothing_to_say(site: Read):
     assert site() == SiteOptions()
 
 
@@ -33,12 +38,12 @@ LAYERS = ["etc/xdg/pip/pip.conf", "etc/pip.conf", "home/.pip/pip.conf", "home/.c
 
 
 @pytest.mark.parametrize("strongest", range(len(LAYERS)))
-def test_of_pip_s_files_the_nearest_counts(site, strongest):
+def test_of_pip_s_files_the_nearest_counts(site: Read, strongest: int):
     files = {path: pip_conf(index_url=f"https://{number}/") for number, path in enumerate(LAYERS[: strongest + 1])}
     assert site(files).index_url == f"https://{strongest}/"
 
 
-def test_an_install_section_beats_every_global_one_and_a_variable_beats_both(site):
+def test_an_install_section_beats_every_global_one_and_a_variable_beats_both(site: Read):
     files = {
         "etc/pip.conf": pip_conf("install", index_url="https://install/"),
         "venv/pip.conf": pip_conf(index_url="https://global/"),
@@ -47,7 +52,7 @@ def test_an_install_section_beats_every_global_one_and_a_variable_beats_both(sit
     assert site(files, PIP_INDEX_URL="https://variable/").index_url == "https://variable/"
 
 
-def test_uv_s_variables_win(site):
+def test_uv_s_variables_win(site: Read):
     files = {
         "etc/pip.conf": pip_conf(
             index_url="https://a/", extra_index_url="https://b/ https://c/", find_links="https://d/", cert="/a.pem"
@@ -67,7 +72,7 @@ def test_uv_s_variables_win(site):
     assert found.cert == "/u.pem"
 
 
-def test_a_config_file_named_by_variable_replaces_the_user_s_and_the_null_device_all(site, tmp_path):
+def test_a_config_file_named_by_variable_replaces_the_user_s_and_the_null_device_all(site: Read, tmp_path: Path):
     files = {
         "home/.config/pip/pip.conf": pip_conf(index_url="https://user/", cert="/user.pem"),
         "named.conf": pip_conf(index_url="https://named/"),
@@ -77,14 +82,16 @@ def test_a_config_file_named_by_variable_replaces_the_user_s_and_the_null_device
     assert site(files, PIP_CONFIG_FILE="/dev/null") == SiteOptions()
 
 
-def test_xdg_config_home_is_where_the_user_s_file_lies(site, tmp_path):
+def test_xdg_config_home_is_where_the_user_s_file_lies(site: Read, tmp_path: Path):
     found = site(
         {"elsewhere/pip/pip.conf": pip_conf(index_url="https://x/")}, XDG_CONFIG_HOME=str(tmp_path / "elsewhere")
     )
     assert found.index_url == "https://x/"
 
 
-def test_folders_that_do_not_exist_are_left_out_with_a_warning(site, tmp_path, caplog):
+def test_folders_that_do_not_exist_are_left_out_with_a_warning(
+    site: Read, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     caplog.set_level(logging.WARNING)
     there = tmp_path / "there"
     there.mkdir()
@@ -98,19 +105,19 @@ def test_folders_that_do_not_exist_are_left_out_with_a_warning(site, tmp_path, c
     assert "/nowhere/links" in caplog.text
 
 
-def test_a_file_that_pip_could_not_read_is_left_out_with_a_warning(site, caplog):
+def test_a_file_that_pip_could_not_read_is_left_out_with_a_warning(site: Read, caplog: pytest.LogCaptureFixture):
     assert site({"etc/pip.conf": "no section = here\n"}) == SiteOptions()
     assert "pip.conf is not read" in caplog.text
 
 
-def test_names_may_be_written_with_underscores_and_dashes(site):
+def test_names_may_be_written_with_underscores_and_dashes(site: Read):
     assert site({"etc/pip.conf": "[global]\nindex_url = https://x/\n--trusted-host = a b\n"}).trusted_hosts == (
         "a",
         "b",
     )
 
 
-def test_they_become_uv_s_variables(tmp_path):
+def test_they_become_uv_s_variables(tmp_path: Path):
     options = SiteOptions(
         index_url="https://a/",
         extra_index_urls=("https://b/", "https://c/"),
@@ -128,7 +135,7 @@ def test_they_become_uv_s_variables(tmp_path):
     }
 
 
-def test_secrets_in_urls_are_never_shown(site, caplog):
+def test_secrets_in_urls_are_never_shown(site: Read, caplog: pytest.LogCaptureFixture):
     options = site(
         PIP_INDEX_URL="https://user:secret@x/", PIP_EXTRA_INDEX_URL="https://token-secret@y/ file://u:secret@/nowhere"
     )

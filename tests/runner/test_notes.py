@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from ultramarine_runner import work
 from ultramarine_runner.work import Notes
 
@@ -22,7 +24,7 @@ def test_a_step_that_goes_on_is_one_line_of_the_log(tmp_path: Path):
     assert len(progress) == 33
 
 
-def test_a_long_step_says_now_and_then_how_far_it_is(tmp_path: Path, monkeypatch):
+def test_a_long_step_says_now_and_then_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(work, "QUIET_S", 0.0)
     notes = Notes(tmp_path / "log.txt", lambda words: None)
     for count in range(3):

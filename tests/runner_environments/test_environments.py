@@ -95,7 +95,7 @@ def processes_of_builds(cache: Path) -> list[int]:
     return found
 
 
-def test_it_holds_the_packages_byte_compiled_read_only_and_says_what_it_is(index, tmp_path):
+def test_it_holds_the_packages_byte_compiled_read_only_and_says_what_it_is(index: Index, tmp_path: Path):
     said: list[str] = []
     home = build(tmp_path / "cache", lock_of(index, "alpha", "beta"), index, progress=said.append)
     assert (
@@ -112,7 +112,7 @@ def test_it_holds_the_packages_byte_compiled_read_only_and_says_what_it_is(index
     assert said
 
 
-def test_one_that_is_there_costs_less_than_a_millisecond_and_asks_nobody(index, tmp_path):
+def test_one_that_is_there_costs_less_than_a_millisecond_and_asks_nobody(index: Index, tmp_path: Path):
     lock = lock_of(index, "alpha")
     home = build(tmp_path / "cache", lock, index)
     asked = len(index.asked)
@@ -126,7 +126,7 @@ def test_one_that_is_there_costs_less_than_a_millisecond_and_asks_nobody(index, 
     assert len(index.asked) == asked
 
 
-def test_an_environment_without_packages_is_a_python_with_nothing_in_it(index, tmp_path):
+def test_an_environment_without_packages_is_a_python_with_nothing_in_it(index: Index, tmp_path: Path):
     home = build(tmp_path / "cache", b"", index)
     ask = "import sys, importlib.metadata as m; print(sys.prefix != sys.base_prefix, len(list(m.distributions())))"
     assert subprocess.run(
@@ -136,7 +136,7 @@ def test_an_environment_without_packages_is_a_python_with_nothing_in_it(index, t
 
 
 @pytest.mark.parametrize("python", sorted(find_pythons()))
-def test_every_python_that_is_found_makes_an_environment(index, tmp_path, python):
+def test_every_python_that_is_found_makes_an_environment(index: Index, tmp_path: Path, python: str):
     home = ensure(
         tmp_path / "cache",
         digest="d1",
@@ -152,14 +152,14 @@ def test_every_python_that_is_found_makes_an_environment(index, tmp_path, python
     ).stdout.split() == [python, "1.0"]
 
 
-def test_the_python_that_runs_us_is_always_found(monkeypatch):
+def test_the_python_that_runs_us_is_always_found(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", "")
     found = find_pythons()
     assert HERE in found
     assert os.access(found[HERE], os.X_OK)
 
 
-def test_a_program_that_only_looks_like_a_python_is_not_found(tmp_path, monkeypatch):
+def test_a_program_that_only_looks_like_a_python_is_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     fake = tmp_path / "python3.99"
     fake.write_text("#!/bin/sh\necho 'cpython|3.99|/|'\n")
     fake.chmod(0o755)
@@ -167,7 +167,7 @@ def test_a_program_that_only_looks_like_a_python_is_not_found(tmp_path, monkeypa
     assert "3.99" not in find_pythons()
 
 
-def test_similar_environments_share_their_files_on_disk(index, tmp_path):
+def test_similar_environments_share_their_files_on_disk(index: Index, tmp_path: Path):
     one = build(tmp_path / "cache", lock_of(index, "alpha"), index, digest="one")
     two = build(tmp_path / "cache", lock_of(index, "alpha", "beta"), index, digest="two")
     inodes = {next(home.glob("lib/python3*/site-packages/alpha/__init__.py")).stat().st_ino for home in (one, two)}
@@ -175,7 +175,7 @@ def test_similar_environments_share_their_files_on_disk(index, tmp_path):
     assert sum(path.endswith("alpha-1.0-py3-none-any.whl") for path in index.asked) == 1
 
 
-def test_two_builders_at_once_share_one_build(index, tmp_path):
+def test_two_builders_at_once_share_one_build(index: Index, tmp_path: Path):
     lock = lock_of(index, "alpha")
     index.open.clear()
     first, _ = builder(tmp_path / "cache", lock, index)
@@ -188,7 +188,7 @@ def test_two_builders_at_once_share_one_build(index, tmp_path):
     assert said.read_text().splitlines()[-1] == str(tmp_path / "cache" / "environments" / "d1")
 
 
-def test_after_a_builder_was_killed_the_next_one_ends_its_uv_clears_up_and_builds(index, tmp_path):
+def test_after_a_builder_was_killed_the_next_one_ends_its_uv_clears_up_and_builds(index: Index, tmp_path: Path):
     lock = lock_of(index, "alpha")
     index.open.clear()
     killed, _ = builder(tmp_path / "cache", lock, index)
@@ -206,7 +206,7 @@ def test_after_a_builder_was_killed_the_next_one_ends_its_uv_clears_up_and_build
     assert building(tmp_path / "cache") == []
 
 
-def test_what_progress_raises_cancels_the_build_which_leaves_nothing(index, tmp_path):
+def test_what_progress_raises_cancels_the_build_which_leaves_nothing(index: Index, tmp_path: Path):
     class Cancelled(Exception):
         pass
 
@@ -221,7 +221,7 @@ def test_what_progress_raises_cancels_the_build_which_leaves_nothing(index, tmp_
     assert building(tmp_path / "cache") == []
 
 
-def test_a_build_that_hangs_ends_at_its_time_limit_with_words(index, tmp_path):
+def test_a_build_that_hangs_ends_at_its_time_limit_with_words(index: Index, tmp_path: Path):
     index.open.clear()
     with pytest.raises(EnvironmentFailed, match=r"time limit .* fetching, 0 of 1 packages"):
         build(tmp_path / "cache", lock_of(index, "alpha"), index, timeout_s=1.0)
@@ -229,7 +229,7 @@ def test_a_build_that_hangs_ends_at_its_time_limit_with_words(index, tmp_path):
     assert building(tmp_path / "cache") == []
 
 
-def test_other_bytes_than_were_locked_are_refused_by_name(index, tmp_path):
+def test_other_bytes_than_were_locked_are_refused_by_name(index: Index, tmp_path: Path):
     lock = lock_of(index, "alpha", "beta")
     make_wheel(index.folder, "beta", filler=1)
     with pytest.raises(EnvironmentFailed, match=r"beta==1\.0 .* not the file that was locked"):
@@ -237,7 +237,7 @@ def test_other_bytes_than_were_locked_are_refused_by_name(index, tmp_path):
     assert not (tmp_path / "cache" / "environments" / "d1").exists()
 
 
-def test_an_index_that_is_down_is_named_and_its_secret_is_not_told(index, tmp_path):
+def test_an_index_that_is_down_is_named_and_its_secret_is_not_told(index: Index, tmp_path: Path):
     with pytest.raises(
         EnvironmentFailed, match=r"does not get an answer from the package index: .*127\.0\.0\.1"
     ) as failed:
@@ -245,14 +245,14 @@ def test_an_index_that_is_down_is_named_and_its_secret_is_not_told(index, tmp_pa
     assert "secret" not in failed.value.words
 
 
-def test_a_withdrawn_package_is_named(index, tmp_path):
+def test_a_withdrawn_package_is_named(index: Index, tmp_path: Path):
     lock = lock_of(index, "alpha", "beta")
     next(index.folder.glob("beta-*")).unlink()
     with pytest.raises(EnvironmentFailed, match="beta"):
         build(tmp_path / "cache", lock, index)
 
 
-def test_without_an_index_the_site_s_folder_of_wheels_will_do(index, tmp_path):
+def test_without_an_index_the_site_s_folder_of_wheels_will_do(index: Index, tmp_path: Path):
     home = build(
         tmp_path / "cache",
         lock_of(index, "alpha"),
@@ -265,7 +265,7 @@ def test_without_an_index_the_site_s_folder_of_wheels_will_do(index, tmp_path):
     assert index.asked == []
 
 
-def test_one_whose_python_was_taken_away_is_built_again(index, tmp_path):
+def test_one_whose_python_was_taken_away_is_built_again(index: Index, tmp_path: Path):
     home = build(tmp_path / "cache", b"", index)
     os.chmod(home / "bin", 0o700)
     (home / "bin" / "python").unlink()
@@ -274,7 +274,7 @@ def test_one_whose_python_was_taken_away_is_built_again(index, tmp_path):
 
 
 @pytest.mark.parametrize("digest", ["../out", "a/b", "", ".", "..", ".building-x-1", "a\nb", "x" * 121])
-def test_a_digest_that_would_leave_the_folder_is_refused(index, tmp_path, digest):
+def test_a_digest_that_would_leave_the_folder_is_refused(index: Index, tmp_path: Path, digest: str):
     with pytest.raises(EnvironmentFailed, match="no name of an environment"):
         build(tmp_path / "cache", b"", index, digest=digest)
     assert not (tmp_path / "cache").exists()
@@ -294,23 +294,23 @@ def test_a_digest_that_would_leave_the_folder_is_refused(index, tmp_path, digest
         "-e .",
     ],
 )
-def test_a_lock_that_holds_more_than_pinned_names_is_refused_with_the_line(index, tmp_path, line):
+def test_a_lock_that_holds_more_than_pinned_names_is_refused_with_the_line(index: Index, tmp_path: Path, line: str):
     with pytest.raises(EnvironmentFailed, match="Line 1 of the lock"):
         build(tmp_path / "cache", line.encode(), index)
 
 
-def test_a_lock_without_hashes_is_refused(index, tmp_path):
+def test_a_lock_without_hashes_is_refused(index: Index, tmp_path: Path):
     make_wheel(index.folder, "alpha")
     with pytest.raises(EnvironmentFailed, match="hash"):
         build(tmp_path / "cache", b"alpha==1.0\n", index)
 
 
-def test_a_python_that_is_not_there_is_refused_with_those_that_are(index, tmp_path):
+def test_a_python_that_is_not_there_is_refused_with_those_that_are(index: Index, tmp_path: Path):
     with pytest.raises(EnvironmentFailed, match=rf"Python 3\.99 is not on this machine; there is: .*{HERE}"):
         ensure(tmp_path / "cache", digest="d1", lock=b"", python="3.99", options={}, uv=UV, progress=lambda _: None)
 
 
-def test_a_uv_that_is_not_there_is_named(index, tmp_path):
+def test_a_uv_that_is_not_there_is_named(index: Index, tmp_path: Path):
     with pytest.raises(EnvironmentFailed, match=r"uv \(/nowhere/uv\) cannot be started"):
         ensure(
             tmp_path / "cache",
@@ -323,7 +323,7 @@ def test_a_uv_that_is_not_there_is_named(index, tmp_path):
         )
 
 
-def test_a_cache_that_cannot_be_written_is_named(index, tmp_path):
+def test_a_cache_that_cannot_be_written_is_named(index: Index, tmp_path: Path):
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(EnvironmentFailed, match="cannot be written below"):
         build(tmp_path / "cache", b"", index)

@@ -66,7 +66,9 @@ TAKEN = [
 
 
 @pytest.mark.parametrize(("content", "python", "requirements"), TAKEN)
-def test_a_conda_file_becomes_requirements(content, python, requirements):
+def test_a_conda_file_becomes_requirements(
+    content: str | dict[str, object], python: str | None, requirements: tuple[str, ...]
+):
     assert from_conda(content) == Wanted(requirements=requirements, python=python)
 
 
@@ -103,7 +105,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("content", "kind", "words"), REFUSED)
-def test_a_conda_file_that_cannot_be_taken_is_refused_in_words(content, kind, words):
+def test_a_conda_file_that_cannot_be_taken_is_refused_in_words(content: str, kind: type[UltramarineError], words: str):
     with pytest.raises(kind) as refused:
         from_conda(content)
     assert words in str(refused.value)
@@ -148,7 +150,7 @@ ESCAPING = [
 
 
 @pytest.mark.parametrize("line", ESCAPING)
-def test_what_is_no_package_of_an_index_is_refused_before_uv_sees_it(line):
+def test_what_is_no_package_of_an_index_is_refused_before_uv_sees_it(line: str):
     with pytest.raises(RequirementRefused) as refused:
         from_requirements([line])
     assert refused.value.hint
@@ -184,7 +186,9 @@ def test_requirement_lines_are_normalised_and_kept_once():
         (None, ["3.9", "3.10"], "3.10"),
     ],
 )
-def test_the_preferred_python_is_taken_where_it_will_do_else_the_newest(wanted, available, chosen):
+def test_the_preferred_python_is_taken_where_it_will_do_else_the_newest(
+    wanted: str | None, available: list[str], chosen: str
+):
     assert choose_python(Wanted(requirements=(), python=wanted), available, preferred="3.11") == chosen
 
 

@@ -76,7 +76,7 @@ async def _curated(ctx: Context) -> None:
 
 
 def _environments(ctx: Context, each: curated.Curated) -> Iterator[Environment]:
-    """For users one, with the Python that suits it best; of ours one for every Python: it joins others' environments."""
+    """For users one, with the Python that suits it best; of ours one for each Python: it joins others' environments."""
     if not each.is_internal:
         yield _environment(ctx, each, each.choose_python(ctx.site.pythons))
         return

@@ -243,8 +243,11 @@ async def test_a_port_that_is_taken_is_named(folder: Path, count: int, gateway: 
 
 
 def _run_with(folder: Path, change: dict[str, object]) -> "subprocess.CompletedProcess[str]":
-    config = {"listeners": {"api": {"host": "127.0.0.1", "port": 0}}, "table": str(folder / "routes.json")}
-    config["admin"] = str(folder / "admin-{worker}.sock")  # type: ignore[assignment]
+    config: dict[str, object] = {
+        "listeners": {"api": {"host": "127.0.0.1", "port": 0}},
+        "table": str(folder / "routes.json"),
+        "admin": str(folder / "admin-{worker}.sock"),
+    }
     (folder / "gateway.json").write_text(json.dumps({**config, **change}))
     argv = [sys.executable, "-m", "ultramarine_serving.gateway", "--config", str(folder / "gateway.json")]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3] / "src")}
