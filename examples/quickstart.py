@@ -109,14 +109,15 @@ def predict(job: str) -> None:
     print("They agree.")
 
 
-NEXT = """Where to look next:
-  um job list                                   what ran
-  um job show --name JOB                        one job; um job explain says why it waits or failed
-  um open mlflow                                its parameters, metrics and model, in the browser
-  um online-endpoint get-credentials -n cancer  the key, for curl
-  um status                                     each part, its health, where its log is
-  docs/tutorial/                                your own first job
-  um down                                       end it all"""
+NEXT = """Where to look next (export PATH="$PWD/.venv/bin:$PATH" first):
+  um job list                        what ran
+  um job show -n JOB                 one job; um job explain: why it failed
+  um open mlflow                     its metrics and model, in the browser
+  um online-endpoint get-credentials -n cancer
+                                     the key, for curl
+  um status                          each part of the service
+  docs/tutorial/first-job.md         your own first job
+  um down                            end it all"""
 
 if __name__ == "__main__":
     main()

@@ -162,7 +162,7 @@ def text(value: Any) -> str:
         case list():
             return ", ".join(text(each) for each in value)  # pyright: ignore[reportUnknownVariableType]
         case dict():
-            return ", ".join(f"{name}={text(each)}" for name, each in value.items())  # pyright: ignore[reportUnknownVariableType]
+            return ", ".join(f"{name}={text(each)}" for name, each in value.items() if each not in (None, ""))  # pyright: ignore[reportUnknownVariableType]
         case _:
             return str(value)
 
