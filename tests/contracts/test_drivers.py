@@ -5,6 +5,7 @@ which is all that a driver's contract asks of a runner.
 """
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -73,9 +74,8 @@ def local(folder: Path) -> Made:
         return LocalDriver(folder / "nodes", pyz=packed, joining=Joining(config=config, wake=lambda: None))
 
     def kill(key: AllocationKey) -> None:
-        for pid in find_by_environment(KEY_VARIABLE, key):
-            os.kill(pid, signal.SIGKILL)
-            return
+        # The runner itself: while there is nobody to say hello to, it does not see that its keeper has died.
+        os.kill(json.loads((folder / "nodes" / key / "process.json").read_text())["pid"], signal.SIGKILL)
 
     packed = pyz.build(folder / "tools")
     return Made(driver=make(), another=make, runners=lambda key: find_by_environment(KEY_VARIABLE, key), kill=kill)

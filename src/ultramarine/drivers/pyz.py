@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import ultramarine_runner
-from ultramarine_runner import machine
+from ultramarine_runner import machine, trees
 from ultramarine_serving.pack import build as build_serving
 
 _START = b"""\
@@ -63,3 +63,11 @@ def serving(target: Path) -> Path:
 def pythons(cache: Path) -> tuple[str, ...]:
     """The Pythons (x.y) that the runner finds on this machine; kept in `cache`, so that a node need not look."""
     return tuple(machine.pythons(cache))
+
+
+def sweep(allocation: str, *, patience_s: float) -> list[int]:
+    """End every process of this machine that carries the allocation's key, as the runner ends what is its own.
+
+    The pids that were signalled. Raises `TimeoutError` when some are left after `patience_s` seconds.
+    """
+    return trees.sweep(allocation, patience_s=patience_s)

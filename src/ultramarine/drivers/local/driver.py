@@ -20,9 +20,11 @@ from ultramarine.domain.allocation import Allocation
 from ultramarine.domain.names import AllocationKey
 from ultramarine.drivers.local.processes import ProcessId, find_by_environment, process_id
 from ultramarine.drivers.protocol import Joining, Observation
+from ultramarine.drivers.pyz import sweep
 from ultramarine.planning.seen import AllocationNews
 
 KEY_VARIABLE = "ULTRAMARINE_ALLOCATION"
+SWEEP_S = 2.0  #: that killed processes may take to be gone
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER")
 _KEPT_PREFIXES = ("PIP_", "UV_", "SSL_", "OPENBLAS_", "ULTRAMARINE_TEST")
 _KEPT_ENDINGS = ("_PROXY", "_proxy", "_CA_BUNDLE")
@@ -52,7 +54,7 @@ class LocalDriver:
 
     async def observe(self) -> Observation:
         keys = [AllocationKey(entry.name) for entry in os.scandir(self._folder) if entry.is_dir()]
-        return {key: self._look(key) for key in keys}
+        return {key: await self._look(key) for key in keys}
 
     async def release(self, key: AllocationKey, *, grace_s: float) -> None:
         folder = self._folder / key
@@ -89,7 +91,7 @@ class LocalDriver:
                 start_new_session=True,
             )
 
-    def _look(self, key: AllocationKey) -> AllocationNews:
+    async def _look(self, key: AllocationKey) -> AllocationNews:
         folder = self._folder / key
         if (folder / "ended").exists():
             return AllocationNews(state="ended", reason=(folder / "ended").read_text())
@@ -100,8 +102,11 @@ class LocalDriver:
             self._watch(key, runner.pid)
             return AllocationNews(state="up")
         # The keeper ends the trees when its link dies, and the other way round; what is left, or stuck, is swept here.
-        for pid in find_by_environment(KEY_VARIABLE, key):
-            _kill(pid)
+        # Its work may be given to others only after that.
+        try:
+            await self._sweep(key)
+        except TimeoutError as stuck:
+            return AllocationNews(state="unknown", reason=str(stuck))
         self._mark_ended(key, f"Its runner (pid {runner.pid}) has ended.")
         return AllocationNews(state="ended", reason=f"Its runner (pid {runner.pid}) has ended.")
 
@@ -120,14 +125,9 @@ class LocalDriver:
             await asyncio.sleep(0.02)
 
     async def _sweep(self, key: AllocationKey) -> None:
-        """End whatever still carries the key. Again until nothing is found: a fork bomb has children while we look."""
-        for _ in range(200):
-            self._reap(key)
-            if not (pids := find_by_environment(KEY_VARIABLE, key)):
-                return
-            for pid in pids:
-                _kill(pid)
-            await asyncio.sleep(0.01)
+        """End whatever still carries the key. Raises `TimeoutError` when something that was killed lives on."""
+        await asyncio.to_thread(sweep, key, patience_s=SWEEP_S)
+        self._reap(key)
 
     def _reap(self, key: AllocationKey) -> None:
         if (child := self._children.get(key)) is not None:
@@ -163,11 +163,6 @@ class LocalDriver:
         with os.fdopen(descriptor, "w") as file:
             json.dump(value, file)
         temporary.rename(path)
-
-
-def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
 
 
 def _environment() -> dict[str, str]:
