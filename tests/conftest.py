@@ -19,13 +19,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Watch(), "ultramarine-watch")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of a file share what they started, so they share a worker; those of the runner share one too: their runners
-    have the same keys, and a runner ends whatever carries its key."""
-    for item in items:
-        folder = item.path.parent
-        group = folder if folder.name in ONE_WORKER else item.path
-        item.add_marker(pytest.mark.xdist_group(str(group)))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """The tests of a file share what they started, so they share a worker; those of the runner share one too:
+    their runners have the same keys, and a runner ends whatever carries its key."""
+    folder = item.path.parent
+    item.add_marker(pytest.mark.xdist_group(str(folder if folder.name in ONE_WORKER else item.path)))
 
 
 class Watch:
