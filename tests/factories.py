@@ -198,5 +198,6 @@ def make_context(db: Database, folder: Path, **different: Any) -> Context:
         "hub": Hub(patience=Patience(), listening_since=NOON),
         "site": make_site(),
     }
-    tracking = {} if "tracking" in different else {"tracking": MlflowClient(folder / "mlflow.sock")}
-    return Context(**(plain | tracking | different))
+    if "tracking" not in different:
+        plain["tracking"] = MlflowClient(folder / "mlflow.sock")
+    return Context(**(plain | different))

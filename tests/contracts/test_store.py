@@ -1,6 +1,7 @@
 """What the store promises, on SQLite and on PostgreSQL alike."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
@@ -14,7 +15,7 @@ from ultramarine.domain.run import Cause, Ending, Master, RunEvent, RunStatus
 from ultramarine.domain.size import Amount
 from ultramarine.store import allocations, computes, events, hosts, jobs, leases, runs
 from ultramarine.store import tables as t
-from ultramarine.store.database import AsyncDatabase, Database
+from ultramarine.store.database import AsyncDatabase, Database, Tx
 from ultramarine.store.migration import migrate
 
 TTL = timedelta(seconds=15)
@@ -107,11 +108,12 @@ async def test_a_write_from_an_older_copy_is_refused(db: Database) -> None:
         await runs.record(tx, run, RunEvent.PLACED, now=NOON)
         await allocations.record(tx, allocation, AllocationEvent.REQUESTED, now=NOON)
         await hosts.claim(tx, [host])
-    for write in (
+    writes: list[Callable[[Tx], Awaitable[object]]] = [
         lambda tx: runs.record(tx, run, RunEvent.CANCEL_ASKED, now=NOON),
         lambda tx: allocations.record(tx, allocation, AllocationEvent.SAID_HELLO, now=NOON),
         lambda tx: hosts.claim(tx, [host]),
-    ):  # type: Any
+    ]
+    for write in writes:
         with pytest.raises(StaleWrite):
             async with db.begin() as tx:
                 await write(tx)

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -55,9 +55,8 @@ class Index(ThreadingHTTPServer):
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    server: Index
-
     def do_GET(self) -> None:
+        assert isinstance(self.server, Index)
         self.server.asked.append(self.path)
         self.server.open.wait(60)
         parts = self.path.strip("/").split("/")
@@ -84,7 +83,7 @@ class _Handler(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Index]:
+def serving(folder: Path) -> Generator[Index]:
     with Index(folder) as index:
         thread = threading.Thread(target=index.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def no_room_held_for_placed_jobs() -> list[SWITCH]:
     taken = State.taken
 
     def of_allocations_only(self: State, host: str) -> Any:
-        return taken(State(**{f.name: getattr(self, f.name) for f in fields(self)} | {"runs": ()}), host)
+        return taken(replace(self, runs=()), host)
 
     return [patch.object(State, "taken", of_allocations_only)]
 

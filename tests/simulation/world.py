@@ -5,7 +5,7 @@ call of the driver. There it may be interleaved with the other server, stand sti
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Generator
+from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -56,14 +56,14 @@ class BorderedDatabase:
         self._inner = inner
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[Tx]:
+    async def begin(self) -> AsyncGenerator[Tx]:
         await border()
         async with self._inner.begin() as tx:
             yield tx
         await border()
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[Tx]:
+    async def read(self) -> AsyncGenerator[Tx]:
         await border()
         async with self._inner.read() as tx:
             yield tx

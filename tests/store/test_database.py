@@ -43,10 +43,13 @@ async def test_what_a_block_wrote_is_kept_when_it_ends(db: AsyncDatabase):
 
 
 async def test_what_a_block_wrote_is_undone_when_it_raises(db: AsyncDatabase):
-    with pytest.raises(ValueError, match="no"):
+    async def fail() -> None:
         async with db.begin() as tx:
             await add(tx, "a")
             raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        await fail()
     assert await names(db) == []
 
 

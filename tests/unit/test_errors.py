@@ -4,8 +4,8 @@ import ast
 from pathlib import Path
 
 import pytest
-
 from tools.write_errors_reference import PAGE, kinds, page
+
 from ultramarine.api.problem import status_of
 from ultramarine.domain.errors import AlreadyExists, IllegalTransition, NotFound, StaleWrite, UltramarineError, code_of
 

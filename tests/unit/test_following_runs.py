@@ -1,5 +1,7 @@
 """When an attempt ends: the table of the design, row by row."""
 
+from typing import Any
+
 import pytest
 from tests.factories import EPOCH, NOON, later, make_allocation, make_report, make_run, make_seen
 
@@ -16,7 +18,7 @@ ONE, TWO = (A.node,), (A.node, B.node)
 MASTER = Master(address="127.0.0.1", port=0)
 
 
-def placed(status: S = S.RUNNING, nodes: tuple[NodeKey, ...] = ONE, **different: object) -> Run:
+def placed(status: S = S.RUNNING, nodes: tuple[NodeKey, ...] = ONE, **different: Any) -> Run:
     return make_run(status=status, nodes=nodes, instance_count=len(nodes), **different)
 
 

@@ -66,7 +66,9 @@ def test_a_schema_reference_is_taken_for_what_it_is() -> None:
 
 
 def test_an_environment_has_one_source() -> None:
-    for body in ({}, {"conda_file": "a", "requirements": []}):
+    neither: dict[str, object] = {}
+    both: dict[str, object] = {"conda_file": "a", "requirements": []}
+    for body in (neither, both):
         assert "exactly one of" in str(refusal(EnvironmentSpec.read, body, what="environment e"))
 
 
