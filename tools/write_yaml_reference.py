@@ -28,18 +28,18 @@ The file of a thing is Azure ML's CLI v2 YAML, and it is the body of the REST AP
 with the nearest known one; a field of Azure's that is not supported yet is refused by name. `$schema` is read over. What is **ours** does not exist in
 Azure ML. `--set FIELD=VALUE` sets a field over the file's. Relative paths start at the file's folder.
 
-References are written `name:version` or `name@latest`, with or without `azureml:` before them. `${{inputs.NAME}}` and `${{outputs.NAME}}` in a command
+References are written `name:version` or `name@latest` (the name alone means the newest), with or without `azureml:` before them. `${{inputs.NAME}}` and `${{outputs.NAME}}` in a command
 become the value or the path; nothing else may stand in `${{…}}`.
 """
 TAGS = {"description": "free text", "tags": "names and values of your own"}
-NAME = "in its workspace; letters, digits, `-`, `_`; `um … -n NAME` sets it too"
+NAME = "unique in its workspace; letters, digits, `-`, `_`, `.`; `um … -n NAME` sets it too"
 VERSION = "any text; the next number where not given"
 WORDS: Mapping[type[Spec], Mapping[str, str]] = {
     JobSpec: TAGS
     | {
         "type": "the only kind of job for now",
         "name": NAME + "; made up where not given",
-        "command": "run by `/bin/sh` in the folder of the code",
+        "command": "run by bash (sh where there is none) in the folder of the code",
         "code": "a folder (or file) that is uploaded; files named in its `.gitignore` or `.amlignore` are left out",
         "inputs": "by name: a literal, or a file or folder (below)",
         "outputs": "by name: a folder or file that the command writes; there is always `default`, the folder `outputs` of the code",
