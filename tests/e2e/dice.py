@@ -10,7 +10,7 @@ ROUNDS = int(os.environ.get("ULTRAMARINE_KILLS", "3"))
 SEED = os.environ.get("ULTRAMARINE_KILLS_SEED") or secrets.token_hex(4)
 
 _seconds: dict[str, list[float]] = defaultdict(list)
-_words: dict[str, list[str]] = defaultdict(list)
+_failed: dict[str, int] = defaultdict(int)
 
 
 def of(what: str, number: int) -> random.Random:
@@ -19,11 +19,10 @@ def of(what: str, number: int) -> random.Random:
     return random.Random(f"{SEED}/{what}/{number}")
 
 
-def survived(what: str, *, recovered_s: float, words: str = "") -> None:
+def survived(what: str, *, recovered_s: float, failed_requests: int = 0) -> None:
     """Note a round in which nothing was lost."""
     _seconds[what].append(recovered_s)
-    if words:
-        _words[what].append(words)
+    _failed[what] += failed_requests
 
 
 def table() -> list[str]:
@@ -31,13 +30,13 @@ def table() -> list[str]:
     if not _seconds:
         return []
     rows = [
-        f"| {what} | {len(took)} | {statistics.median(took):.1f} | {max(took):.1f} | 0 | {'; '.join(_words[what])} |"
+        f"| {what} | {len(took)} | {statistics.median(took):.1f} | {max(took):.1f} | 0 | {_failed[what]} |"
         for what, took in _seconds.items()
     ]
     return [
         f"seed {SEED}",
         "",
-        "| killed | rounds | seconds to recover (median) | (longest) | lost or doubled | |",
+        "| killed | rounds | seconds to recover (median) | (longest) | lost or doubled | requests failed |",
         "|---|---|---|---|---|---|",
         *rows,
     ]

@@ -124,7 +124,8 @@ def processes_of(it: Installation, victim: str) -> list[int]:
 @rounds
 @pytest.mark.parametrize("victim", ["replica", "its runner"])
 def test_a_killed_replica_is_replaced_and_answers_again(it: Installation, victim: str, number: int):
-    chance = dice.of(victim, number)
+    what = {"replica": "replica", "its runner": "runner of a replica"}[victim]
+    chance = dice.of(what, number)
     took: list[float] = []
 
     def strike(flow: Flow) -> None:
@@ -141,12 +142,12 @@ def test_a_killed_replica_is_replaced_and_answers_again(it: Installation, victim
         assert replica(it) != before
 
     flow = while_requests_flow(it, strike)
-    dice.survived(f"{victim} of an endpoint", recovered_s=took[0], words=f"{len(flow.failed)} requests failed")
+    dice.survived(what, recovered_s=took[0], failed_requests=len(flow.failed))
 
 
 @rounds
 def test_requests_are_answered_while_the_control_plane_is_dead(it: Installation, number: int):
-    chance = dice.of("control plane behind an endpoint", number)
+    chance = dice.of("control, requests flowing", number)
     took: list[float] = []
 
     def strike(flow: Flow) -> None:
@@ -161,4 +162,4 @@ def test_requests_are_answered_while_the_control_plane_is_dead(it: Installation,
 
     flow = while_requests_flow(it, strike)
     assert flow.failed == []
-    dice.survived("control, requests flowing", recovered_s=took[0], words="0 requests failed")
+    dice.survived("control, requests flowing", recovered_s=took[0])

@@ -1,5 +1,7 @@
 """An installation's life: what refuses to start says why, what is taken down leaves nothing, what is kept is found."""
 
+import os
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -52,6 +54,28 @@ def test_what_is_kept_runs_on_without_the_server_and_is_found_by_the_next(it: In
     assert (job["attempt"], job["nodes"]) == (1, [node])
     assert it.log("kept", 1) == "".join(f"line {number}\n" for number in range(300))
     assert it.numbers("kept") == list(range(300))
+
+
+def test_down_leaves_nothing_though_the_supervisor_was_killed(it: Installation):
+    it.up()
+    it.cluster()
+    it.count("long", LONG)
+    it.comes_to("long", "Running")
+    os.kill(it.supervisor(), signal.SIGKILL)
+    it.down()
+    assert not leftovers(it.home, it.epoch)
+    assert not list((it.home / "nodes").iterdir())
+
+
+def test_down_leaves_nothing_though_the_control_plane_is_killed_meanwhile(it: Installation):
+    it.up()
+    it.cluster()
+    it.count("long", LONG)
+    it.comes_to("long", "Running")
+    os.kill(it.pid("control"), signal.SIGKILL)
+    it.down()
+    assert not leftovers(it.home, it.epoch)
+    assert not list((it.home / "nodes").iterdir())
 
 
 def test_a_deleted_compute_takes_its_runs_and_nodes_along(it: Installation):

@@ -5,6 +5,7 @@ import time
 import webbrowser
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ultramarine.cli.command import FAILED, OK, Call, Command, Group, Option
 from ultramarine.cli.output import Column
@@ -58,7 +59,12 @@ def down(call: Call) -> int:
     folder = _home(call)
     if not any(part.pid for part in commands.parts(folder)):
         call.talk.say(f"Ultramarine does not run in {folder}.")
-        return commands.stop(folder, GRACE_S)
+        code = commands.stop(folder, GRACE_S)
+        if call.args.keep_runs or not _has_nodes(folder):
+            return code
+        call.talk.say("Nodes of it run on: it is started once more, to end them.")
+        if (code := commands.start(folder, urlsplit(of_home(folder).url).port or DEFAULT_PORT, detach=True)) != OK:
+            return code
     is_drained = call.args.keep_runs or _drained(call, folder, within_s=call.args.timeout)
     code = commands.stop(folder, GRACE_S)
     if code == OK:
@@ -67,6 +73,12 @@ def down(call: Call) -> int:
             + (" What runs goes on until it is up again, or its lease is over." if call.args.keep_runs else "")
         )
     return code or (OK if is_drained else FAILED)
+
+
+def _has_nodes(folder: Path) -> bool:
+    """Whether machines are held: kept when it was taken down, or when its supervisor was killed."""
+    nodes = folder / "nodes"
+    return nodes.is_dir() and any(nodes.iterdir())
 
 
 def _drained(call: Call, folder: Path, *, within_s: float) -> bool:
