@@ -15,7 +15,7 @@ class Spec(BaseModel):
     An unknown one is refused with the nearest known; one of Azure ML's that is not there yet is named so.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
     not_yet: ClassVar[frozenset[str]] = frozenset()  #: fields of Azure ML's schema that we cannot do yet
     ignored: ClassVar[frozenset[str]] = frozenset({"$schema"})
 
@@ -25,6 +25,8 @@ class Spec(BaseModel):
         if not isinstance(value, Mapping):
             return value
         given: dict[str, Any] = {str(k): v for k, v in value.items() if k not in cls.ignored}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        if _has_nul(given):
+            raise ValueError("a text holds the character NUL, which no file, program or database takes")
         known = set(cls.model_fields) | {f.alias for f in cls.model_fields.values() if f.alias}
         for name in given:
             if name in cls.not_yet:
@@ -48,6 +50,22 @@ class Spec(BaseModel):
     def body(self) -> dict[str, Any]:
         """As JSON-ready data, without what was not given."""
         return self.model_dump(mode="json", exclude_none=True, exclude_unset=True, by_alias=True)
+
+
+def _has_nul(value: object) -> bool:
+    """Whether any text in nested data holds a NUL."""
+    left: list[object] = [value]
+    while left:
+        match left.pop():
+            case str() as text if "\0" in text:
+                return True
+            case Mapping() as mapping:
+                left += [*mapping.keys(), *mapping.values()]  # pyright: ignore[reportUnknownArgumentType]
+            case list() as items:
+                left += items  # pyright: ignore[reportUnknownArgumentType]
+            case _:
+                pass
+    return False
 
 
 def refused(error: ValidationError, *, what: str) -> InvalidInput:

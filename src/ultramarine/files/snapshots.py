@@ -23,7 +23,7 @@ class Entry(BaseModel):
     @classmethod
     def _stays_inside(cls, path: str) -> str:
         parts = PurePosixPath(path).parts
-        if path != str(PurePosixPath(path)) or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
+        if not parts or path != str(PurePosixPath(path)) or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
             raise ValueError("a path in a snapshot is relative, with '/' between its parts and without '..'")
         return path
 
