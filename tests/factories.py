@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -186,12 +187,12 @@ def make_site(**different: Any) -> Site:
 
 
 def make_context(db: Database, folder: Path, **different: Any) -> Context:
-    """What services need, on a machine of 4 CPUs; its clock stands at noon, names count up."""
+    """What services need, on a machine of 4 CPUs; its clock stands at noon, names repeat."""
     count = iter(range(1, 1 << 62))
     plain: dict[str, Any] = {
         "db": db,
         "clock": lambda: NOON,
-        "names": lambda: f"{next(count):032x}",
+        "names": lambda: sha256(str(next(count)).encode()).hexdigest()[:32],
         "blobs": Blobs(folder / "files"),
         "logs": Logs(folder / "logs"),
         "secrets": Secrets(b"0" * 32),
