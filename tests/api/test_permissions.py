@@ -39,7 +39,7 @@ def walk(app: Any) -> Iterator[tuple[str, str, APIRoute]]:
             for part in route.param_convertors:
                 value = {"workspace": "w", "attempt": "1", "sha256": "0" * 64}.get(part, "x")
                 filled = filled.replace(f"{{{part}}}", value).replace(f"{{{part}:path}}", value)
-            for method in sorted(route.methods):
+            for method in sorted(route.methods or ()):
                 yield method, filled, route
 
 

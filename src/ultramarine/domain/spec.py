@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -54,17 +54,15 @@ class Spec(BaseModel):
 
 def _has_nul(value: object) -> bool:
     """Whether any text in nested data holds a NUL."""
-    left: list[object] = [value]
+    left: list[Any] = [value]
     while left:
-        match left.pop():
-            case str() as text if "\0" in text:
-                return True
-            case Mapping() as mapping:
-                left += [*mapping.keys(), *mapping.values()]  # pyright: ignore[reportUnknownArgumentType]
-            case list() as items:
-                left += items  # pyright: ignore[reportUnknownArgumentType]
-            case _:
-                pass
+        found = left.pop()
+        if isinstance(found, str) and "\0" in found:
+            return True
+        if isinstance(found, Mapping):
+            left += [*cast("Mapping[Any, Any]", found).keys(), *cast("Mapping[Any, Any]", found).values()]
+        elif isinstance(found, list):
+            left += cast("list[Any]", found)
     return False
 
 
