@@ -1,5 +1,6 @@
 """The scheduler's loop: one for a pool of hosts, all of whose queue and room it sees."""
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -32,6 +33,7 @@ from ultramarine.store.database import Tx
 log = logging.getLogger(__name__)
 LEASE_TTL = timedelta(seconds=15)
 RELEASE_GRACE_S = 15.0
+LARGE = 500  #: runs and nodes of which a plan takes longer than the event loop may stand still
 LAG = timedelta(seconds=10)  #: a loop that stood still so long begins its listening anew
 
 
@@ -50,7 +52,7 @@ class RunLoop:
             return
         self._ctx.hub.allocations = await self._observe()
         state = await self._look()
-        made = plan(state, self._ctx.hub.seen(), now)
+        made = await self._plan(state, now)
         if made.records or made.reasons:
             await self._record(made)
             self._ctx.changes.ring()
@@ -117,6 +119,11 @@ class RunLoop:
             else:
                 needs[key] = Need(name=f"{name[1]}:{name[2]}", status=found[name].status, reason=found[name].reason)
         return needs
+
+    async def _plan(self, state: State, now: datetime) -> Plan:
+        seen = self._ctx.hub.seen()
+        is_large = len(state.runs) + len(state.nodes) > LARGE
+        return await asyncio.to_thread(plan, state, seen, now) if is_large else plan(state, seen, now)
 
     async def _record(self, made: Plan) -> None:
         """All records of a turn, in one transaction."""

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -50,6 +51,7 @@ async def _serve(settings: Settings, *, home: Path, socket: Path) -> None:
             timeout_graceful_shutdown=STREAMS_END_S,
         )
     )
+    gc.freeze()  # what a start makes stays: to look through it again and again would hold up the event loop by 50 ms
     os.umask(0o077)
     loops = [asyncio.create_task(forever(name, tick, parts.ctx.work)) for name, tick in parts.loops.items()]
     try:

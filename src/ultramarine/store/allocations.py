@@ -12,7 +12,7 @@ from ultramarine.domain.size import Amount
 from ultramarine.store import events
 from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
-from ultramarine.store.rows import Row, amount_to_json, change, fetch, fetch_one, fields
+from ultramarine.store.rows import Row, amount_to_json, change, fetch, fetch_many, fetch_one, fields
 
 _OPEN = [s.value for s in AllocationStatus if s is not AllocationStatus.FORGOTTEN]
 
@@ -42,7 +42,7 @@ async def open_ones(tx: Tx) -> Sequence[Allocation]:
         .where(t.allocations.c.status.in_(_OPEN))
         .order_by(t.allocations.c.created_at, t.allocations.c.key)
     )
-    return [_allocation(row) for row in await fetch(tx, query)]
+    return await fetch_many(tx, query, _allocation)
 
 
 async def failed_starts(tx: Tx, *, since: datetime) -> Sequence[Allocation]:
@@ -62,7 +62,7 @@ async def get(tx: Tx, key: str) -> Allocation:
 
 async def nodes(tx: Tx) -> Sequence[Node]:
     query = sa.select(t.nodes).order_by(t.nodes.c.key)
-    return [Node(**row) for row in await fetch(tx, query)]
+    return await fetch_many(tx, query, lambda row: Node(**row))
 
 
 async def node(tx: Tx, key: str) -> Node | None:

@@ -1,21 +1,33 @@
 """Between rows and domain types: the one place where a row's columns are anything but themselves."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, cast
+from itertools import chain
+from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
 
 from ultramarine.domain.errors import StaleWrite
 from ultramarine.domain.run import Cause, Ending
 from ultramarine.domain.size import Amount
-from ultramarine.store.database import Tx
+from ultramarine.store.database import MANY, Tx
 
 Row = Mapping[str, Any]  #: a row's values by the names of its columns
+T = TypeVar("T")
 
 
 async def fetch(tx: Tx, query: sa.Executable) -> Sequence[Row]:
     return cast("Sequence[Row]", (await tx.execute(query)).mappings().all())
+
+
+async def fetch_many(tx: Tx, query: sa.Executable, read: Callable[[Row], T]) -> Sequence[T]:
+    """Each row as `read` makes it. When they are many all of it is done in threads, and the event loop goes on."""
+    found = (await tx.execute(query.execution_options(many_rows=True))).mappings()
+    first = cast("Sequence[Row]", found.fetchmany(MANY))
+    if len(first) < MANY:
+        return [read(row) for row in first]
+    return await asyncio.to_thread(lambda: [read(row) for row in chain(first, cast("Iterable[Row]", found))])
 
 
 async def fetch_one(tx: Tx, query: sa.Executable) -> Row | None:

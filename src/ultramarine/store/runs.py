@@ -21,10 +21,12 @@ from ultramarine.store.rows import (
     ending_from_json,
     ending_to_json,
     fetch,
+    fetch_many,
     fetch_one,
     fields,
 )
 
+KEYS_MAX = 500  #: in one statement: databases take a limited number of parameters
 _COLUMNS = [c for c in t.runs.c if c.name not in ("spec", "seq", "is_open")]  # the spec is large, and few need it
 
 
@@ -59,8 +61,7 @@ async def explain(tx: Tx, reasons: dict[RunKey, str]) -> None:
 async def open_ones(tx: Tx, *, limit: int = 100_000) -> Sequence[Run]:
     """All that have not ended, in the order of the queue."""
     query = sa.select(*_COLUMNS).where(t.runs.c.is_open).order_by(t.runs.c.priority.desc(), t.runs.c.seq)
-    query = query.limit(limit).execution_options(many_rows=True)
-    return [_run(row) for row in await fetch(tx, query)]
+    return await fetch_many(tx, query.limit(limit), _run)
 
 
 async def get(tx: Tx, key: str) -> Run:
@@ -86,8 +87,12 @@ async def newest(tx: Tx, owner_id: str) -> Run:
 
 async def specs(tx: Tx, keys: Sequence[str]) -> dict[RunKey, dict[str, Any]]:
     """The specifications of some runs, as given to `add`."""
-    query = sa.select(t.runs.c.key, t.runs.c.spec).where(t.runs.c.key.in_(keys))
-    return {RunKey(row.key): row.spec for row in await tx.execute(query)}
+    found: dict[RunKey, dict[str, Any]] = {}
+    for begin in range(0, len(keys), KEYS_MAX):
+        some = keys[begin : begin + KEYS_MAX]
+        query = sa.select(t.runs.c.key, t.runs.c.spec).where(t.runs.c.key.in_(some)).execution_options(many_rows=True)
+        found |= {RunKey(row.key): row.spec for row in await tx.execute(query)}
+    return found
 
 
 async def _tell(tx: Tx, run: Run, event: str, at: datetime) -> None:
