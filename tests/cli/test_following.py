@@ -51,3 +51,14 @@ def test_a_line_said_in_passing_fits_the_terminal(capsys: pytest.CaptureFixture[
     followed(log("environment: fetching, 1 of 81 packages\n"), is_watched=True)
     shown = capsys.readouterr().err.split("\x1b[K")[1]
     assert len(shown.rstrip("\r")) <= 19
+
+
+def test_what_is_said_while_something_turns_stands_on_a_line_of_its_own(capsys: pytest.CaptureFixture[str]):
+    talk = Talk()
+    talk.is_watched = True
+    with talk.spinning("Ending") as words:
+        while "Ending" not in (shown := capsys.readouterr().err):
+            assert words == ["Ending"]
+        talk.say("a job")
+        shown = capsys.readouterr().err
+    assert "\x1b[Ka job\n" in shown

@@ -21,6 +21,7 @@ class Talk:
         self.is_watched = sys.stderr.isatty()
         self.progress = Bar() if self.is_watched else None
         self._is_passing = False
+        self._line = threading.Lock()  #: what turns writes from a thread of its own
 
     def passing(self, text: str) -> None:
         """Words that the next ones replace. Where nobody looks they are said like others."""
@@ -37,14 +38,15 @@ class Talk:
             self._write(_CLEAR)
 
     def say(self, text: str) -> None:
-        self.make_way()
         text = plain(text)
         if self.is_watched:
             hang = "    "
             text = "\n".join(
                 part for line in text.split("\n") for part in wrapped(line, width=terminal_width(), indent=hang)
             )
-        print(text, file=sys.stderr, flush=True)
+        with self._line:
+            self.make_way()
+            print(text, file=sys.stderr, flush=True)
 
     def error(self, error: UltramarineError) -> None:
         self.problem(str(error), hint=error.hint)
@@ -76,11 +78,13 @@ class Talk:
         finally:
             over.set()
             turner.join()
-            self._write(_CLEAR)
+            self.make_way()
 
     def _turn(self, words: list[str], over: threading.Event) -> None:
         for mark in itertools.cycle("|/-\\"):
-            self._write(f"{_CLEAR}{mark} {words[0]}")
+            with self._line:
+                self._is_passing = True
+                self._write(f"{_CLEAR}{mark} {words[0]}")
             if over.wait(TURN_S):
                 return
 
