@@ -43,9 +43,8 @@ sim: setup ## the simulation tests with many seeds: make sim SEEDS=500
 kill: setup ## kill -9 of each part, many times: make kill KILLS=50. Its table is for benchmarks/RESULTS.md
 	ULTRAMARINE_KILLS=$(or $(KILLS),20) $(BIN)/python -m pytest -s tests/e2e/test_kills.py tests/e2e/test_endpoints.py
 
-bench: setup ## the figures of benchmarks/, each beside its peer
-	@for program in benchmarks/*.py; do [ -f "$$program" ] || { echo "No program in benchmarks/ yet." >&2; exit 1; }; \
-	$(BIN)/python "$$program" || exit 1; done
+bench: setup ## the figures of the main path, each beside its peer, kept in benchmarks/RESULTS.md (about five minutes)
+	$(BIN)/python -m benchmarks --keep
 
 docs: setup ## write the generated pages of docs/reference
 	@for tool in tools/write_*_reference.py; do $(BIN)/python "$$tool" || exit 1; done

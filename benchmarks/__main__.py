@@ -1,0 +1,80 @@
+"""All figures of the main path in one run, and the table that is kept.
+
+    .venv/bin/python -m benchmarks [--quick] [--keep]
+
+It takes about five minutes; `--quick` two, with fewer rounds. `--keep` writes the table into benchmarks/RESULTS.md.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks import commands, first_line, footprint, measure, throughput, turn, upload
+from benchmarks.installation import stopped_installation
+from benchmarks.measure import Row
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+BEGIN, END = "<!-- main path: begin -->", "<!-- main path: end -->"
+BUSY = 1.0  #: a load average for each CPU above which the machine has other things to do
+
+
+def measured(*, is_quick: bool) -> Sequence[Row]:
+    found: list[Row] = []
+    with stopped_installation() as here:
+        found += _told("start and idle", lambda: footprint.rows(here, rounds=2 if is_quick else 5))
+        found += _told("first line", lambda: first_line.rows(here, rounds=6 if is_quick else 20))
+        found += _told("commands", lambda: commands.rows(here, rounds=5 if is_quick else 15))
+        found += _told("upload", lambda: upload.rows(here, size=200_000_000 if is_quick else 1_000_000_000))
+        found += _told("throughput", lambda: throughput.rows(here, count=50 if is_quick else 200))
+    found += _told("turn", lambda: turn.rows(queued=1_000, nodes=100))
+    return [*found, *_told("long turn", lambda: turn.rows(queued=10_000, nodes=1_000))]
+
+
+def _told(what: str, work: Callable[[], Sequence[Row]]) -> Sequence[Row]:
+    begin = time.monotonic()
+    rows = work()
+    print(f"{what}: {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
+    return rows
+
+
+def report(rows: Sequence[Row], *, load_before: float) -> str:
+    """The table, with when and where it was measured."""
+    shared = load_before > BUSY * len(os.sched_getaffinity(0))
+    noise = (
+        "The machine was shared and busy before it began: read the ratios, not the figures."
+        if shared
+        else "The machine had nothing else to do."
+    )
+    where = (
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {measure.machine()}; load average {load_before:.1f} before. {noise}"
+    )
+    return f"{where}\n\n{measure.table(rows)}"
+
+
+def keep(text: str) -> None:
+    """Write it in place of the last one; what others wrote into the file stays."""
+    there = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else f"# Figures\n\n{BEGIN}\n{END}\n"
+    before, _, rest = there.partition(BEGIN)
+    after = rest.partition(END)[2]
+    RESULTS.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--quick", action="store_true")
+    arguments.add_argument("--keep", action="store_true")
+    given = arguments.parse_args()
+    before = os.getloadavg()[0]
+    rows = measured(is_quick=given.quick)
+    text = report(rows, load_before=before)
+    print(text)
+    if given.keep:
+        keep(text)
+
+
+if __name__ == "__main__":
+    main()
