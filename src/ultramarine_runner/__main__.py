@@ -49,7 +49,7 @@ def _serve(settings: config.Config) -> int:
     try:
         welcome = hello.greet(settings, channel)
         config.drop_secret(settings.folder)
-        return Link(settings, welcome, ours, pid, channel.local_address).serve()
+        return Link(settings, welcome, keeper=ours, keeper_pid=pid, address=channel.local_address).serve()
     except (Dismissed, Refused) as error:
         print(f"runner: {error}", file=sys.stderr)
         return EXIT_REFUSED

@@ -18,13 +18,14 @@ import stat
 import subprocess
 import time
 from collections.abc import Generator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 from ultramarine_runner.pythons import find_python, find_pythons
 from ultramarine_runner.trees import ALLOCATION
 
-__all__ = ["EnvironmentFailed", "ensure", "find_pythons"]
+__all__ = ["EnvironmentFailed", "Recipe", "ensure", "find_pythons"]
 
 TIMEOUT_S = 1800.0  #: for a build, its waiting for another builder included
 TURN_S = 0.1  #: between two looks at a build that goes on
@@ -44,24 +45,27 @@ class EnvironmentFailed(Exception):
         self.words = words
 
 
-def ensure(  # noqa: PLR0913
-    cache: Path,
-    *,
-    digest: str,
-    lock: bytes,
-    python: str,
-    options: Mapping[str, Any],
-    uv: str,
-    progress: Callable[[str], None],
+@dataclass(frozen=True)
+class Recipe:
+    """What an environment is made from: its name, the requirements with hashes, the Python (x.y)."""
+
+    digest: str
+    lock: bytes
+    python: str
+
+
+def ensure(
+    cache: Path, recipe: Recipe, *, options: Mapping[str, Any], uv: str, progress: Callable[[str], None]
 ) -> Path:
     """The environment's folder, built if it is not there yet.
 
-    `python` is x.y; `options` are the site's (`index_url`, `extra_index_urls`, `find_links`, `cert`, `trusted_hosts`,
+    `options` are the site's (`index_url`, `extra_index_urls`, `find_links`, `cert`, `trusted_hosts`,
     `offline`, `no_index`) and `timeout_s`.
     `progress` gets words several times a second while it takes time; what it raises cancels the build, which then
     leaves nothing.
     Raises EnvironmentFailed.
     """
+    digest = recipe.digest
     if not _DIGEST.match(digest):
         raise EnvironmentFailed(f"{digest!r} is no name of an environment.")
     home = cache / "environments" / digest
@@ -70,15 +74,14 @@ def ensure(  # noqa: PLR0913
     home = home.absolute()  # uv is started elsewhere
     cache = cache.absolute()
     deadline = time.monotonic() + float(options.get("timeout_s", TIMEOUT_S))
-    pinned = _checked(lock, digest)
+    pinned = _checked(recipe.lock, digest)
     try:
         home.parent.mkdir(parents=True, exist_ok=True)
         with _alone(home.with_name(f"{digest}.lock"), deadline, progress):
             if not _is_whole(home):
                 _clear_leftovers(home)
-                _Build(home, deadline, progress).make(
-                    lock, pinned, python, (uv, _variables(cache, options), bool(options.get("no_index")))
-                )
+                with_uv = (uv, _variables(cache, options), bool(options.get("no_index")))
+                _Build(home, deadline, progress).make(recipe, pinned, with_uv)
     except OSError as error:
         raise EnvironmentFailed(_about(error, cache)) from None
     return home
@@ -213,8 +216,9 @@ class _Build:
         self.deadline = deadline
         self.progress = progress
 
-    def make(self, lock: bytes, pinned: int, python: str, with_uv: tuple[str, dict[str, str], bool]) -> None:
-        uv, variables, no_index = with_uv
+    def make(self, recipe: Recipe, pinned: int, with_uv: tuple[str, dict[str, str], bool]) -> None:
+        """`pinned`: how many packages; `with_uv`: the program, its variables, whether it may ask no index."""
+        python, (uv, variables, no_index) = recipe.python, with_uv
         began = time.time()
         interpreter = find_python(python)
         if interpreter is None:
@@ -228,7 +232,7 @@ class _Build:
             command = [uv, "venv", "--relocatable", "--no-project", "--quiet", "--python", interpreter, str(self.aside)]
             self._run(command, variables, lambda: "environment: making it")
             if pinned:
-                self._install(lock, pinned, uv, variables, ["--no-index"] if no_index else [])
+                self._install(recipe.lock, pinned, uv, variables, ["--no-index"] if no_index else [])
             self._finish(python, began)
         finally:
             _delete(self.aside)

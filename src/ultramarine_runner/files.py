@@ -66,7 +66,7 @@ class Cache:
             self._make(target, content, channel, note)
         return target
 
-    def copy(self, snapshot: str, into: Path, channel: Channel, note: Note) -> None:
+    def copy(self, snapshot: str, into: Path, channel: Channel, *, note: Note) -> None:
         """Put an own, writable copy of the snapshot's files into `into`, a folder that is new."""
         for entry in self.manifest(snapshot, channel, note).files:
             source = self.blob(entry.sha256, channel, note)

@@ -35,7 +35,9 @@ EXIT_DONE, EXIT_KEEPER_DIED = 0, 5
 class Link:
     """Everything this runner knows. Its methods run in one thread, but for those that say otherwise."""
 
-    def __init__(self, config: Config, welcome: Welcome, keeper: socket.socket, keeper_pid: int, address: str) -> None:
+    def __init__(
+        self, config: Config, welcome: Welcome, *, keeper: socket.socket, keeper_pid: int, address: str
+    ) -> None:
         self._config = config
         self._keeper = keeper
         self._keeper_pid = keeper_pid
@@ -164,7 +166,11 @@ class Link:
             self._ports[key], port = ports.reserve()
             self._runs[key] = replace(run, port=port, is_preparing=True)
             self._work.prepare(
-                key, read, folders, notes, lambda made: self._post(lambda: self._preparation_ended(key, made))
+                key,
+                read,
+                folders,
+                notes=notes,
+                done=lambda made: self._post(lambda: self._preparation_ended(key, made)),
             )
 
     def _advance(self, key: str) -> None:
@@ -208,7 +214,7 @@ class Link:
         folders = Folders.of(self._config.folder, run.key)
         wanted = run.wanted if run.wanted.master else replace(run.wanted, master=(self._address, run.port or 0))
         try:
-            launches = ranks.launches(run.key, run.spec, self._prepared[run.key].places, wanted, self._node)
+            launches = ranks.launches(run.key, run.spec, self._prepared[run.key].places, wanted=wanted, node=self._node)
         except spec.BadSpec as error:
             self._give_up(run.key, "input", str(error))
             return

@@ -51,12 +51,12 @@ class Preparer:
         channel: Channel = self._local.channel
         return channel
 
-    def prepare(self, key: str, spec: Spec, folder: Path, note: Note) -> Prepared:
+    def prepare(self, key: str, spec: Spec, folder: Path, *, note: Note) -> Prepared:
         """Everything in place. BadSpec, InputFailed, EnvironmentFailed, OSError say why not."""
         code = folder / "code"
         code.mkdir()
         if spec.code is not None:
-            self._cache.copy(spec.code, code, self.channel, note)
+            self._cache.copy(spec.code, code, self.channel, note=note)
         (code / "outputs").mkdir(exist_ok=True)
         python, virtual_env = self._python(spec.environment, note)
         inputs = {one.name: self._input(one, folder, note) for one in spec.inputs}
@@ -82,7 +82,7 @@ class Preparer:
         content = self._cache.manifest(one.snapshot, self.channel, note)
         is_file = content.kind == "file"
         if one.mode == "download":
-            self._cache.copy(one.snapshot, place, self.channel, note)
+            self._cache.copy(one.snapshot, place, self.channel, note=note)
             return str(place / content.files[0].path if is_file else place)
         target = self._cache.mounted(one.snapshot, self.channel, note)
         if is_file:  # a folder around it, so that the file keeps its own name
@@ -112,15 +112,8 @@ class Preparer:
 
     def _environment(self, one: Environment, note: Note) -> Path:
         lock = self._cache.blob(one.lock, self.channel, note).read_bytes()
-        return environments.ensure(
-            self._config.cache,
-            digest=one.digest,
-            lock=lock,
-            python=one.python,
-            options=one.options,
-            uv=self._uv(note),
-            progress=note,
-        )
+        recipe = environments.Recipe(digest=one.digest, lock=lock, python=one.python)
+        return environments.ensure(self._config.cache, recipe, options=one.options, uv=self._uv(note), progress=note)
 
     def _uv(self, note: Note) -> str:
         """The uv program: the configured one, the one on PATH, else the control plane's."""

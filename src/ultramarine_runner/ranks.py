@@ -84,7 +84,7 @@ def fill(text: str, places: Places, *, quote: Callable[[str], str] = str) -> str
     return _PLACE.sub(path, text)
 
 
-def launches(key: str, spec: Spec, places: Places, wanted: Wanted, node: Node) -> list[Launch]:
+def launches(key: str, spec: Spec, places: Places, *, wanted: Wanted, node: Node) -> list[Launch]:
     """The ranks of this node, ready to start."""
     argv = _argv(spec, places, node.shell)
     shared = _environment(key, spec, places, node)

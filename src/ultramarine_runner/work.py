@@ -87,13 +87,13 @@ class Work:
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="work")
 
     def prepare(
-        self, key: str, spec: Spec, folders: Folders, notes: Notes, done: Callable[[Prepared | Failure | None], None]
+        self, key: str, spec: Spec, folders: Folders, *, notes: Notes, done: Callable[[Prepared | Failure | None], None]
     ) -> None:
         """Prepare a run, then call `done` in the worker's thread; with None when it was canceled."""
 
         def job() -> None:
             try:
-                done(self._preparer.prepare(key, spec, folders.root, notes))
+                done(self._preparer.prepare(key, spec, folders.root, note=notes))
             except Canceled:
                 done(None)
             except Dismissed as error:

@@ -12,7 +12,7 @@ import pytest
 from ultramarine import curated
 from ultramarine.domain.conda import PythonNotThere
 from ultramarine.locks.site import site_options
-from ultramarine_runner.environments import ensure, find_pythons
+from ultramarine_runner.environments import Recipe, ensure, find_pythons
 
 UV = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") or "uv"
 CACHE = Path(os.environ.get("ULTRAMARINE_TEST_CACHE") or Path.home() / ".cache" / "ultramarine-tests")
@@ -54,9 +54,7 @@ def test_it_does_what_it_is_for(name: str, tmp_path: Path):
     lock = one.lock(python=one.choose_python(tuple(find_pythons())), platform=f"linux-{os.uname().machine}")
     home = ensure(
         CACHE,
-        digest=lock.digest,
-        lock=lock.text.encode(),
-        python=lock.python,
+        Recipe(digest=lock.digest, lock=lock.text.encode(), python=lock.python),
         options=site_options().to_json(),
         uv=UV,
         progress=lambda _: None,

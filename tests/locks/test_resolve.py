@@ -16,7 +16,7 @@ from tests.runner_environments.index import Index, make_wheel, serving
 from ultramarine.domain.conda import RequirementRefused, Wanted, from_requirements
 from ultramarine.domain.errors import InvalidInput
 from ultramarine.locks.errors import IndexUnreachable, LockFailed, LockTimedOut, NoWheel, UnknownPackage, Unsolvable
-from ultramarine.locks.lock import Lock, read_lock, resolve
+from ultramarine.locks.lock import Lock, Uv, read_lock, resolve
 from ultramarine.locks.site import SiteOptions
 
 UV = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") or "uv"
@@ -37,17 +37,8 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
 
 def lock(tmp_path: Path, *lines: str, options: SiteOptions, uv: str = UV, timeout_s: float = 30) -> Lock:
     wanted = from_requirements(lines)
-    return asyncio.run(
-        resolve(
-            wanted,
-            python="3.11",
-            platform="linux-x86_64",
-            options=options,
-            uv=uv,
-            cache=tmp_path / "uv",
-            timeout_s=timeout_s,
-        )
-    )
+    how = Uv(program=uv, cache=tmp_path / "uv", options=options)
+    return asyncio.run(resolve(wanted, python="3.11", platform="linux-x86_64", uv=how, timeout_s=timeout_s))
 
 
 def test_a_lock_holds_exact_versions_with_hashes_and_no_urls(index: Index, tmp_path: Path):
@@ -122,15 +113,8 @@ def test_a_caller_that_goes_away_takes_uv_along(index: Index, tmp_path: Path):
     index.open.clear()
 
     async def go() -> None:
-        asked = resolve(
-            from_requirements(["alpha"]),
-            python="3.11",
-            platform="linux-x86_64",
-            options=SiteOptions(index_url=index.url),
-            uv=UV,
-            cache=tmp_path / "uv",
-            timeout_s=60,
-        )
+        how = Uv(program=UV, cache=tmp_path / "uv", options=SiteOptions(index_url=index.url))
+        asked = resolve(from_requirements(["alpha"]), python="3.11", platform="linux-x86_64", uv=how, timeout_s=60)
         task = asyncio.create_task(asked)
         while not index.asked:  # noqa: ASYNC110  (another thread's list; the whole has a limit)
             await asyncio.sleep(0.02)
@@ -179,18 +163,9 @@ def test_of_several_indexes_the_best_version_is_taken_whichever_has_it(tmp_path:
 
 @pytest.mark.parametrize("line", ["name @ file:///etc/passwd", "./x", "-r /etc/passwd", "git+https://example.org/x"])
 def test_a_wanted_that_went_round_the_reader_is_refused_all_the_same(tmp_path: Path, line: str):
+    wanted, how = Wanted(requirements=(line,), python=None), Uv(program=UV, cache=tmp_path, options=SiteOptions())
     with pytest.raises(RequirementRefused):
-        asyncio.run(
-            resolve(
-                Wanted(requirements=(line,), python=None),
-                python="3.11",
-                platform="linux-x86_64",
-                options=SiteOptions(),
-                uv=UV,
-                cache=tmp_path,
-                timeout_s=5,
-            )
-        )
+        asyncio.run(resolve(wanted, python="3.11", platform="linux-x86_64", uv=how, timeout_s=5))
 
 
 def test_a_uv_that_is_not_there_is_named(tmp_path: Path):

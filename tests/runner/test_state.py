@@ -133,7 +133,7 @@ def test_places_are_quoted_in_a_command_and_plain_in_variables():
     places = ranks.Places(folder="/run dir/code", python="/py", inputs={"data": "/in put"})
     read = spec.read(make_spec("cat {{input:data}}/x", environment_variables={"D": "{{input:data}}"}))
     node = ranks.Node("a", (), {"PATH": "/bin"}, "bash")
-    [launch] = ranks.launches("k", read, places, GO, node)
+    [launch] = ranks.launches("k", read, places, wanted=GO, node=node)
     assert launch.argv == ("bash", "-c", "cat '/in put'/x")
     assert (launch.environment["D"], launch.environment["PATH"]) == ("/in put", "/:/bin")
     with pytest.raises(spec.BadSpec, match=r"names no output of this run. There: none"):

@@ -14,7 +14,7 @@ import pytest
 from tests.runner_environments.index import Index, make_wheel, serving
 
 from ultramarine_runner import environments
-from ultramarine_runner.environments import EnvironmentFailed, ensure, find_pythons
+from ultramarine_runner.environments import EnvironmentFailed, Recipe, ensure, find_pythons
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 UV = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") or "uv"
@@ -43,9 +43,8 @@ def build(
     progress: Callable[[str], None] = lambda _: None,
     **more: object,
 ) -> Path:
-    return ensure(
-        cache, digest=digest, lock=lock, python=HERE, options={"index_url": index.url, **more}, uv=UV, progress=progress
-    )
+    recipe = Recipe(digest=digest, lock=lock, python=HERE)
+    return ensure(cache, recipe, options={"index_url": index.url, **more}, uv=UV, progress=progress)
 
 
 def until(true: Callable[[], object], *, within_s: float = 30) -> None:
@@ -58,10 +57,10 @@ def until(true: Callable[[], object], *, within_s: float = 30) -> None:
 BUILDER = """
 import json, sys
 from pathlib import Path
-from ultramarine_runner.environments import ensure
+from ultramarine_runner.environments import Recipe, ensure
 cache, lock, python, url, uv = sys.argv[1:]
-print(ensure(Path(cache), digest="d1", lock=Path(lock).read_bytes(), python=python, options={"index_url": url}, uv=uv,
-progress=lambda words: print(words, flush=True)))
+recipe = Recipe(digest="d1", lock=Path(lock).read_bytes(), python=python)
+print(ensure(Path(cache), recipe, options={"index_url": url}, uv=uv, progress=lambda words: print(words, flush=True)))
 """
 
 
@@ -116,12 +115,10 @@ def test_one_that_is_there_costs_less_than_a_millisecond_and_asks_nobody(index: 
     lock = lock_of(index, "alpha")
     home = build(tmp_path / "cache", lock, index)
     asked = len(index.asked)
+    recipe = Recipe(digest="d1", lock=b"", python=HERE)
     began = time.perf_counter()
     for _ in range(200):
-        assert (
-            ensure(tmp_path / "cache", digest="d1", lock=b"", python=HERE, options={}, uv="/none", progress=pytest.fail)
-            == home
-        )
+        assert ensure(tmp_path / "cache", recipe, options={}, uv="/none", progress=pytest.fail) == home
     assert (time.perf_counter() - began) / 200 < 0.001
     assert len(index.asked) == asked
 
@@ -139,9 +136,7 @@ def test_an_environment_without_packages_is_a_python_with_nothing_in_it(index: I
 def test_every_python_that_is_found_makes_an_environment(index: Index, tmp_path: Path, python: str):
     home = ensure(
         tmp_path / "cache",
-        digest="d1",
-        lock=lock_of(index, "alpha"),
-        python=python,
+        Recipe(digest="d1", lock=lock_of(index, "alpha"), python=python),
         options={"index_url": index.url},
         uv=UV,
         progress=lambda _: None,
@@ -306,17 +301,16 @@ def test_a_lock_without_hashes_is_refused(index: Index, tmp_path: Path):
 
 
 def test_a_python_that_is_not_there_is_refused_with_those_that_are(index: Index, tmp_path: Path):
+    recipe = Recipe(digest="d1", lock=b"", python="3.99")
     with pytest.raises(EnvironmentFailed, match=rf"Python 3\.99 is not on this machine; there is: .*{HERE}"):
-        ensure(tmp_path / "cache", digest="d1", lock=b"", python="3.99", options={}, uv=UV, progress=lambda _: None)
+        ensure(tmp_path / "cache", recipe, options={}, uv=UV, progress=lambda _: None)
 
 
 def test_a_uv_that_is_not_there_is_named(index: Index, tmp_path: Path):
     with pytest.raises(EnvironmentFailed, match=r"uv \(/nowhere/uv\) cannot be started"):
         ensure(
             tmp_path / "cache",
-            digest="d1",
-            lock=b"",
-            python=HERE,
+            Recipe(digest="d1", lock=b"", python=HERE),
             options={},
             uv="/nowhere/uv",
             progress=lambda _: None,

@@ -1,12 +1,10 @@
 """The loop that locks environments: one at a time, outside any transaction."""
 
 import logging
-from pathlib import Path
 
 from ultramarine.domain.environment import Environment, EnvironmentEvent, Locked
 from ultramarine.domain.errors import UltramarineError, Unavailable
-from ultramarine.locks.lock import Lock, resolve
-from ultramarine.locks.site import SiteOptions
+from ultramarine.locks.lock import Lock, Uv, resolve
 from ultramarine.services.context import Context
 from ultramarine.services.environments import wanted
 from ultramarine.store import assets
@@ -16,8 +14,8 @@ RESOLVE_S_MAX = 120.0
 
 
 class EnvironmentLoop:
-    def __init__(self, ctx: Context, *, uv: str, cache: Path, options: SiteOptions) -> None:
-        self._ctx, self._uv, self._cache, self._options = ctx, uv, cache, options
+    def __init__(self, ctx: Context, uv: Uv) -> None:
+        self._ctx, self._uv = ctx, uv
 
     async def tick(self) -> None:
         """Lock what waits for it.
@@ -42,9 +40,7 @@ class EnvironmentLoop:
             what,
             python=python,
             platform=self._ctx.site.platform,
-            options=self._options,
             uv=self._uv,
-            cache=self._cache,
             timeout_s=RESOLVE_S_MAX,
         )
         return keep(self._ctx, made)

@@ -90,21 +90,27 @@ def read_lock(text: str, *, python: str, platform: str) -> Lock:
     return Lock(text="".join(f"{line}\n" for line in lines), python=python, platform=platform, packages=tuple(packages))
 
 
-async def resolve(  # noqa: PLR0913
-    wanted: Wanted, *, python: str, platform: str, options: SiteOptions, uv: str, cache: Path, timeout_s: float
-) -> Lock:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uv:
+    """How uv is run here: the program, its cache folder, and where the site's packages come from."""
+
+    program: str
+    cache: Path
+    options: SiteOptions
+
+
+async def resolve(wanted: Wanted, *, python: str, platform: str, uv: Uv, timeout_s: float) -> Lock:
     """Find versions that fit together, by `uv pip compile`, from wheels only.
 
-    `python` is x.y, `platform` a key of PLATFORMS, `uv` the program, `cache` uv's cache folder. Nothing is built and
-    nothing of a package is run.
+    `python` is x.y, `platform` a key of PLATFORMS. Nothing is built and nothing of a package is run.
     Raises RequirementRefused, Unsolvable (UnknownPackage, NoWheel), IndexUnreachable, LockTimedOut, LockFailed.
     """
     requirements = from_requirements(wanted.requirements).requirements
     if platform not in PLATFORMS or not requirements:
         return read_lock("", python=python, platform=platform)
-    command = _command(uv, cache, python=python, platform=platform, no_index=options.no_index)
+    command = _command(uv, python=python, platform=platform)
     code, out, err = await _run(
-        command, "\n".join(requirements) + "\n", variables=_variables(options), timeout_s=timeout_s
+        command, "\n".join(requirements) + "\n", variables=_variables(uv.options), timeout_s=timeout_s
     )
     if code != 0:
         raise failure(err)
@@ -115,10 +121,11 @@ async def resolve(  # noqa: PLR0913
     return read_lock(out, python=python, platform=platform)
 
 
-def _command(uv: str, cache: Path, *, python: str, platform: str, no_index: bool) -> tuple[str, ...]:
+def _command(uv: Uv, *, python: str, platform: str) -> tuple[str, ...]:
     target = ("--python-version", python, "--python-platform", PLATFORMS[platform], "--python", sys.executable)
-    more = ("--no-index",) if no_index else ()
-    return (uv, "pip", "compile", "-", *_OPTIONS, *target, "--cache-dir", str(cache.absolute()), *more)
+    more = ("--no-index",) if uv.options.no_index else ()
+    cache = ("--cache-dir", str(uv.cache.absolute()))
+    return (uv.program, "pip", "compile", "-", *_OPTIONS, *target, *cache, *more)
 
 
 def _variables(options: SiteOptions) -> dict[str, str]:

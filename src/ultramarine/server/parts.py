@@ -1,5 +1,6 @@
 """Real parts, put together: from a home folder to a context, a driver and loops."""
 
+import platform
 import secrets
 import shutil
 import sys
@@ -25,6 +26,7 @@ from ultramarine.drivers.protocol import Joining
 from ultramarine.drivers.pyz import pythons as find_pythons
 from ultramarine.files.blobs import Blobs
 from ultramarine.files.logs import Logs
+from ultramarine.locks.lock import Uv
 from ultramarine.locks.site import site_options
 from ultramarine.planning.routes import Upstreams
 from ultramarine.planning.seen import Patience
@@ -75,11 +77,11 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
     upstreams = Upstreams(control=f"unix:{socket}", mlflow=f"unix:{home / 'run' / 'mlflow.sock'}")
     serving = ServingFiles(zip_sha256=ctx.blobs.put(pyz.serving(home / "tools").read_bytes()))
     loops = {
-        "runs": RunLoop(ctx, driver, owner=secrets.token_hex(8)).tick,
+        "runs": RunLoop(ctx, driver, owner=f"{platform.node()}:{home}").tick,
         "routes": RouteLoop(ctx, publisher, upstreams).tick,
         "deployments": DeploymentLoop(ctx, publisher, serving).tick,
         "tracking": TrackingLoop(ctx).tick,
-        "environments": EnvironmentLoop(ctx, uv=ctx.site.uv, cache=cache / "uv", options=site_options()).tick,
+        "environments": EnvironmentLoop(ctx, Uv(program=ctx.site.uv, cache=cache / "uv", options=site_options())).tick,
     }
     return Parts(ctx=ctx, loops=loops)
 

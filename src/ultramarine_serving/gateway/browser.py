@@ -46,30 +46,36 @@ def refuse_foreign(request: Request) -> Response | None:
     if is_allowed:
         return None
     hint = "Open the page itself; programs use a bearer token on the other port."
-    return problem(403, "From another site", "A page of another origin sent this with your cookie.", hint)
+    return problem(403, "From another site", "A page of another origin sent this with your cookie.", hint=hint)
 
 
 async def login(request: Request, authorizer: Authorizer) -> Response:
     """`GET /login?code=…`: exchange the one-time code for a session and keep it in a cookie."""
     code = parse_qs(request.query).get("code", [""])[0]
     if request.method != "GET" or not code:
-        return problem(400, "No code", "A sign-in link is GET /login?code=CODE.", "Ask for a new link: um open mlflow.")
+        return problem(
+            400, "No code", "A sign-in link is GET /login?code=CODE.", hint="Ask for a new link: um open mlflow."
+        )
     try:
         status, answer = await authorizer.post("exchange", {"code": code}, hold_s=HOLD_S)
     except Unavailable as error:
         hint = "Open the link again in a moment."
         return problem(
-            503, "No authorization", f"The link cannot be checked: {error}.", hint, headers=[(b"retry-after", b"2")]
+            503,
+            "No authorization",
+            f"The link cannot be checked: {error}.",
+            hint=hint,
+            headers=[(b"retry-after", b"2")],
         )
     session = answer.get("session")
     if status != 200 or not isinstance(session, str) or not session:
         return problem(
-            403, "Link not valid", "The link was used before, or is too old.", "Ask for a new one: um open mlflow."
+            403, "Link not valid", "The link was used before, or is too old.", hint="Ask for a new one: um open mlflow."
         )
     try:
         cookie = SimpleCookie({COOKIE: session})[COOKIE]
     except CookieError:
-        return problem(502, "No session", "The session's token is no cookie.", "Report it with the time of day.")
+        return problem(502, "No session", "The session's token is no cookie.", hint="Report it with the time of day.")
     cookie["path"] = "/"
     cookie["httponly"] = True
     cookie["samesite"] = "Strict"

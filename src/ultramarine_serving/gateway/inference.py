@@ -74,7 +74,7 @@ class Inference:
         state = self._states.get(f"{workspace}/{name}")
         if state is None or tail not in _TAILS:
             hint = "Look up the scoring URI: um online-endpoint show."
-            return problem(404, "No such endpoint", f"Nothing is served at {request.path}.", hint)
+            return problem(404, "No such endpoint", f"Nothing is served at {request.path}.", hint=hint)
         refusal = refuse_key(request.header(b"authorization"), state.spec)
         if refusal is not None:
             return refusal
@@ -85,7 +85,7 @@ class Inference:
             pin = request.header(PIN).decode("latin-1")
             return await self._forward(request, state, tail, body, (pin, id))
         except BodyTooLarge as error:
-            return problem(413, "Body too large", str(error), "Send smaller batches.", close=True)
+            return problem(413, "Body too large", str(error), hint="Send smaller batches.", close=True)
         except endpoints.Unroutable as error:
             return _unroutable(error, state, id)
 
@@ -154,14 +154,14 @@ def refuse_key(authorization: bytes, endpoint: Endpoint) -> Response | None:
     if scheme.lower() != b"bearer" or not key:
         hint = "Send the header Authorization: Bearer KEY; um online-endpoint get-credentials shows the key."
         headers = [(b"www-authenticate", b'Bearer realm="endpoint"')]
-        return problem(401, "Key missing", "The endpoint wants a key.", hint, headers=headers)
+        return problem(401, "Key missing", "The endpoint wants a key.", hint=hint, headers=headers)
     digest = hashlib.sha256(key.strip()).digest()
     matches = 0
     for each in endpoint.keys_sha256:
         matches |= hmac.compare_digest(digest, each)
     if not matches:
         hint = "Take the key of this endpoint: um online-endpoint get-credentials."
-        return problem(403, "Wrong key", "The key is not one of this endpoint's.", hint)
+        return problem(403, "Wrong key", "The key is not one of this endpoint's.", hint=hint)
     return None
 
 
@@ -172,27 +172,31 @@ def _unroutable(error: endpoints.Unroutable, state: EndpointState, id: bytes) ->
         known = ", ".join(state.deployments) or "none"
         hint = f"Deployments of it: {known}. Leave the header {PIN.decode()} out to follow the traffic."
         return problem(
-            404, "No such deployment", f"Endpoint {name} has no deployment {str(error)!r}.", hint, headers=retry[:1]
+            404,
+            "No such deployment",
+            f"Endpoint {name} has no deployment {str(error)!r}.",
+            hint=hint,
+            headers=retry[:1],
         )
     if isinstance(error, endpoints.NoTraffic):
         hint = "Give a deployment traffic: um online-endpoint update --traffic."
-        return problem(503, "No traffic", f"No deployment of {name} has traffic.", hint, headers=retry)
+        return problem(503, "No traffic", f"No deployment of {name} has traffic.", hint=hint, headers=retry)
     if isinstance(error, endpoints.NoReplica):
         hint = "Send it again after Retry-After; um online-deployment get-logs shows why a replica does not start."
-        return problem(503, "No replica answers", f"Endpoint {name}: {error}.", hint, headers=retry)
+        return problem(503, "No replica answers", f"Endpoint {name}: {error}.", hint=hint, headers=retry)
     hint = "Send it again after Retry-After, fewer at a time; or add instances."
     if isinstance(error, endpoints.QueueFull):
         detail = f"{state.queue_max} requests wait for {name} already."
     else:
         detail = f"No replica of {name} was free within {state.spec.queue_wait_s:g} s."
-    return problem(429, "Too many requests", detail, hint, headers=retry)
+    return problem(429, "Too many requests", detail, hint=hint, headers=retry)
 
 
 def _failed(error: UpstreamError, replica: ReplicaState, extra: list[tuple[bytes, bytes]]) -> Response:
     if isinstance(error, TooSlow):
         hint = "Send less at a time, or raise request_settings.request_timeout_ms of the deployment."
-        return problem(504, "Replica too slow", f"The replica gave {error}.", hint, headers=extra)
+        return problem(504, "Replica too slow", f"The replica gave {error}.", hint=hint, headers=extra)
     if isinstance(error, Broken):
         replica.take_out(str(error))  # it may be dying: let the probe say, before others are sent there
     hint = "It may have been worked on: send it again only if that does no harm."
-    return problem(502, "Replica broke off", f"The replica took the request, then {error}.", hint, headers=extra)
+    return problem(502, "Replica broke off", f"The replica took the request, then {error}.", hint=hint, headers=extra)

@@ -53,7 +53,7 @@ class Sites:
             return _nothing_here(request)
         if is_ambiguous(request.path):
             return problem(
-                400, "Ambiguous path", "The path has a '..' in it.", "Send the path that you mean.", close=True
+                400, "Ambiguous path", "The path has a '..' in it.", hint="Send the path that you mean.", close=True
             )
         if listener == "second" and request.path == "/login" and self._authorizer is not None:
             return await login(request, self._authorizer)
@@ -67,13 +67,17 @@ class Sites:
         except Unavailable as error:
             detail = f"Who you are cannot be checked: {error}."
             return problem(
-                503, "No authorization", detail, "Send it again after Retry-After.", headers=[(b"retry-after", b"2")]
+                503,
+                "No authorization",
+                detail,
+                hint="Send it again after Retry-After.",
+                headers=[(b"retry-after", b"2")],
             )
         if isinstance(grant, Response):
             return grant
         if site.allow and not request.path.startswith(site.allow):
             hint = f"Under {site.prefix} these are: {', '.join(site.allow)}."
-            return problem(403, "Path not allowed", f"{request.path} is not open to clients.", hint)
+            return problem(403, "Path not allowed", f"{request.path} is not open to clients.", hint=hint)
         return await self._forward(site, request, grant)
 
     async def _authorize(self, site: Site, request: Request) -> Grant | Response | None:
@@ -113,12 +117,12 @@ class Sites:
             retry = [(b"retry-after", b"%d" % max(1, math.ceil(site.hold_s / 4))), (b"x-request-id", id)]
             hint = "It may be starting: send it again after Retry-After; um status shows what runs."
             return problem(
-                503, "Not there now", f"What answers {site.prefix} is not there: {error}.", hint, headers=retry
+                503, "Not there now", f"What answers {site.prefix} is not there: {error}.", hint=hint, headers=retry
             )
         except UpstreamError as error:
             hint = "It may have been worked on: look before you send it again."
             detail = f"What answers {site.prefix} took the request, then {error}."
-            return problem(502, "Upstream broke off", detail, hint, headers=[(b"x-request-id", id)])
+            return problem(502, "Upstream broke off", detail, hint=hint, headers=[(b"x-request-id", id)])
         if answer.tunnel is not None:
             return _tunnel(answer, answer.tunnel, is_upgrade=is_upgrade)
         return forwarding.onward_answer(request, answer, [(b"x-request-id", id)], on_end=_no_more)
@@ -145,7 +149,9 @@ def _framing(request: Request, headers: list[tuple[bytes, bytes]]) -> tuple[byte
 def _tunnel(answer: Answer, upstream: Tunnel, *, is_upgrade: bool) -> Response:
     if not is_upgrade:
         answer.close()
-        return problem(502, "Upstream broke off", "It switched protocols unasked.", "Report it with the time of day.")
+        return problem(
+            502, "Upstream broke off", "It switched protocols unasked.", hint="Report it with the time of day."
+        )
     headers = [pair for pair in answer.headers if pair[0] != b"keep-alive"]
 
     async def run(client: Tunnel) -> None:
@@ -161,15 +167,15 @@ def _denied(error: Denied) -> Response:
     if error.status == 401:
         hint = "Send Authorization: Bearer TOKEN, or open the one-time link that um open prints."
         headers = [(b"www-authenticate", b'Bearer realm="ultramarine"')]
-        return problem(401, "Not signed in", f"{error or 'The token is not known'}.", hint, headers=headers)
+        return problem(401, "Not signed in", f"{error or 'The token is not known'}.", hint=hint, headers=headers)
     return problem(
-        403, "Not allowed", f"{error or 'The token does not allow this'}.", "Use a token with the right role."
+        403, "Not allowed", f"{error or 'The token does not allow this'}.", hint="Use a token with the right role."
     )
 
 
 def _nothing_here(request: Request) -> Response:
     hint = "The API is under /api/v1/, endpoints are under /endpoints/WORKSPACE/ENDPOINT/score."
-    return problem(404, "Nothing here", f"No site answers {request.path}.", hint)
+    return problem(404, "Nothing here", f"No site answers {request.path}.", hint=hint)
 
 
 def _no_more() -> None:

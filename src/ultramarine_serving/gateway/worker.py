@@ -89,7 +89,9 @@ class Worker:
         if (request.method, request.path) == ("POST", "/table"):
             self.reload()
         elif (request.method, request.path) != ("GET", "/status"):
-            return problem(404, "Nothing here", f"{request.method} {request.path}", "Use POST /table or GET /status.")
+            return problem(
+                404, "Nothing here", f"{request.method} {request.path}", hint="Use POST /table or GET /status."
+            )
         status = 200 if self._error is None or request.method == "GET" else 422
         return Response(status, [(b"content-type", b"application/json")], json.dumps(self.status()).encode())
 

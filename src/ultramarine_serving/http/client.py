@@ -44,7 +44,7 @@ class Answer:
 
     __slots__ = ("_connection", "body", "headers", "status", "tunnel")
 
-    def __init__(self, connection: Upstream, status: int, headers: list[tuple[bytes, bytes]], body: Body) -> None:
+    def __init__(self, connection: Upstream, status: int, headers: list[tuple[bytes, bytes]], *, body: Body) -> None:
         self._connection = connection
         self.status = status
         self.headers = headers  #: names are lower-case
@@ -153,7 +153,7 @@ class Upstream(asyncio.Protocol):
         body = Body(BUFFER_MAX_BYTES)
         body.pause = self._pause_reading
         body.resume = self._resume_reading
-        self._answer = Answer(self, status, self._headers, body)
+        self._answer = Answer(self, status, self._headers, body=body)
         has_length = any(name in (b"content-length", b"transfer-encoding") for name, _ in self._headers)
         self._keeps_alive = self._parser.should_keep_alive()  # llhttp forgets it at the end of the message
         self._ends_with_connection = not has_length and status not in (101, 204, 304)

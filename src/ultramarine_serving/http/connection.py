@@ -382,16 +382,14 @@ class Connection(asyncio.Protocol):
 
 
 def _too_slow() -> Response:
-    return problem(
-        408, "Request too slow", "The request did not arrive whole in time.", "Send it again, without a pause in it."
-    )
+    hint = "Send it again, without a pause in it."
+    return problem(408, "Request too slow", "The request did not arrive whole in time.", hint=hint)
 
 
 def _failure(request: Request, error: Exception) -> Response:
     if isinstance(error, BodyBroken):
         hint = "Send it again, whole and in time."
-        return problem(error.status, "Body broken off", "The body did not arrive whole.", hint, close=True)
+        return problem(error.status, "Body broken off", "The body did not arrive whole.", hint=hint, close=True)
     log.error("%s %s failed.", request.method, request.path, exc_info=error)
-    return problem(
-        500, "Internal error", "This is a fault of the server; its log says more.", "Report it with the time of day."
-    )
+    hint = "Report it with the time of day."
+    return problem(500, "Internal error", "This is a fault of the server; its log says more.", hint=hint)

@@ -108,7 +108,7 @@ class Handler(Protocol):
     def __call__(self, request: Request, /) -> Response | Awaitable[Response]: ...
 
 
-def problem(status: int, title: str, detail: str, hint: str, *, headers: Headers = (), close: bool = False) -> Response:
+def problem(status: int, title: str, detail: str, *, hint: str, headers: Headers = (), close: bool = False) -> Response:
     """An `application/problem+json` answer (RFC 9457): what happened, why, and what the caller should do (`hint`)."""
     body = json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail, "hint": hint})
     return Response(status, [(b"content-type", b"application/problem+json"), *headers], body.encode(), close=close)

@@ -92,7 +92,7 @@ class RequestReader:
 
     def _refused(self, status: int, title: str, detail: str, hint: str) -> Refused:
         self.is_broken = True
-        return Refused(problem(status, title, detail, hint, close=True))
+        return Refused(problem(status, title, detail, hint=hint, close=True))
 
     def _head_too_large(self) -> Refused:
         limit = self._limits.header_max_bytes

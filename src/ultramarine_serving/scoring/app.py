@@ -64,7 +64,7 @@ class App:
         route = self._routes.get(path)
         if route is None:
             known = ", ".join(sorted(["/score", INVOCATIONS, *self._routes]))
-            return problem(404, "Not found", f"There is nothing at {path}.", f"Known: {known}.")
+            return problem(404, "Not found", f"There is nothing at {path}.", hint=f"Known: {known}.")
         if request.method not in ("GET", "HEAD"):
             return method_not_allowed(request, b"GET, HEAD")
         return route(request)
@@ -139,6 +139,6 @@ def _loading() -> Response:
         503,
         "Not ready",
         "The model is being loaded.",
-        "Try again in a moment; /health/ready answers 200 when it is done.",
+        hint="Try again in a moment; /health/ready answers 200 when it is done.",
         headers=[(b"retry-after", b"1")],
     )

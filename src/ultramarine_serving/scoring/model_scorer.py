@@ -145,7 +145,7 @@ def _refusal(error: BaseException) -> Response:
     what = (
         f"Its answer cannot be sent: {error}." if isinstance(error, NotJson) else f"It raised {type(error).__name__}."
     )
-    return problem(500, "The model failed", what, "The traceback is in the deployment's log.")
+    return problem(500, "The model failed", what, hint="The traceback is in the deployment's log.")
 
 
 def _wrong_type(request: Request) -> Response | None:
@@ -159,7 +159,7 @@ def _wrong_type(request: Request) -> Response | None:
         return None
     known = ", ".join(CONTENT_TYPES)
     detail = f"The content type {written!r} is not known here."
-    return problem(415, "Content type not known", detail, f"Send one of: {known} (UTF-8).")
+    return problem(415, "Content type not known", detail, hint=f"Send one of: {known} (UTF-8).")
 
 
 def _bare(predictions: object) -> object:

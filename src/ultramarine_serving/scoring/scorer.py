@@ -34,7 +34,7 @@ class Scorer(Protocol):
 
 def bad_request(detail: str) -> Response:
     """400: the body cannot be used."""
-    return problem(400, "The request cannot be scored", detail, "Correct the body and send it again.")
+    return problem(400, "The request cannot be scored", detail, hint="Correct the body and send it again.")
 
 
 def too_busy() -> Response:
@@ -43,7 +43,7 @@ def too_busy() -> Response:
         429,
         "Too many requests wait",
         "The model is busy and its queue is full.",
-        "Try again after a second, or give the deployment more instances.",
+        hint="Try again after a second, or give the deployment more instances.",
         headers=[(b"retry-after", b"1")],
     )
 
@@ -54,6 +54,6 @@ def method_not_allowed(request: Request, allowed: bytes) -> Response:
         405,
         "Method not allowed",
         f"{request.path} does not answer {request.method}.",
-        f"Use {allowed.decode()}.",
+        hint=f"Use {allowed.decode()}.",
         headers=[(b"allow", allowed)],
     )

@@ -84,7 +84,7 @@ class ScriptScorer:
 
 def _failed(detail: str) -> Response:
     hint = "The traceback is in the deployment's log."
-    return problem(500, "The scoring script failed", detail, hint, headers=[_RUN_FAILED])
+    return problem(500, "The scoring script failed", detail, hint=hint, headers=[_RUN_FAILED])
 
 
 def _passed(error: BaseException, function: str) -> bool:

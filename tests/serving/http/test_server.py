@@ -386,7 +386,7 @@ async def test_more_connections_than_allowed_are_closed(serving: Serving):
 
 
 def test_a_problem_says_what_happened_and_what_to_do():
-    made = problem(429, "Too many", "There are 3.", "Wait.", headers=[(b"retry-after", b"1")])
+    made = problem(429, "Too many", "There are 3.", hint="Wait.", headers=[(b"retry-after", b"1")])
     assert made.status == 429
     assert b'"hint": "Wait."' in made.body if isinstance(made.body, bytes) else False
     assert (b"content-type", b"application/problem+json") in list(made.headers)
