@@ -29,7 +29,8 @@ def make_wheel(folder: Path, name: str, version: str = "1.0", *, needs: tuple[st
     folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as wheel:
         for path, text in {**files, f"{about}/RECORD": record}.items():
-            wheel.writestr(path, text)
+            # The same bytes whenever it is made: a `ZipInfo` of its own has no time of day.
+            wheel.writestr(zipfile.ZipInfo(path), text, zipfile.ZIP_DEFLATED)
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 

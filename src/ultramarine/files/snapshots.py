@@ -22,8 +22,9 @@ class Entry(BaseModel):
     @field_validator("path")
     @classmethod
     def _stays_inside(cls, path: str) -> str:
-        parts = PurePosixPath(path).parts
-        if not parts or path != str(PurePosixPath(path)) or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
+        plain = PurePosixPath(path)
+        is_inside = plain.parts and not plain.is_absolute() and ".." not in plain.parts
+        if path != str(plain) or not is_inside or "\\" in path or "\0" in path:
             raise ValueError("a path in a snapshot is relative, with '/' between its parts and without '..'")
         return path
 
