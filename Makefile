@@ -6,7 +6,7 @@ HOME_DIR ?= $(CURDIR)/.home
 TESTS ?= tests
 PYTEST_OPTIONS ?= -n auto --maxprocesses 4 --dist loadgroup
 
-.PHONY: help setup quickstart test system check fix dev sim kill bench docs lock clean
+.PHONY: help setup quickstart test system check fix dev sim mutations kill bench docs lock clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
@@ -39,6 +39,9 @@ dev: setup ## an installation in .home, in the foreground
 
 sim: setup ## the simulation tests with many seeds: make sim SEEDS=500
 	ULTRAMARINE_TEST_SEEDS=$(or $(SEEDS),200) $(BIN)/python -m pytest $(PYTEST_OPTIONS) tests/simulation
+
+mutations: setup ## break the core on purpose: each break must turn a simulated seed red
+	$(BIN)/python -m tests.simulation.mutations
 
 kill: setup ## kill -9 of each part, many times: make kill KILLS=50. Its table is for benchmarks/RESULTS.md
 	ULTRAMARINE_KILLS=$(or $(KILLS),20) $(BIN)/python -m pytest -s tests/e2e/test_kills.py tests/e2e/test_endpoints.py

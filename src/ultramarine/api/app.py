@@ -4,6 +4,7 @@ from fastapi import FastAPI, Response
 
 from ultramarine import __version__
 from ultramarine.api import assets, computes, endpoints, files, installation, internal, jobs, models, problem, runner
+from ultramarine.api.body import BodyLimit
 from ultramarine.services.context import Context
 
 ROUTERS = (
@@ -17,6 +18,8 @@ ROUTERS = (
     runner.router,
     internal.router,
 )
+JSON_BYTES_MAX = 8 * 1024**2
+STREAMING = ("/blobs/", "/snapshots/", "/runner/v1/files/", "/runner/v1/logs/")
 
 
 def build(ctx: Context) -> FastAPI:
@@ -25,6 +28,7 @@ def build(ctx: Context) -> FastAPI:
     )
     app.state.ctx = ctx
     problem.install(app)
+    app.add_middleware(BodyLimit, bytes_max=JSON_BYTES_MAX, streaming=STREAMING)
     for router in ROUTERS:
         app.include_router(router)
     app.add_api_route("/healthz", _healthz, include_in_schema=False)
