@@ -34,7 +34,7 @@ def test_ctrl_c_ends_the_following_and_not_the_job(server: Served, tmp_path: Pat
     assert f"um job cancel -n {name}" in err
     assert "Traceback" not in err
     jobs = server.workspace().jobs
-    assert jobs.get(name)["status"] == "Running"
+    eventually(lambda: jobs.get(name)["status"] == "Running", words="it goes on")
     jobs.cancel(name)
     eventually(lambda: jobs.get(name)["status"] == "Canceled", words="it is canceled")
 
