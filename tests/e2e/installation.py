@@ -59,6 +59,7 @@ class Installation:
     cache: Path
     port: int = field(default_factory=free_ports)
     settings: dict[str, str] = field(default_factory=lambda: dict(SETTINGS))
+    epoch: str = ""  #: all keys of this installation begin with it; known once it was up
 
     @property
     def environment(self) -> dict[str, str]:
@@ -80,6 +81,7 @@ class Installation:
     def up(self) -> None:
         done = self.um("up", "-d", "--port", str(self.port))
         assert done.returncode == 0, f"um up: {done.stdout}{done.stderr}\n{self.told()}"
+        self.epoch = self.workspace.installation.status()["epoch"]
 
     def down(self, *options: str) -> subprocess.CompletedProcess[str]:
         done = self.um("down", *options)
@@ -121,12 +123,6 @@ class Installation:
 
         return until(ready, f"{name} is ready", seconds=within_s)
 
-    @property
-    def epoch(self) -> str:
-        """All keys of this installation begin with it."""
-        names = [entry.name for entry in (self.home / "nodes").iterdir()] if (self.home / "nodes").is_dir() else []
-        return names[0].split("-")[0] if names else ""
-
     def runner(self, node: str) -> tuple[int, int]:
         """The two processes of a node's runner, its link and its keeper."""
         allocation = node.rpartition(".")[0]
@@ -163,9 +159,9 @@ class Installation:
 
         until(asked, f"the server takes {name}", seconds=60)
 
-    def count(self, name: str, lines: int, *, pause_s: float = 0.02, **fields: Any) -> None:
+    def count(self, name: str, lines: int, *, pause_s: float = 0.02, metric_each: int = 0, **fields: Any) -> None:
         """A job of `job/counting.py`."""
-        command = f"python counting.py {lines} {pause_s} {self.ledger}"
+        command = f"python counting.py {lines} {pause_s} {self.ledger} {metric_each}"
         self.submit(name, command, code="job", **fields)
 
     @property

@@ -1,5 +1,7 @@
 """What goes wrong with a job: it ends with the reason in words, and nothing of it is left."""
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,19 @@ def test_a_job_that_fails_is_tried_as_often_as_it_says(it: Installation):
     assert (job["attempt"], job["ending"]["code"]) == (3, 7)
     assert it.endings("unlucky") == ["Failed", "Failed", "Failed"]
     assert [it.log("unlucky", attempt) for attempt in (1, 2, 3)] == ["again\n"] * 3
+
+
+def test_a_lost_node_does_not_count_as_one_of_the_retries(it: Installation):
+    mark = it.home.with_name("mark")
+    it.submit("unhappy", f"[ -e {mark} ] && exit 7; touch {mark}; sleep 98765", retries=1)
+    node = it.comes_to("unhappy", "Running")["nodes"][0]
+    until(mark.exists, "it has begun")
+    for pid in it.runner(node):
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: it.job("unhappy")["attempt"] == 3, "one attempt for the lost node, one for the failure")
+    job = failed(it, "unhappy")
+    assert (job["attempt"], job["ending"]["code"]) == (3, 7)
+    assert not sleepers()
 
 
 def test_an_environment_that_cannot_be_resolved_fails_the_job_in_words(it: Installation):

@@ -47,7 +47,7 @@ def ten_jobs(it: Installation, name: str, during: Callable[[], None]) -> list[st
     thread.start()
     try:
         for each in names:
-            it.count(each, LINES, pause_s=PAUSE_S)
+            it.count(each, LINES, pause_s=PAUSE_S, metric_each=20)
     finally:
         thread.join()
     if failed:

@@ -18,7 +18,16 @@ LONG = 100_000  #: lines: a job that goes on until it is ended
 
 @pytest.fixture
 def it(cache: Path) -> Iterator[Installation]:
+    """One of its own that is not started yet."""
     with installed(cache) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def up(cache: Path) -> Iterator[Installation]:
+    """One that runs, and says all that it can into its logs."""
+    with installed(cache, ULTRAMARINE_LOG_LEVEL="debug") as made:
+        made.up()
         yield made
 
 
@@ -78,31 +87,9 @@ def test_down_leaves_nothing_though_the_control_plane_is_killed_meanwhile(it: In
     assert not list((it.home / "nodes").iterdir())
 
 
-def test_a_deleted_compute_takes_its_runs_and_nodes_along(it: Installation):
-    it.up()
-    it.cluster()
-    for index in range(3):
-        it.count(f"long-{index}", LONG)
-    for index in range(3):
-        it.comes_to(f"long-{index}", "Running")
-    it.workspace.computes.delete("c")
-    it.workspace.computes.wait_gone("c", timeout_s=60)
-    assert {it.job(f"long-{index}")["status"] for index in range(3)} == {"Canceled"}
-    until(lambda: not list((it.home / "nodes").iterdir()), "no node has a folder")
-    assert not [pid for pid, words in leftovers(it.home, it.epoch) if "runner-" in words]
-
-
-def test_a_second_up_in_the_same_home_is_refused_and_hurts_nothing(it: Installation):
-    it.up()
-    before = it.pid("control")
-    is_refused(it.um("up", "-d", "--port", str(it.port + 10)), "already runs", "um status")
-    assert it.pid("control") == before
-
-
 def test_a_port_in_use_is_named_with_another_to_type(it: Installation):
     with socket.create_server(("127.0.0.1", it.port)):
         is_refused(it.um("up", "-d", "--port", str(it.port)), f"Port {it.port}", "um up --port")
-    it.up()
 
 
 def test_a_home_that_cannot_be_written_is_named(it: Installation):
@@ -122,14 +109,31 @@ def test_the_database_of_a_newer_version_is_left_alone(it: Installation):
         assert database.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
 
 
-def test_nothing_secret_is_written_into_a_log(it: Installation):
-    it.settings["ULTRAMARINE_LOG_LEVEL"] = "debug"
-    it.up()
-    it.cluster()
-    it.count("one", 20)
-    it.comes_to("one", "Completed")
-    secrets = [it.workspace.connection.token, (it.home / "run" / "internal.secret").read_text().strip()]
-    told = it.told(lines=100_000)
+def test_a_deleted_compute_takes_its_runs_and_nodes_along(up: Installation):
+    up.cluster()
+    for index in range(3):
+        up.count(f"long-{index}", LONG)
+    for index in range(3):
+        up.comes_to(f"long-{index}", "Running")
+    up.workspace.computes.delete("c")
+    up.workspace.computes.wait_gone("c", timeout_s=60)
+    assert {up.job(f"long-{index}")["status"] for index in range(3)} == {"Canceled"}
+    until(lambda: not list((up.home / "nodes").iterdir()), "no node has a folder")
+    assert not [pid for pid, words in leftovers(up.home, up.epoch) if "runner-" in words]
+
+
+def test_a_second_up_in_the_same_home_is_refused_and_hurts_nothing(up: Installation):
+    before = up.pid("control")
+    is_refused(up.um("up", "-d", "--port", str(up.port + 10)), "already runs", "um status")
+    assert up.pid("control") == before
+
+
+def test_nothing_secret_is_written_into_a_log(up: Installation):
+    up.cluster("d")
+    up.count("one", 20, compute="d")
+    up.comes_to("one", "Completed")
+    secrets = [up.workspace.connection.token, (up.home / "run" / "internal.secret").read_text().strip()]
+    told = up.told(lines=100_000)
     assert "control.log" in told
     for secret in secrets:
         assert secret, "there is a secret to look for"
