@@ -1,0 +1,60 @@
+"""The gateway's route table follows from what is stored."""
+
+from dataclasses import replace
+from typing import Any
+
+from tests.factories import NOON
+from tests.unit.test_deployments import make_deployment, make_replica
+
+from ultramarine.domain.endpoint import Deployment, DeploymentStatus, Endpoint, EndpointSpec
+from ultramarine.domain.run import Run, RunStatus
+from ultramarine.planning.routes import Upstreams, moving, render
+
+UPSTREAMS = Upstreams(control="unix:/c.sock", mlflow="unix:/m.sock")
+UP = {"http": "unix:/r.sock"}
+
+
+def make_endpoint(**traffic: int) -> Endpoint:
+    spec = EndpointSpec(name="cancer", traffic=traffic)
+    keys = ("a" * 64, "b" * 64)
+    return Endpoint(workspace="w", name="cancer", spec=spec, keys_sha256=keys, keys_sealed="sealed", created_at=NOON)
+
+
+def rendered(endpoint: Endpoint, deployments: list[Deployment], replicas: list[Run]) -> dict[str, Any]:
+    return render(UPSTREAMS, [endpoint], deployments, replicas=replicas)["endpoints"]["w/cancer"]
+
+
+def test_a_replica_is_in_the_table_while_it_runs_and_listens():
+    running, silent = make_replica(1, sockets=UP), make_replica(2, sockets=UP, status=RunStatus.NOT_RESPONDING)
+    going = make_replica(3, sockets=UP, status=RunStatus.CANCEL_REQUESTED)
+    preparing = make_replica(4, status=RunStatus.PREPARING)
+    table = rendered(make_endpoint(blue=100), [make_deployment()], [running, silent, going, preparing])
+    assert [replica["id"] for replica in table["deployments"]["blue"]["replicas"]] == [running.key, silent.key]
+
+
+def test_a_deployment_that_is_being_deleted_is_out_of_the_table_with_its_traffic():
+    table = rendered(make_endpoint(blue=100), [make_deployment(status=DeploymentStatus.DELETING)], [])
+    assert (table["deployments"], table["traffic"]) == ({}, {})
+
+
+def test_replicas_of_another_deployment_are_not_mixed_in():
+    other = replace(make_replica(1, sockets=UP), owner_id="d2")
+    assert rendered(make_endpoint(), [make_deployment()], [other])["deployments"]["blue"]["replicas"] == []
+
+
+def test_keys_are_in_the_table_as_hashes_only():
+    text = str(render(UPSTREAMS, [make_endpoint()], [], replicas=[]))
+    assert "a" * 64 in text
+    assert "sealed" not in text
+
+
+def test_mlflow_is_reached_with_a_token_at_one_origin_and_with_a_session_at_the_other():
+    sites = {(s["listener"], s["prefix"]): s for s in render(UPSTREAMS, [], [], replicas=[])["sites"]}
+    assert sites["api", "/mlflow/"]["authorize"] == "workspace"
+    assert sites["api", "/mlflow/"]["allow"]
+    assert sites["second", "/mlflow/"]["authorize"] == "cookie"
+    assert ("second", "/api/") not in sites
+
+
+def test_the_version_alone_is_no_news():
+    assert moving({"version": 1, "endpoints": {}}) == moving({"version": 2, "endpoints": {}})
