@@ -62,7 +62,7 @@ async def filled(ctx: Context, *, queued: int, nodes: int) -> list[AllocationKey
     """Write it all; the nodes' reports are heard, too."""
     now, keys = ctx.clock(), list[AllocationKey]()
     clusters = [
-        factories.make_cluster(f"c{each}", max_instances=NODES_EACH, idle_time_before_scale_down=3600)
+        factories.make_cluster(f"c{each}", max_instances=min(NODES_EACH, nodes), idle_time_before_scale_down=3600)
         for each in range(max(1, nodes // NODES_EACH))
     ]
     async with ctx.begin() as tx:

@@ -18,7 +18,7 @@ from sqlalchemy import event
 from sqlalchemy.pool import StaticPool
 
 CONNECTIONS_KEPT, CONNECTIONS_MAX = 4, 12
-MANY = 100  #: rows written by one statement
+MANY = 100  #: rows, from which on a statement is worth the trip to a thread
 T = TypeVar("T")
 
 

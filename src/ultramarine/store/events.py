@@ -47,7 +47,6 @@ async def after(
     """The next ones after `seq`, the oldest first."""
     e = t.events.c
     query = sa.select(t.events).where(e.workspace == workspace, e.seq > seq).order_by(e.seq).limit(limit)
-    query = query.execution_options(many_rows=True)
     if noun:
         query = query.where(e.noun == noun)
     if name:

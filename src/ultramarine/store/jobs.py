@@ -11,7 +11,7 @@ from ultramarine.domain.job import Job, JobSpec, Tracking
 from ultramarine.domain.names import JobId
 from ultramarine.domain.run import RunStatus
 from ultramarine.store import tables as t
-from ultramarine.store.database import Tx
+from ultramarine.store.database import MANY, Tx
 from ultramarine.store.rows import Row, fetch, fetch_one
 
 
@@ -94,7 +94,7 @@ async def page(
         .where(j.workspace == workspace)
         .order_by(j.seq.desc())
         .limit(limit)
-        .execution_options(many_rows=True)
+        .execution_options(many_rows=limit > MANY)
     )
     if before is not None:
         query = query.where(j.seq < before)

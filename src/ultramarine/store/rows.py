@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from itertools import chain
 from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
@@ -21,13 +20,16 @@ async def fetch(tx: Tx, query: sa.Executable) -> Sequence[Row]:
     return cast("Sequence[Row]", (await tx.execute(query)).mappings().all())
 
 
-async def fetch_many(tx: Tx, query: sa.Executable, read: Callable[[Row], T]) -> Sequence[T]:
-    """Each row as `read` makes it. When they are many all of it is done in threads, and the event loop goes on."""
+async def fetch_many(tx: Tx, query: sa.Select[Any], read: Callable[[Row], T]) -> Sequence[T]:
+    """Each row as `read` makes it. When they are many it is done in threads, so that the event loop goes on.
+
+    The first rows are read twice then: few are read at once, without the trip.
+    """
+    few = await fetch(tx, query.limit(MANY))
+    if len(few) < MANY:
+        return [read(row) for row in few]
     found = (await tx.execute(query.execution_options(many_rows=True))).mappings()
-    first = cast("Sequence[Row]", found.fetchmany(MANY))
-    if len(first) < MANY:
-        return [read(row) for row in first]
-    return await asyncio.to_thread(lambda: [read(row) for row in chain(first, cast("Iterable[Row]", found))])
+    return await asyncio.to_thread(lambda: [read(row) for row in cast("Iterable[Row]", found)])
 
 
 async def fetch_one(tx: Tx, query: sa.Executable) -> Row | None:
