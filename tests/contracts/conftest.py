@@ -1,6 +1,7 @@
 """The implementations that the contracts are held to: databases here, drivers beside their tests."""
 
 import secrets
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,13 +15,18 @@ from ultramarine.store.tables import metadata
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a real PostgreSQL, for SQLAlchemy."""
-    server = get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
-    try:
-        yield server.get_uri().replace("postgresql:", "postgresql+psycopg:", 1)
-    finally:
-        server.cleanup()
+def postgres() -> Iterator[str]:
+    """The address of a real PostgreSQL, for SQLAlchemy.
+
+    Not in a folder of pytest's: another session deletes the third oldest of those, in use or not.
+    """
+    with tempfile.TemporaryDirectory(prefix="um-postgres-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)  # as root the server is another user's
+        server = get_server(Path(folder) / "data", cleanup_mode="delete")
+        try:
+            yield server.get_uri().replace("postgresql:", "postgresql+psycopg:", 1)
+        finally:
+            server.cleanup()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
