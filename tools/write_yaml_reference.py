@@ -81,7 +81,7 @@ WORDS: Mapping[type[Spec], Mapping[str, str]] = {
         "min_instances": "nodes that stay when nothing runs",
         "max_instances": "nodes at most",
         "idle_time_before_scale_down": "then an idle node is given back; at once when somebody else waits for the room",
-        "tier": "read, and without effect yet",
+        "tier": "`low_priority` is not supported yet",
         "provider": "**ours**: where nodes come from; for now this machine alone",
     },
     EnvironmentSpec: TAGS

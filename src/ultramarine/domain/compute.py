@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from ultramarine.domain.errors import InvalidInput
 from ultramarine.domain.machine import Machine
@@ -35,10 +35,17 @@ class ClusterSpec(Spec):
     min_instances: int = Field(default=0, ge=0, le=1000)
     max_instances: int = Field(default=1, ge=1, le=1000)
     idle_time_before_scale_down: int = Field(default=120, ge=0, description="seconds")
-    tier: Literal["dedicated", "low_priority"] = "dedicated"
+    tier: Literal["dedicated"] = "dedicated"
     provider: Literal["local"] = "local"
     description: str = ""
     tags: dict[str, str] = Field(default_factory=dict[str, str])
+
+    @field_validator("tier", mode="before")
+    @classmethod
+    def _no_tiers_yet(cls, tier: object) -> object:
+        if tier == "low_priority":
+            raise ValueError("not supported yet: tier: low_priority")
+        return tier
 
     @model_validator(mode="after")
     def _min_up_to_max(self) -> "ClusterSpec":

@@ -67,12 +67,17 @@ class AlreadyExists(UltramarineError):
         )
 
 
+#: What people ask for, in their words.
+_ASKED = {"cancel_asked": "be canceled", "delete_asked": "be deleted", "change_asked": "be changed"}
+
+
 class IllegalTransition(UltramarineError):
     title = "Not possible in the current status"
 
     def __init__(self, noun: str, status: str, event: str, *, allowed: Collection[str]) -> None:
         possible = ", ".join(sorted(allowed)) or "nothing, this status is final"
-        super().__init__(f"A {noun} that is {status} cannot take {event}.", hint=f"Possible now: {possible}.")
+        what = _ASKED.get(event, f"take {event}")
+        super().__init__(f"A {noun} that is {status} cannot {what}.", hint=f"Possible now: {possible}.")
 
 
 class StaleWrite(UltramarineError):

@@ -97,6 +97,10 @@ class AsyncDatabase:
                 await tx.end(is_kept=False)
 
     async def close(self) -> None:
+        """Put everything into the one file that a backup copies, and let go of it."""
+        if self._is_sqlite:
+            with self._engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         self._engine.dispose()
         self._pool.shutdown()
 
