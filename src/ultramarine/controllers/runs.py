@@ -51,15 +51,22 @@ class RunLoop:
         if not await self._lead(now):
             return
         self._ctx.hub.allocations = await self._observe()
+        state, made = await self._step(now)
+        if made.records:
+            state, made = await self._step(now)  # an end makes room: what takes it is published together with it
+        await self._publish(None if made.records else state)
+        done = [await self._act(effect) for effect in made.effects]
+        if made.records or any(done):
+            self._ctx.work.ring()  # what was done may allow the next step at once
+
+    async def _step(self, now: datetime) -> tuple[State, Plan]:
+        """Look, plan, record: what was seen, and what was made of it."""
         state = await self._look()
         made = await self._plan(state, now)
         if made.records or made.reasons:
             await self._record(made)
             self._ctx.changes.ring()
-        await self._publish(None if made.records else state)
-        done = [await self._act(effect) for effect in made.effects]
-        if made.records or any(done):
-            self._ctx.work.ring()  # what was done may allow the next step at once
+        return state, made
 
     async def _lead(self, now: datetime) -> bool:
         """Hold the pool's lease. Who begins to lead, stood still or had its clock set has a gap in its listening."""
