@@ -38,13 +38,13 @@ class Collection:
     def _prepared(self, given: "Given", folder: Path | None) -> dict[str, Any]:
         """The body to send: checked, with local paths (from `folder` on, or the current one) uploaded."""
         # imported late: pydantic costs more than all the rest of a list or show
-        from ultramarine.sdk import preparation
+        from ultramarine.sdk.preparation import PREPARE, Uploads
 
         body = given if isinstance(given, Mapping) else given.model_dump(mode="json", exclude_unset=True, by_alias=True)
-        uploads = preparation.Uploads(
+        uploads = Uploads(
             client=self.client, workspace_path=self.workspace_path, folder=folder or Path.cwd(), progress=self.progress
         )
-        return preparation.PREPARE[self.noun](body, uploads)
+        return PREPARE[self.noun](body, uploads)
 
 
 class Named(Collection):

@@ -12,9 +12,9 @@ from ultramarine.domain.environment import EnvironmentSpec
 from ultramarine.domain.errors import InvalidInput, NotSupportedYet
 from ultramarine.domain.job import JobSpec, is_uploaded
 from ultramarine.domain.model import ModelSpec
-from ultramarine.sdk import snapshots
 from ultramarine.sdk.documents import read_text
 from ultramarine.sdk.http import Client
+from ultramarine.sdk.snapshots import Progress, take, upload
 
 Body = dict[str, Any]
 _ON_SERVER = (SNAPSHOT, "azureml:", "runs:/", "models:/")
@@ -27,7 +27,7 @@ class Uploads:
     client: Client
     workspace_path: str
     folder: Path
-    progress: snapshots.Progress | None = None
+    progress: Progress | None = None
 
     def sent(self, path: str, *, what: str, wanted: str = "", ignoring: bool = False) -> str:
         """`snapshot:…` of a local path. `wanted`: `uri_file` or `uri_folder`, where only that will do."""
@@ -36,13 +36,13 @@ class Uploads:
                 f"{what}: {path} is read by nobody yet.", hint="Download it, and give the local path."
             )
         local = self.folder / Path(path.removeprefix("file://")).expanduser()
-        taken = snapshots.take(local, what=what, ignoring=ignoring)
+        taken = take(local, what=what, ignoring=ignoring)
         if wanted == f"uri_{'file' if taken.kind == 'folder' else 'folder'}":
             raise InvalidInput(
                 f"{what}: {local} is a {taken.kind}, and the type is {wanted}.",
                 hint=f"Write type: uri_{taken.kind}, or another path.",
             )
-        return snapshots.upload(self.client, self.workspace_path, taken, progress=self.progress)
+        return upload(self.client, self.workspace_path, taken, progress=self.progress)
 
 
 def job(body: Mapping[str, Any], uploads: Uploads) -> Body:
