@@ -28,7 +28,7 @@ check: setup ## style, types, directions of imports, shape, docs
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest -q tests/docs
+	$(BIN)/python -m pytest -q -m "not slow" tests/docs
 
 fix: setup ## format, and mend what can be mended
 	$(BIN)/ruff format .
