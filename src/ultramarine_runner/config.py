@@ -38,6 +38,8 @@ class Config:
 def load(folder: Path) -> Config:
     """Read `folder/config.json`; BadConfig when it is not there or lacks a field."""
     file = folder / "config.json"
+    if (folder / CLAIM).exists():
+        raise _was_used(folder)
     try:
         raw: dict[str, Any] = json.loads(file.read_text())
     except (OSError, ValueError) as error:
@@ -67,11 +69,14 @@ def claim(folder: Path) -> None:
     try:
         fd = os.open(folder / CLAIM, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        raise BadConfig(
-            f"A runner was already started in {folder}. A restarted runner is a new allocation: make another folder."
-        ) from None
+        raise _was_used(folder) from None
     with os.fdopen(fd, "w") as stream:
         json.dump({"pid": os.getpid()}, stream)
+
+
+def _was_used(folder: Path) -> BadConfig:
+    words = "A restarted runner is a new allocation: make another folder."
+    return BadConfig(f"A runner was already started in {folder}. {words}")
 
 
 def drop_secret(folder: Path) -> None:
