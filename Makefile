@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 HOME_DIR ?= $(CURDIR)/.home
 TESTS ?= tests
-PYTEST_OPTIONS ?= -n auto --maxprocesses 4 --dist loadgroup
+PYTEST_OPTIONS ?= -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help setup quickstart test system check fix dev sim mutations kill bench docs lock clean
 

@@ -9,7 +9,6 @@ import pytest
 
 SESSION = "ULTRAMARINE_TEST_SESSION"
 ENDING_S = 5.0  #: what was told to end at a session's end may take this long
-ONE_WORKER = ("runner", "e2e")
 IN_CI = os.environ.get("CI") == "true"
 
 
@@ -17,13 +16,6 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # a worker of xdist watches nothing: its controller does
         os.environ[SESSION] = secrets.token_hex(8)
         config.pluginmanager.register(Watch(), "ultramarine-watch")
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """The tests of a file share what they started, so they share a worker; those of the runner share one too:
-    their runners have the same keys, and a runner ends whatever carries its key."""
-    folder = item.path.parent
-    item.add_marker(pytest.mark.xdist_group(str(folder if folder.name in ONE_WORKER else item.path)))
 
 
 class Watch:

@@ -1,5 +1,6 @@
 """Real runners against a real, small control plane; after every test nothing is left of them."""
 
+import fcntl
 import json
 import shutil
 import signal
@@ -127,7 +128,15 @@ def pythons(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def world(pythons: Path) -> Iterator[World]:
+def alone() -> Iterator[None]:
+    """One at a time on this machine: these runners have the same keys, and each ends whatever carries its key."""
+    with (Path(tempfile.gettempdir()) / "um-tests-of-the-runner.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture
+def world(alone: None, pythons: Path) -> Iterator[World]:
     """A world that is empty again afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="um-t-"))
     (folder / "cache").mkdir()
