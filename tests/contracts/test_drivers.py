@@ -87,6 +87,7 @@ async def made(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     yield given
     for key in (KEY, NEVER_MADE):
         await given.driver.release(key, grace_s=5)
+        await state_of(given, key, "ended")
         await given.driver.forget(key)
 
 
@@ -129,8 +130,8 @@ async def test_released_it_has_ended_with_all_its_processes_and_stays_so(made: M
     await made.driver.allocate(make_allocation(1))
     await state_of(made, KEY, "up")
     await made.driver.release(KEY, grace_s=5)
-    await none_lives(made, KEY)
     await state_of(made, KEY, "ended")
+    await none_lives(made, KEY)
     await made.driver.release(KEY, grace_s=5)
     await made.driver.allocate(make_allocation(1))
     await state_of(made, KEY, "ended")
@@ -156,6 +157,7 @@ async def test_a_runner_that_is_killed_is_observed_as_ended_and_nothing_of_it_li
 async def test_forgotten_it_is_not_observed_any_more(made: Made) -> None:
     await made.driver.allocate(make_allocation(1))
     await made.driver.release(KEY, grace_s=5)
+    await state_of(made, KEY, "ended")
     for _ in range(2):
         await made.driver.forget(KEY)
         await state_of(made, KEY, None)
@@ -166,8 +168,19 @@ async def test_another_driver_takes_over_what_the_first_has_made(made: Made) -> 
     successor = made.another()
     await state_of(made, KEY, "up", successor)
     await successor.release(KEY, grace_s=5)
+    await state_of(made, KEY, "ended", successor)
     await none_lives(made, KEY)
     await state_of(made, KEY, "ended")
+
+
+async def test_one_that_does_not_end_when_it_is_asked_is_made_to(made: Made) -> None:
+    await made.driver.allocate(make_allocation(1))
+    await state_of(made, KEY, "up")
+    for pid in made.runners(KEY) if made.driver.kind == "local" else ():
+        os.kill(pid, signal.SIGSTOP)  # it hears nothing any more
+    await made.driver.release(KEY, grace_s=0.3)
+    await state_of(made, KEY, "ended")
+    await none_lives(made, KEY)
 
 
 @pytest.mark.parametrize(("faults", "is_done"), [(Faults(outage=1), False), (Faults(lost_reply=1), True)])

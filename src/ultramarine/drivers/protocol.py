@@ -25,7 +25,10 @@ class Driver(Protocol):
         ...
 
     async def release(self, key: AllocationKey, *, grace_s: float) -> None:
-        """Ask it to end, then make it end. One that was never made is marked as ended, so that it never begins."""
+        """Ask it to end, and see that it does: after `grace_s` it is made to. Nobody waits; `observe` tells the end.
+
+        One that was never made is marked as ended, so that it never begins.
+        """
         ...
 
     async def forget(self, key: AllocationKey) -> None:

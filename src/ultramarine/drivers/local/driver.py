@@ -24,6 +24,7 @@ from ultramarine.drivers.pyz import sweep
 from ultramarine.planning.seen import AllocationNews
 
 KEY_VARIABLE = "ULTRAMARINE_ALLOCATION"
+RELEASED = "Released."
 SWEEP_S = 2.0  #: that killed processes may take to be gone
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER")
 _KEPT_PREFIXES = ("PIP_", "UV_", "SSL_", "OPENBLAS_", "ULTRAMARINE_TEST")
@@ -38,6 +39,7 @@ class LocalDriver:
         self._folder, self._pyz, self._joining = folder, pyz, joining
         self._children: dict[AllocationKey, subprocess.Popen[bytes]] = {}
         self._watched: dict[AllocationKey, int] = {}
+        self._kill_at: dict[AllocationKey, float] = {}  #: of those that were asked to end, on the loop's clock
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     async def allocate(self, allocation: Allocation) -> None:
@@ -61,21 +63,20 @@ class LocalDriver:
         folder.mkdir(mode=0o700, exist_ok=True)
         if (folder / "ended").exists():
             return
-        if (runner := self._found(key)) is not None and runner.is_alive():
+        if (runner := self._found(key)) is None or not runner.is_alive():
+            await self._sweep(key)
+            self._mark_ended(key, RELEASED)
+        elif key not in self._kill_at:
+            # Nobody waits here: others want to be served. Its end is observed; what does not end is killed then.
             os.kill(runner.pid, signal.SIGTERM)
-            await self._gone(key, runner, within_s=grace_s)
-        await self._sweep(key)
-        self._mark_ended(key, "Released.")
+            self._kill_at[key] = asyncio.get_running_loop().time() + grace_s
+            self._watch(key, runner.pid)
 
     async def forget(self, key: AllocationKey) -> None:
         await asyncio.to_thread(shutil.rmtree, self._folder / key, True)
         self._unwatch(key)
         self._children.pop(key, None)
-
-    def leftovers(self, known: set[AllocationKey]) -> dict[AllocationKey, list[int]]:
-        """Allocations with a folder or processes here that nobody knows of, with the processes' ids."""
-        names = {AllocationKey(entry.name) for entry in os.scandir(self._folder) if entry.is_dir()}
-        return {key: find_by_environment(KEY_VARIABLE, key) for key in names - known}
+        self._kill_at.pop(key, None)
 
     def _start(self, key: AllocationKey) -> subprocess.Popen[bytes]:
         """A runner, in a session of its own. On the event loop: a fork takes about a millisecond."""
@@ -98,7 +99,8 @@ class LocalDriver:
         self._reap(key)
         if (runner := self._found(key)) is None:
             return AllocationNews(state="unknown")
-        if runner.is_alive():
+        is_overdue = asyncio.get_running_loop().time() > self._kill_at.get(key, float("inf"))
+        if runner.is_alive() and not is_overdue:
             self._watch(key, runner.pid)
             return AllocationNews(state="up")
         # The keeper ends the trees when its link dies, and the other way round; what is left, or stuck, is swept here.
@@ -107,8 +109,9 @@ class LocalDriver:
             await self._sweep(key)
         except TimeoutError as stuck:
             return AllocationNews(state="unknown", reason=str(stuck))
-        self._mark_ended(key, f"Its runner (pid {runner.pid}) has ended.")
-        return AllocationNews(state="ended", reason=f"Its runner (pid {runner.pid}) has ended.")
+        words = RELEASED if key in self._kill_at else f"Its runner (pid {runner.pid}) has ended."
+        self._mark_ended(key, words)
+        return AllocationNews(state="ended", reason=words)
 
     def _found(self, key: AllocationKey) -> ProcessId | None:
         """Its runner, as written down; when this server died before it could write, as found among the processes."""
@@ -117,12 +120,6 @@ class LocalDriver:
             return ProcessId(**json.loads(path.read_text()))
         pids = find_by_environment(KEY_VARIABLE, key)
         return process_id(min(pids)) if pids else None
-
-    async def _gone(self, key: AllocationKey, runner: ProcessId, *, within_s: float) -> None:
-        deadline = asyncio.get_running_loop().time() + within_s
-        while runner.is_alive() and asyncio.get_running_loop().time() < deadline:
-            self._reap(key)
-            await asyncio.sleep(0.02)
 
     async def _sweep(self, key: AllocationKey) -> None:
         """End whatever still carries the key. Raises `TimeoutError` when something that was killed lives on."""
