@@ -100,6 +100,12 @@ def test_one_that_had_come_up_is_never_given_up_but_its_replicas_come_ever_more_
     assert isinstance(planned(up, *failures, at_s=40)[0], AddReplica)
 
 
+def test_a_lost_node_is_no_reason_to_wait_or_to_give_up():
+    lost = [failed(number, cause=Cause.NODE_LOST, at_s=9) for number in range(1, 7)]
+    [added] = planned(make_deployment(), *lost)
+    assert isinstance(added, AddReplica)
+
+
 @pytest.mark.parametrize("status", [DeploymentStatus.FAILED, DeploymentStatus.DELETING])
 def test_nothing_runs_for_one_that_is_given_up_or_deleted(status: DeploymentStatus):
     [stopped] = planned(make_deployment(status=status), make_replica())

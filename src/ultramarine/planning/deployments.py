@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from ultramarine.domain.endpoint import Deployment, DeploymentEvent, DeploymentStatus
 from ultramarine.domain.names import ComputeId, Epoch, RunKey
-from ultramarine.domain.run import Cause, Mode, OwnerNoun, Run, RunEvent, RunStatus
+from ultramarine.domain.run import INFRASTRUCTURE, Cause, Mode, OwnerNoun, Run, RunEvent, RunStatus
 from ultramarine.domain.size import Amount
 from ultramarine.planning.actions import RecordRun
 from ultramarine.planning.runs import run_key
@@ -65,12 +65,13 @@ class Standing:
         return [run for run in self.runs if not run.is_final]
 
     def failures(self, since: datetime) -> list[Run]:
-        """Replicas that ended though nobody had asked them to."""
-        return [
-            r
-            for r in self.runs
-            if r.is_final and r.status is not RunStatus.CANCELED and r.ended_at and r.ended_at >= since
-        ]
+        """Replicas that ended by their own doing though nobody had asked them to; a lost node is not theirs."""
+        return [run for run in self.runs if _has_failed(run) and run.ended_at is not None and run.ended_at >= since]
+
+
+def _has_failed(run: Run) -> bool:
+    was_lost = run.ending is not None and run.ending.cause in INFRASTRUCTURE
+    return run.is_final and run.status is not RunStatus.CANCELED and not was_lost
 
 
 def plan(standing: Standing, now: datetime, *, epoch: Epoch) -> Iterator[Action]:
