@@ -164,6 +164,7 @@ def open_(call: Call) -> int:
 def _print(call: Call, folder: Path, parts: list[dict[str, Any]], seen: dict[str, Any]) -> None:
     call.talk.say(f"home {folder}")
     call.show(parts, PARTS)
+    call.talk.say(f"logs {folder / 'logs'}: one file a part")
     runs: list[dict[str, Any]] = seen.get("runs", [])
     if seen:
         call.talk.say(f"\n{len(runs)} running or queued" + (":" if runs else "."))
