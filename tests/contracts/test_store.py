@@ -10,7 +10,7 @@ from tests.factories import NOON, later, make_allocation, make_host, make_job, m
 
 from ultramarine.domain.allocation import AllocationEvent, AllocationStatus
 from ultramarine.domain.errors import Conflict, IllegalTransition, NotFound, StaleWrite
-from ultramarine.domain.names import JobId, RunKey
+from ultramarine.domain.names import JobId, NodeKey, RunKey
 from ultramarine.domain.run import Cause, Ending, Master, RunEvent, RunStatus
 from ultramarine.domain.size import Amount
 from ultramarine.store import allocations, computes, events, hosts, jobs, leases, runs
@@ -226,6 +226,28 @@ async def test_the_queue_is_ordered_by_priority_then_age_without_what_has_ended(
         await runs.record(tx, made[-1], RunEvent.CANCEL_ASKED, now=NOON)
     async with db.read() as tx:
         assert [run.owner_name for run in await runs.open_ones(tx)] == ["b", "a", "c", "d"]
+
+
+async def test_who_reads_the_queue_again_sees_all_that_has_changed_since(db: Database) -> None:
+    made = [make_run(name) for name in "abcd"]
+    async with db.begin() as tx:
+        for run in made[:3]:
+            await runs.add(tx, run, {})
+    async with db.read() as tx:
+        known = {run.key: run for run in await runs.open_again(tx, {})}
+    async with db.begin() as tx:
+        await runs.record(tx, made[0], RunEvent.CANCEL_ASKED, now=NOON)  # it ends
+        await runs.record(tx, made[1], RunEvent.PLACED, now=NOON, changes={"nodes": (NodeKey("e1-c1-1.0"),)})
+        await runs.explain(tx, {made[2].key: "It waits."})  # no new version
+        await runs.add(tx, made[3], {})
+    async with db.read() as tx:
+        again = await runs.open_again(tx, known)
+        assert again == await runs.open_ones(tx)
+    assert [(run.owner_name, run.status.value, run.reason) for run in again] == [
+        ("b", "Preparing", ""),
+        ("c", "Queued", "It waits."),
+        ("d", "Queued", ""),
+    ]
 
 
 async def test_what_is_not_there_is_not_found(db: Database) -> None:

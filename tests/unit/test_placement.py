@@ -88,7 +88,7 @@ def test_those_behind_a_waiting_gang_do_not_pass_it_on_its_compute() -> None:
     runs = [make_run("gang", instance_count=2), make_run("small")]
     made = turn(make_state(runs=runs, allocations=nodes), heard(*nodes))
     assert placed(made) == {}
-    assert made.reasons[runs[1].key] == "Position 2 in the queue of cluster-c1, behind job gang."
+    assert made.reasons[runs[1].key] == "In the queue of cluster-c1, behind others."
 
 
 def test_those_on_another_compute_pass() -> None:

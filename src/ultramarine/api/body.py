@@ -20,7 +20,8 @@ async def limited(request: Request, bytes_max: int) -> bytes:
 class BodyLimit:
     """Refuses large bodies before they are read into memory, and so before anybody has signed in.
 
-    Files are streamed by their own routes, which have limits of their own.
+    Files are streamed by their own routes, which have limits of their own. FastAPI's `max_body_size` is not taken: it
+    answers in plain text, before any handler of ours, and an error without a hint is none of ours.
     """
 
     def __init__(self, app: ASGIApp, *, bytes_max: int, streaming: tuple[str, ...]) -> None:

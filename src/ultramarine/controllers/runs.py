@@ -41,6 +41,7 @@ class RunLoop:
     def __init__(self, ctx: Context, driver: Driver, *, owner: str, pool: str = "local") -> None:
         self._ctx, self._driver, self._owner, self._pool = ctx, driver, owner, pool
         self._renderer = Renderer(ctx)
+        self._known: Mapping[RunKey, Run] = {}  #: open runs as they were last read
         self._ready: set[RunKey] = set()  #: runs whose environment is known to be locked: it stays so
         self._led_at = ctx.clock()  #: the beginning of our last turn
         self._generation: int | None = None  #: of the lease that we hold
@@ -92,7 +93,7 @@ class RunLoop:
 
     async def _look(self) -> State:
         async with self._ctx.read() as tx:
-            open_runs = await runs.open_ones(tx)
+            open_runs = await self._open_runs(tx)
             return State(
                 epoch=self._ctx.site.epoch,
                 runs=open_runs,
@@ -105,6 +106,12 @@ class RunLoop:
                     tx, since=self._ctx.clock() - timedelta(seconds=FAILED_STARTS_S)
                 ),
             )
+
+    async def _open_runs(self, tx: Tx) -> Sequence[Run]:
+        """All that have not ended. Those that are as they were are not read again: a long queue stands mostly still."""
+        found = await runs.open_again(tx, self._known)
+        self._known = {run.key: run for run in found}
+        return found
 
     async def _environments(self, tx: Tx, open_runs: Sequence[Run]) -> Mapping[RunKey, Need]:
         """Of queued runs whose environment is not locked: what they wait for."""
@@ -163,7 +170,7 @@ class RunLoop:
         """`looked`: what was seen at the beginning of the turn, if nothing was recorded since."""
         async with self._ctx.read() as tx:
             nodes = await allocations.nodes(tx) if looked is None else looked.nodes
-            open_runs = await runs.open_ones(tx) if looked is None else looked.runs
+            open_runs = await self._open_runs(tx) if looked is None else looked.runs
             desired = await self._renderer.render(tx, nodes, open_runs)
         self._ctx.hub.publish(desired)
 

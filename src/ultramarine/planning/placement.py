@@ -143,10 +143,8 @@ def _whole_nodes(room: Room, run: Run, compute: Compute) -> list[Node] | None:
     free = room.free.get(compute.id, [])
     ahead = room.waiting.get(compute.id, [])
     if ahead:
-        first = ahead[0]
-        room.reasons[run.key] = (
-            f"Position {len(ahead) + 1} in the queue of {compute.name}, behind job {first.owner_name}."
-        )
+        # Its place is not said here: it changes with every start, and would be written to every row behind.
+        room.reasons[run.key] = f"In the queue of {compute.name}, behind others."
         return None
     if len(free) < run.instance_count:
         starting = sum(1 for a in room.state.allocations_of[compute.id] if a.status is not AllocationStatus.UP)

@@ -47,7 +47,8 @@ Tick = Callable[[], Awaitable[None]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     ctx: Context
-    loops: Mapping[str, Tick]
+    loops: Mapping[str, Tick]  #: woken by every write and report
+    slow_loops: Mapping[str, Tick]  #: on the slow clock alone: nobody waits for what they do
 
     async def close(self) -> None:
         await self.ctx.tracking.close()
@@ -80,10 +81,9 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
         "runs": RunLoop(ctx, driver, owner=f"{platform.node()}:{home}").tick,
         "routes": RouteLoop(ctx, publisher, upstreams).tick,
         "deployments": DeploymentLoop(ctx, publisher, serving).tick,
-        "tracking": TrackingLoop(ctx).tick,
         "environments": EnvironmentLoop(ctx, Uv(program=ctx.site.uv, cache=cache / "uv", options=site_options())).tick,
     }
-    return Parts(ctx=ctx, loops=loops)
+    return Parts(ctx=ctx, loops=loops, slow_loops={"tracking": TrackingLoop(ctx).tick})
 
 
 def _cache(settings: Settings, home: Path) -> Path:

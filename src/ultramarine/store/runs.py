@@ -1,6 +1,6 @@
 """Runs: what runs, waits to run, or has run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
@@ -62,6 +62,24 @@ async def open_ones(tx: Tx, *, limit: int = 100_000) -> Sequence[Run]:
     """All that have not ended, in the order of the queue."""
     query = sa.select(*_COLUMNS).where(t.runs.c.is_open).order_by(t.runs.c.priority.desc(), t.runs.c.seq)
     return await fetch_many(tx, query.limit(limit), _run)
+
+
+async def open_again(tx: Tx, known: Mapping[RunKey, Run]) -> Sequence[Run]:
+    """The same as `open_ones`, for who has read before: a run that has not changed since is taken from `known`."""
+    columns = (t.runs.c.key, t.runs.c.version, t.runs.c.reason)
+    query = sa.select(*columns).where(t.runs.c.is_open).order_by(t.runs.c.priority.desc(), t.runs.c.seq)
+    now = [tuple(row) for row in await tx.execute(query.execution_options(many_rows=len(known) > KEYS_MAX))]
+    changed = [key for key, version, _ in now if key not in known or known[key].version != version]
+    if len(changed) > KEYS_MAX:
+        return await open_ones(tx)
+    fresh = await fetch(tx, sa.select(*_COLUMNS).where(t.runs.c.key.in_(changed))) if changed else ()
+    found = {**known, **{RunKey(row["key"]): _run(row) for row in fresh}}
+    return [_with_reason(found[key], reason) for key, _, reason in now if key in found]
+
+
+def _with_reason(run: Run, reason: str) -> Run:
+    """Reasons of waiting runs are reworded without a new version."""
+    return run if run.reason == reason else replace(run, reason=reason)
 
 
 async def get(tx: Tx, key: str) -> Run:
