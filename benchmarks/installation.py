@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -82,7 +83,8 @@ def two_ports() -> int:
 
 @contextmanager
 def stopped_installation() -> Generator[Installation]:
-    """Not started yet; ended, and its folder removed, in any case."""
+    """Not started yet; ended, and its folder removed, in any case: when we are asked to end, too."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     home = Path(tempfile.mkdtemp(prefix="um-bench-"))
     theirs = {name: value for name, value in os.environ.items() if not name.startswith("ULTRAMARINE_")}
     here = Installation(home=home, port=two_ports(), variables={**theirs, **SETTINGS})
