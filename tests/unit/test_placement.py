@@ -22,7 +22,7 @@ from ultramarine.domain.allocation import AllocationStatus as S
 from ultramarine.domain.compute import ComputeEvent, ComputeStatus
 from ultramarine.domain.environment import EnvironmentStatus
 from ultramarine.domain.names import ComputeId
-from ultramarine.domain.run import RunEvent, RunStatus
+from ultramarine.domain.run import Cause, RunEvent, RunStatus
 from ultramarine.domain.size import Amount
 from ultramarine.planning.actions import (
     AddAllocation,
@@ -130,6 +130,12 @@ def test_a_node_that_is_silent_or_unheard_gets_no_work() -> None:
 def test_a_node_on_which_something_still_lives_gets_no_work() -> None:
     nodes = up(1)
     seen = make_seen({nodes[0].node: {make_run("old").key: make_report("running")}})
+    assert placed(turn(make_state(runs=[make_run("j")], allocations=nodes), seen)) == {}
+
+
+def test_a_node_whose_runner_has_lost_its_other_half_gets_no_work() -> None:
+    nodes = up(1)
+    seen = make_seen({nodes[0].node: {make_run("old").key: make_report(cause=Cause.RUNNER)}})
     assert placed(turn(make_state(runs=[make_run("j")], allocations=nodes), seen)) == {}
 
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Literal
 
 from ultramarine.domain.names import AllocationKey, NodeKey, RunKey
-from ultramarine.domain.run import RunReport
+from ultramarine.domain.run import Cause, RunReport
 
 
 class Silence(StrEnum):
@@ -26,6 +26,11 @@ class NodeNews:
     heard_at: datetime
     runs: Mapping[RunKey, RunReport] = field(default_factory=dict[RunKey, RunReport])
     unknown: frozenset[RunKey] = frozenset()  #: it was told to have them, and does not: it has given them up before
+
+    @property
+    def is_broken(self) -> bool:
+        """Half of its runner has died, as the other half still says before it goes: no place for the next attempt."""
+        return any(report.ended is not None and report.ended.cause is Cause.RUNNER for report in self.runs.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +88,8 @@ class Seen:
 
     def is_usable(self, node: NodeKey, now: datetime) -> bool:
         """It was heard by this server, lately: work may be placed there."""
-        return node in self.nodes and self.silence(node, now) is Silence.NONE
+        news = self.nodes.get(node)
+        return news is not None and not news.is_broken and self.silence(node, now) is Silence.NONE
 
 
 def allocation_of(node: NodeKey) -> AllocationKey:
