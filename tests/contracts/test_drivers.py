@@ -23,7 +23,6 @@ from ultramarine.domain.names import AllocationKey
 from ultramarine.drivers import pyz
 from ultramarine.drivers.local import LocalDriver
 from ultramarine.drivers.local.driver import KEY_VARIABLE
-from ultramarine.drivers.local.processes import find_by_environment
 from ultramarine.drivers.protocol import Driver, Joining
 from ultramarine.drivers.simulated import Faults, Outage, SimulatedDriver, SimulatedTarget
 
@@ -78,7 +77,7 @@ def local(folder: Path) -> Made:
         os.kill(json.loads((folder / "nodes" / key / "process.json").read_text())["pid"], signal.SIGKILL)
 
     packed = pyz.build(folder / "tools")
-    return Made(driver=make(), another=make, runners=lambda key: find_by_environment(KEY_VARIABLE, key), kill=kill)
+    return Made(driver=make(), another=make, runners=lambda key: pyz.carriers(KEY_VARIABLE, key), kill=kill)
 
 
 @pytest.fixture(params=[simulated, local], ids=["simulated", "local"])

@@ -43,7 +43,6 @@ def planned(deployment: Deployment, *runs: Run, reached: tuple[Run, ...] = (), a
         deployment=deployment,
         runs=runs,
         reached=frozenset(RunKey(run.key) for run in reached),
-        why_not={},
         compute=ComputeId("local"),
         need=cpus(1),
     )

@@ -81,9 +81,6 @@ class DeploymentLoop:
             deployment=deployment,
             runs=there,
             reached=frozenset(run.key for run in there if run.key in reached and reached[run.key].is_up),
-            why_not={
-                run.key: reached[run.key].why for run in there if run.key in reached and not reached[run.key].is_up
-            },
             compute=compute.id,
             need=Amount(shares_milli=SHARE_MILLI, memory_bytes=size.amount.memory_bytes),
         )

@@ -65,6 +65,11 @@ def pythons(cache: Path) -> tuple[str, ...]:
     return tuple(machine.pythons(cache))
 
 
+def carriers(name: str, value: str) -> list[int]:
+    """Every living process of this machine that was started with `name=value`, as the runner finds them."""
+    return trees.carriers(name, value)
+
+
 def sweep(allocation: str, *, patience_s: float) -> list[int]:
     """End every process of this machine that carries the allocation's key, as the runner ends what is its own.
 

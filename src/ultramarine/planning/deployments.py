@@ -3,7 +3,7 @@
 Where they are placed is the scheduler's matter.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -44,13 +44,12 @@ Action = AddReplica | RecordDeployment | RecordRun
 class Standing:
     """A deployment as it stands, with its runs (open, and those that ended lately).
 
-    `reached`: those that the gateway reaches; `why_not`: of the others, why not.
+    `reached`: those that the gateway reaches.
     """
 
     deployment: Deployment
     runs: Sequence[Run]
     reached: frozenset[RunKey]
-    why_not: Mapping[RunKey, str]
     compute: ComputeId
     need: Amount
 

@@ -18,9 +18,9 @@ from typing import ClassVar
 
 from ultramarine.domain.allocation import Allocation
 from ultramarine.domain.names import AllocationKey
-from ultramarine.drivers.local.processes import ProcessId, find_by_environment, process_id
+from ultramarine.drivers.local.processes import ProcessId, process_id
 from ultramarine.drivers.protocol import Joining, Observation
-from ultramarine.drivers.pyz import sweep
+from ultramarine.drivers.pyz import carriers, sweep
 from ultramarine.planning.seen import AllocationNews
 
 KEY_VARIABLE = "ULTRAMARINE_ALLOCATION"
@@ -118,7 +118,7 @@ class LocalDriver:
         path = self._folder / key / "process.json"
         if path.exists():
             return ProcessId(**json.loads(path.read_text()))
-        pids = find_by_environment(KEY_VARIABLE, key)
+        pids = carriers(KEY_VARIABLE, key)
         return process_id(min(pids)) if pids else None
 
     async def _sweep(self, key: AllocationKey) -> None:

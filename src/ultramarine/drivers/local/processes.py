@@ -1,6 +1,5 @@
 """Processes of this machine, told apart by pid, start time and boot: a pid alone may be somebody else's by now."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,19 +35,3 @@ def _stat(pid: int) -> list[str]:
 def _state(pid: int) -> str:
     fields = _stat(pid)
     return fields[0] if fields else ""
-
-
-def find_by_environment(variable: str, value: str) -> list[int]:
-    """Every process that carries `variable=value` in the environment it was started with."""
-    wanted = f"{variable}={value}".encode()
-    found: list[int] = []
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit():
-            continue
-        try:
-            environment = Path(f"/proc/{entry.name}/environ").read_bytes().split(b"\0")
-        except OSError:
-            continue  # it has ended, or is another user's
-        if wanted in environment and _state(int(entry.name)) not in ("Z", "X", ""):
-            found.append(int(entry.name))
-    return found
