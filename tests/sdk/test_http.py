@@ -27,6 +27,12 @@ class Breaking(BaseHTTPRequestHandler):
             self._answer(b'{"value": 1}')
             self.close_connection = True  # not told: a server that is started again does so
             return
+        if self.path == "/half":
+            self.send_response(200)
+            self.send_header("Content-Length", "14")
+            self.end_headers()
+            self.close_connection = True  # a server that is killed does so
+            return
         number = int(self.headers.get("Last-Event-ID") or 0) + 1
         kind = "end" if number == 3 else "log"
         whole = f"event: {kind}\nid: {number}\ndata: {json.dumps({'number': number})}\n\n"
@@ -75,6 +81,13 @@ def test_a_stream_goes_on_after_the_last_whole_event(client: Client):
 def test_a_kept_connection_that_died_is_made_again(client: Client):
     assert [client.get("/plain"), client.get("/plain")] == [{"value": 1}] * 2
     assert len(Breaking.heard) == 2
+
+
+def test_an_answer_that_is_cut_off_says_that_the_server_does_not_answer(client: Client):
+    with pytest.raises(Unavailable, match="does not answer"):
+        client.get("/half")
+    with pytest.raises(Unavailable, match="does not answer"), client.opened("/half") as answer:
+        answer.read()
 
 
 def test_a_post_is_never_sent_into_a_connection_that_may_be_dead(client: Client):

@@ -20,6 +20,7 @@ TIMEOUT_S = 60.0  #: an event stream says something every 15 s
 RECONNECT_WITHIN_S = 120.0
 BACKOFF_MIN_S, BACKOFF_MAX_S = 0.1, 5.0
 _BROKEN = (OSError, http.client.HTTPException)
+_CUT_OFF = (ConnectionError, TimeoutError, http.client.HTTPException)  #: while an answer is read; not: a full disk
 
 
 class Client:
@@ -54,17 +55,22 @@ class Client:
 
     def send(self, method: str, path: str, body: Body = None, *, headers: Mapping[str, str] | None = None) -> bytes:
         """Send a request and read the whole answer. Raises the error that the answer carries, or `Unavailable`."""
-        with self._answered(method, path, body, headers or {}) as answer:
+        with self._answered(method, path, body, headers or {}) as answer, self._told_when_cut_off():
             return answer.read()
 
     @contextlib.contextmanager
     def opened(self, path: str, headers: Mapping[str, str] | None = None) -> Generator[http.client.HTTPResponse]:
         """An answer that is read piece by piece, on a connection of its own."""
-        connection = self._connect()
-        try:
+        with contextlib.closing(self._connect()) as connection, self._told_when_cut_off():
             yield self._ask(connection, "GET", path, None, headers or {})
-        finally:
-            connection.close()
+
+    @contextlib.contextmanager
+    def _told_when_cut_off(self) -> Generator[None]:
+        """A server that dies in the middle of its answer is one that does not answer."""
+        try:
+            yield
+        except _CUT_OFF as error:
+            raise self._unreachable(error) from error
 
     def events(self, path: str) -> Iterator[Event]:
         """Server-sent events without end; where the connection breaks it goes on after the last one that was read."""
