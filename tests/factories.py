@@ -75,6 +75,7 @@ def make_run(name: str = "j1", **different: Any) -> Run:
         ordinal=ordinal,
         mode=Mode.TASK,
         compute=ComputeId("c1"),
+        asked_at=NOON,
         created_at=NOON,
         changed_at=NOON,
     )

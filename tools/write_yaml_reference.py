@@ -66,13 +66,21 @@ WORDS: Mapping[type[Spec], Mapping[str, str]] = {
         "mode": "both are uploaded when the command has ended",
         "description": "free text",
     },
-    Resources: {"instance_count": "nodes; all of them start together or none"},
+    Resources: {
+        "instance_count": "nodes; all of them start together or none",
+        "cpus": "**ours**: CPUs of each node. With any of the three the run takes a part of its nodes, and others share them; else whole nodes (on `local`: the part of the machine that `cpu-1` is)",
+        "memory": "**ours**: memory of each node, as `512Mi` or `4Gi`. What is not given of `cpus` and `memory` goes with the larger part that is",
+        "gpus": "**ours**: GPUs of each node; none where not given",
+    },
     Distribution: {
         "type": "sets `RANK`, `WORLD_SIZE`, `LOCAL_RANK`, `NODE_RANK`, `MASTER_ADDR`, `MASTER_PORT`",
         "process_count_per_instance": "processes on each node",
     },
     Limits: {"timeout": "from the start of the command; then it is ended and Failed"},
-    QueueSettings: {"priority": "higher ones start first"},
+    QueueSettings: {
+        "job_tier": "how firmly it holds its place; `spot` gives way to any other and is queued again, `null` is `standard`",
+        "priority": "of one tier, higher ones start first",
+    },
     ClusterSpec: TAGS
     | {
         "type": "a training cluster",
@@ -81,7 +89,7 @@ WORDS: Mapping[type[Spec], Mapping[str, str]] = {
         "min_instances": "nodes that stay when nothing runs",
         "max_instances": "nodes at most",
         "idle_time_before_scale_down": "then an idle node is given back; at once when somebody else waits for the room",
-        "tier": "`low_priority` is not supported yet",
+        "tier": "`low_priority`: all that runs on it gives way, as with `job_tier: spot`",
         "provider": "**ours**: where nodes come from; for now this machine alone",
     },
     EnvironmentSpec: TAGS

@@ -108,7 +108,7 @@ def _environment(key: str, spec: Spec, places: Places, node: Node) -> dict[str, 
     if places.virtual_env:
         variables["VIRTUAL_ENV"] = places.virtual_env
     variables["AZUREML_RUN_ID"] = spec.name
-    variables["CUDA_VISIBLE_DEVICES"] = ",".join(node.gpus)
+    variables["CUDA_VISIBLE_DEVICES"] = ",".join(node.gpus if spec.gpus is None else spec.gpus)
     variables.update({one.variable: places.inputs[one.name] for one in spec.inputs if one.variable})
     variables.update({name: fill(value, places) for name, value in spec.environment_variables.items()})
     variables.update(spec.secret_variables)

@@ -64,6 +64,7 @@ class Spec:
     name: str
     node_rank: int
     nodes: int
+    gpus: tuple[str, ...] | None  #: those of the node that it may use; None: all
     processes_per_node: int
     distribution: str | None
     command: str | None
@@ -160,6 +161,7 @@ def _read(raw: Mapping[str, Any]) -> Spec:
         name=str(raw.get("name") or ""),
         node_rank=int(raw.get("node_rank") or 0),
         nodes=int(raw.get("nodes") or 1),
+        gpus=None if raw.get("gpus") is None else tuple(str(gpu) for gpu in raw["gpus"]),
         processes_per_node=int(raw.get("processes_per_node") or 1),
         distribution=raw.get("distribution"),
         command=raw.get("command"),

@@ -43,6 +43,9 @@ class Invariants:
         self._gangs_have_all_or_none(runs)
         self._placed_runs_have_nodes(runs, held, nodes)
         self._no_host_is_over_committed(runs, held)
+        self._no_node_is_over_committed(runs, held)
+        self._no_quota_is_exceeded(runs, held)
+        self._only_spot_runs_give_way(runs)
 
     def check_at_the_end(self) -> None:
         world = self._world
@@ -127,6 +130,42 @@ class Invariants:
                 total += Amount(**run["need"])
         assert total.fits_in(HOST.total), f"{total} of {HOST.total} are promised"
 
+    def _no_node_is_over_committed(self, runs: list[dict[str, Any]], held: list[dict[str, Any]]) -> None:
+        """Parts of a node are within it, next to a whole run is nobody, and no two runs have one GPU."""
+        on: dict[str, list[dict[str, Any]]] = {}
+        for run in runs:
+            for node in run["nodes"] if run["status"] in PLACED else ():
+                on.setdefault(node, []).append(run)
+        for allocation in held:
+            node = f"{allocation['key']}.0"
+            there = on.get(node, [])
+            if not allocation["is_elastic"]:
+                whole = [run["key"] for run in there if run["need"] is None]
+                assert not whole or len(there) == 1, f"{whole} are not alone on {node}"
+                total = sum((Amount(**run["need"]) for run in there if run["need"] is not None), Amount())
+                assert total.fits_in(Amount(**allocation["capacity"])), f"{node} has {total} of runs"
+            gpus = Counter(gpu for run in there for gpu in run["gpu_ids"].get(node, ()))
+            assert not gpus or max(gpus.values()) == 1, f"a GPU of {node} was given twice: {gpus}"
+            for run in there:
+                wanted = 0 if run["need"] is None else run["need"]["gpus"]
+                assert len(run["gpu_ids"].get(node, ())) == wanted, f"{run['key']} has {run['gpu_ids']}"
+
+    def _no_quota_is_exceeded(self, runs: list[dict[str, Any]], held: list[dict[str, Any]]) -> None:
+        if (quota := self._world.quota) is None:
+            return
+        there = [a for a in held if a["status"] not in ("Ended", "Forgotten")]
+        nodes = [a for a in there if not a["is_elastic"]]
+        elastic = {f"{a['key']}.0" for a in there if a["is_elastic"]}
+        of_runs = [r["need"]["cpus_milli"] for r in runs if r["status"] in PLACED and set(r["nodes"]) & elastic]
+        cpus_milli = sum(a["claim"]["cpus_milli"] for a in nodes) + sum(of_runs)
+        assert len(nodes) <= (quota.nodes or 0)
+        assert cpus_milli <= 1000 * (quota.cpus or 0)
+
+    def _only_spot_runs_give_way(self, runs: list[dict[str, Any]]) -> None:
+        for run in runs:
+            if run["ending"] is not None and run["ending"]["cause"] == "preempted":
+                assert run["tier"] == "spot", f"{run['key']} is {run['tier']} and gave way"
+
     def _nobody_canceled_what_nobody_asked(self, runs: list[dict[str, Any]]) -> None:
         for run in runs:
             if run["status"] == "Canceled":
@@ -161,10 +200,19 @@ _RUNS = sa.select(
     t.runs.c.instance_count,
     t.runs.c.need,
     t.runs.c.nodes,
+    t.runs.c.gpu_ids,
+    t.runs.c.tier,
+    t.runs.c.ending,
     t.runs.c.status,
     t.runs.c.reason,
     t.runs.c.losses,
     t.runs.c.retries_left,
     t.runs.c.is_open,
 )
-_ALLOCATIONS = sa.select(t.allocations.c.key, t.allocations.c.status, t.allocations.c.claim, t.allocations.c.is_elastic)
+_ALLOCATIONS = sa.select(
+    t.allocations.c.key,
+    t.allocations.c.status,
+    t.allocations.c.claim,
+    t.allocations.c.capacity,
+    t.allocations.c.is_elastic,
+)

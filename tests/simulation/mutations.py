@@ -20,11 +20,10 @@ from tests.simulation import world
 from tests.simulation.story import live_through
 
 from ultramarine.domain.allocation import Allocation
-from ultramarine.domain.compute import Compute
-from ultramarine.domain.run import RUN, Run, RunEvent, RunStatus
+from ultramarine.domain.run import RUN, Run, RunEvent, RunStatus, Tier
 from ultramarine.drivers.simulated import SimulatedDriver
-from ultramarine.planning import allocations
-from ultramarine.planning.placement import Room
+from ultramarine.planning import allocations, placement
+from ultramarine.planning.room import Lane, Room, Slot
 from ultramarine.planning.state import State
 from ultramarine.services.hub import Hub
 from ultramarine.store.database import Tx
@@ -44,12 +43,38 @@ def no_room_held_for_placed_jobs() -> list[SWITCH]:
 
 
 def gangs_begin_with_what_there_is() -> list[SWITCH]:
-    def some(room: Room, run: Run, compute: Compute) -> Any:
-        free = room.free.get(compute.id, [])
-        room.free[compute.id] = free[run.instance_count :]
-        return free[: run.instance_count] or None
+    module: Any = placement
+    seat = module._seat
 
-    return [patch("ultramarine.planning.placement._whole_nodes", some)]
+    def some(room: Room, lane: Lane, run: Run) -> Any:
+        found = [slot for slot in lane.free_for(run, None) if slot.is_ready]
+        made = module._placed(room, lane, run, found) if found else None
+        return iter([made]) if made else seat(room, lane, run)
+
+    return [patch.object(placement, "_seat", some)]
+
+
+def no_room_held_for_parts_of_nodes() -> list[SWITCH]:
+    """A node that parts are placed on still counts as free."""
+    kind: Any = Room
+    slot = kind._slot
+
+    def as_if_empty(self: Room, allocation: Allocation) -> Slot:
+        made = slot(self, allocation)
+        return replace(made, free=allocation.capacity) if any(run.need for run in made.holders) else made
+
+    return [patch.object(Room, "_slot", as_if_empty)]
+
+
+def quotas_are_not_heeded() -> list[SWITCH]:
+    def never(*_: Any, **__: Any) -> None:
+        return None
+
+    return [patch("ultramarine.planning.quotas.exceeded", never)]
+
+
+def everybody_gives_way() -> list[SWITCH]:
+    return [patch.object(Tier, "gives_way", property(lambda self: self is not Tier.PREMIUM))]
 
 
 def no_sweep_of_orphans() -> list[SWITCH]:
@@ -104,6 +129,9 @@ def new_leaders_judge_old_silence() -> list[SWITCH]:
 MUTATIONS: tuple[Callable[[], list[SWITCH]], ...] = (
     no_room_held_for_placed_jobs,
     gangs_begin_with_what_there_is,
+    no_room_held_for_parts_of_nodes,
+    quotas_are_not_heeded,
+    everybody_gives_way,
     no_sweep_of_orphans,
     allocate_is_not_idempotent,
     placed_jobs_are_canceled_at_once,

@@ -40,6 +40,7 @@ class SimulatedRun:
     wanted: str = "prepare"
     ready_at: float = 0.0
     ends_at: float = 0.0
+    timeout_s: float | None = None
     code: int = 0
     log: bytes = b""
     shipped: int = 0
@@ -110,13 +111,18 @@ class SimulatedRunner:
             elif run.phase == "running":
                 self._write(run)
                 if self.now() >= run.ends_at:
-                    self._end(run, "exited" if run.code else "completed", f"Exit code {run.code}.")
+                    self._end(run, self._cause(run), f"Exit code {run.code}.")
             if run.phase == "flushing" and self._has_shipped(run):
                 run.phase = "ended"
 
+    def _cause(self, run: SimulatedRun) -> str:
+        if run.timeout_s is not None and self.nature(run.owner).work_s > run.timeout_s:
+            return "timeout"
+        return "exited" if run.code else "completed"
+
     def _start(self, run: SimulatedRun) -> None:
         nature = self.nature(run.owner)
-        run.phase, run.ends_at = "running", self.now() + nature.work_s
+        run.phase, run.ends_at = "running", self.now() + min(nature.work_s, run.timeout_s or nature.work_s)
         run.code = 1 if self.dice.random() < nature.failing else 0
         self.started(run.key, self.allocation.node)
 
@@ -184,7 +190,9 @@ class SimulatedRunner:
                 continue
             if key not in self.runs:
                 owner = order["spec"]["name"]
-                self.runs[key] = SimulatedRun(key, owner, ready_at=self.now() + self.dice.uniform(0, 2))
+                timeout_s = order["spec"]["limits"].get("timeout_s")
+                ready_at = self.now() + self.dice.uniform(0, 2)
+                self.runs[key] = SimulatedRun(key, owner, ready_at=ready_at, timeout_s=timeout_s)
             run = self.runs[key]
             order_of = ("prepare", "go", "stop")
             run.wanted = max(run.wanted, order["phase"], key=order_of.index)

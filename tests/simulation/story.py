@@ -40,7 +40,7 @@ def _storm(world: World, invariants: Invariants) -> None:
         if created and dice.random() < 0.008:
             world.cancel_job(dice.randrange(created))
         if dice.random() < 0.001:
-            world.delete_compute(dice.choice(("small", "large", "gpu")))
+            world.delete_compute(dice.choice(("small", "large", "gpu", "cheap")))
         if dice.random() < 0.01:
             world.resolve_slow()
         world.step()

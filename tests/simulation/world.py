@@ -22,6 +22,7 @@ from ultramarine.domain.allocation import Allocation
 from ultramarine.domain.environment import Environment, EnvironmentEvent, EnvironmentSpec, EnvironmentStatus, Locked
 from ultramarine.domain.errors import StaleWrite, UltramarineError
 from ultramarine.domain.names import AllocationKey
+from ultramarine.domain.quota import Quota
 from ultramarine.drivers.simulated import CALM, Faults, SimulatedDriver, SimulatedTarget
 from ultramarine.planning.seen import Patience
 from ultramarine.services import computes, identity, jobs
@@ -35,6 +36,12 @@ from ultramarine.store.database import InlineDatabase, Tx
 T = TypeVar("T")
 PATIENCE = Patience(silent_after_s=6, lease_s=30, margin_s=10, start_s=20, beat_s=2, grace_s=5)
 HOST = factories.make_host(total=factories.cpus(4, gpus=2), gpu_ids=("GPU-0", "GPU-1"))
+CLUSTERS = (
+    ("small", "cpu-1", 3, "dedicated"),
+    ("large", "cpu-2", 2, "dedicated"),
+    ("gpu", "gpu-1", 2, "dedicated"),
+    ("cheap", "cpu-1", 2, "low_priority"),
+)
 STORMY = Faults(outage=0.05, lost_reply=0.05, no_word=0.1, late_start=0.05, late_s=40)
 
 
@@ -139,6 +146,11 @@ class World:
         world.servers = [world.new_server(), world.new_server()]
         return world
 
+    @property
+    def quota(self) -> Quota | None:
+        """Every third world has one."""
+        return Quota(nodes=3, cpus=3) if self.seed % 3 == 0 else None
+
     # Time and parts
 
     def true_time(self) -> datetime:
@@ -167,12 +179,13 @@ class World:
     async def _found(self, ctx: Context) -> None:
         async with ctx.begin() as tx:
             await hosts.put(tx, HOST)
-            await identity.found_workspace(tx, ctx, "w", identity.WorkspaceSpec(), now=ctx.clock())
+            spec = identity.WorkspaceSpec(quota=self.quota)
+            await identity.found_workspace(tx, ctx, "w", spec, now=ctx.clock())
             for name, status in (("minimal", EnvironmentStatus.SUCCEEDED), ("slow", EnvironmentStatus.RESOLVING)):
                 await assets.add_environment(tx, _environment(name, status, ctx.clock()))
-        for name, size, count in (("small", "cpu-1", 3), ("large", "cpu-2", 2), ("gpu", "gpu-1", 2)):
-            body = {"type": "amlcompute", "size": size, "max_instances": count, "idle_time_before_scale_down": 8}
-            await computes.put(ctx, "w", name, body)
+        for name, size, count, tier in CLUSTERS:
+            body = {"size": size, "max_instances": count, "tier": tier, "idle_time_before_scale_down": 8}
+            await computes.put(ctx, "w", name, {"type": "amlcompute", **body})
 
     # Running coroutines by hand
 
@@ -305,8 +318,9 @@ class World:
 
     def create_job(self, number: int) -> None:
         dice, name = self.dice, f"job-{number}"
-        compute = dice.choice(("local", "small", "small", "large", "gpu"))
+        compute = dice.choice(("local", "small", "small", "large", "gpu", "cheap"))
         count = 1 if compute == "local" else dice.randint(1, 2)
+        part = {"cpus": 0.5} if compute in ("small", "large") else {"gpus": 1, "cpus": 0.5}
         self.natures[name] = Nature(
             work_s=dice.uniform(0, 8), failing=dice.choice((0, 0, 0.5)), lines=dice.randrange(5)
         )
@@ -314,11 +328,15 @@ class World:
             "command": "work",
             "environment": dice.choice(("minimal", "minimal", "minimal", "slow")),
             "compute": compute,
-            "resources": {"instance_count": count},
+            "resources": {"instance_count": count} | (part if dice.random() < 0.3 and compute != "cheap" else {}),
             "retries": dice.randrange(3),
-            "queue_settings": {"priority": dice.choice(("low", "medium", "high"))},
+            "limits": {"timeout": dice.randint(6, 20)} if dice.random() < 0.5 else {},
+            "queue_settings": {
+                "priority": dice.choice(("low", "medium", "high")),
+                "job_tier": dice.choice(("spot", "basic", "null", "null", "premium")),
+            },
         }
-        self._ask(jobs.create(self.servers[0].ctx, "w", name, body, user="ann"))
+        self._ask(jobs.create(self.servers[0].ctx, "w", name, body, user=dice.choice(("ann", "bob"))))
 
     def cancel_job(self, number: int) -> None:
         self.canceled.add(f"job-{number}")

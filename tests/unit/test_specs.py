@@ -41,7 +41,7 @@ def test_a_wrong_field_is_named_with_what_was_seen(wrong: dict[str, Any], words:
 
 @pytest.mark.parametrize(
     "later",
-    [{"services": {}}, {"identity": {}}, {"resources": {"shm_size": "2g"}}, {"queue_settings": {"job_tier": "spot"}}],
+    [{"services": {}}, {"identity": {}}, {"resources": {"shm_size": "2g"}}],
 )
 def test_a_field_of_azures_that_is_not_there_yet_is_said_to_be_so(later: dict[str, Any]) -> None:
     error = refusal(make_spec, **later)

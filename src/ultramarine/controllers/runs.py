@@ -27,7 +27,7 @@ from ultramarine.planning.state import FAILED_STARTS_S, Need, State
 from ultramarine.planning.turn import plan
 from ultramarine.services.context import Context
 from ultramarine.services.desired import Renderer
-from ultramarine.store import allocations, assets, computes, hosts, jobs, leases, runs
+from ultramarine.store import allocations, assets, computes, hosts, installation, jobs, leases, runs
 from ultramarine.store.database import Tx
 
 log = logging.getLogger(__name__)
@@ -102,6 +102,7 @@ class RunLoop:
                 nodes=await allocations.nodes(tx),
                 hosts=await hosts.every(tx),
                 environments=await self._environments(tx, open_runs),
+                quotas=await installation.quotas(tx),
                 failed_starts=await allocations.failed_starts(
                     tx, since=self._ctx.clock() - timedelta(seconds=FAILED_STARTS_S)
                 ),

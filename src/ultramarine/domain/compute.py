@@ -35,16 +35,17 @@ class ClusterSpec(Spec):
     min_instances: int = Field(default=0, ge=0, le=1000)
     max_instances: int = Field(default=1, ge=1, le=1000)
     idle_time_before_scale_down: int = Field(default=120, ge=0, description="seconds")
-    tier: Literal["dedicated"] = "dedicated"
+    tier: Literal["dedicated", "low_priority"] = "dedicated"
     provider: Literal["local"] = "local"
     description: str = ""
     tags: dict[str, str] = Field(default_factory=dict[str, str])
 
     @field_validator("tier", mode="before")
     @classmethod
-    def _no_tiers_yet(cls, tier: object) -> object:
-        if tier == "low_priority":
-            raise ValueError("not supported yet: tier: low_priority")
+    def _in_any_case(cls, tier: object) -> object:
+        """Azure ML writes `LowPriority` as well as `low_priority`."""
+        if isinstance(tier, str):
+            return {"lowpriority": "low_priority"}.get(tier.lower(), tier.lower())
         return tier
 
     @model_validator(mode="after")
@@ -127,6 +128,11 @@ class Compute:
             version=self.version + 1,
             changed_at=now,
         )
+
+    @property
+    def gives_way(self) -> bool:
+        """Whether all that runs on it gives way to others, as spot work does."""
+        return isinstance(self.spec, ClusterSpec) and self.spec.tier == "low_priority"
 
     @property
     def is_elastic(self) -> bool:

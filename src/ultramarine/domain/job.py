@@ -12,6 +12,8 @@ from ultramarine.domain.data import SNAPSHOT
 from ultramarine.domain.environment import EnvironmentSpec
 from ultramarine.domain.expression import Expressions
 from ultramarine.domain.names import JobId
+from ultramarine.domain.run import Tier
+from ultramarine.domain.size import Amount, memory_bytes
 from ultramarine.domain.spec import Spec
 
 Literally = str | int | float | bool
@@ -47,6 +49,32 @@ class Resources(Spec):
         {"shm_size", "docker_args", "instance_type", "locations", "properties", "max_instance_count"}
     )
     instance_count: int = Field(default=1, ge=1, le=1000)
+    cpus: float | None = Field(default=None, gt=0, le=4096, description="CPUs of each node; ours")
+    memory: str | None = Field(default=None, description="memory of each node, as 512Mi or 4Gi; ours")
+    gpus: int | None = Field(default=None, ge=0, le=1024, description="GPUs of each node; ours")
+
+    @field_validator("memory")
+    @classmethod
+    def _is_an_amount(cls, value: str | None) -> str | None:
+        if value is not None:
+            memory_bytes(value)
+        return value
+
+    def part_of(self, node: Amount) -> Amount | None:
+        """What it takes of each node; None: whole nodes. What is not given goes with the largest part that is."""
+        if self.cpus is None and self.memory is None and self.gpus is None:
+            return None
+        asked = Amount(
+            cpus_milli=round((self.cpus or 0) * 1000),
+            memory_bytes=memory_bytes(self.memory) if self.memory else 0,
+            gpus=self.gpus or 0,
+        )
+        part = min(1.0, asked.share_of(node))
+        return Amount(
+            cpus_milli=asked.cpus_milli or max(1, round(node.cpus_milli * part)),
+            memory_bytes=asked.memory_bytes or round(node.memory_bytes * part),
+            gpus=asked.gpus,
+        )
 
 
 class Distribution(Spec):
@@ -59,8 +87,18 @@ class Limits(Spec):
 
 
 class QueueSettings(Spec):
-    not_yet: ClassVar[frozenset[str]] = frozenset({"job_tier"})
+    job_tier: Literal["null", "spot", "basic", "standard", "premium"] = "null"
     priority: Literal["low", "medium", "high"] = "medium"
+
+    @field_validator("job_tier", "priority", mode="before")
+    @classmethod
+    def _in_any_case(cls, value: Any) -> Any:
+        """Azure ML writes `Spot` as well as `spot`; YAML reads `null` as no value."""
+        return "null" if value is None else value.lower() if isinstance(value, str) else value
+
+    @property
+    def tier(self) -> Tier:
+        return Tier.STANDARD if self.job_tier == "null" else Tier(self.job_tier)
 
 
 class JobSpec(Spec):

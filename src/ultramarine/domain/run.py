@@ -35,6 +35,8 @@ class RunEvent(StrEnum):
     NODE_LOST = "node_lost"
     IMPOSSIBLE = "impossible"
     CANCEL_ASKED = "cancel_asked"
+    PREEMPTED = "preempted"
+    GAVE_WAY = "gave_way"
     FELL_SILENT = "fell_silent"
     STILL_PREPARING = "still_preparing"
 
@@ -57,6 +59,7 @@ RUN = Machine(
         (S.RUNNING, E.RANKS_ENDED): S.FINALIZING,  # outputs are on their way
         (S.NOT_RESPONDING, E.RANKS_ENDED): S.FINALIZING,
         (S.FINALIZING, E.RANKS_ENDED): S.FINALIZING,  # a node failed while the outputs were on their way
+        (S.CANCEL_REQUESTED, E.GAVE_WAY): S.CANCELED,
         (S.CANCEL_REQUESTED, E.SUCCEEDED): S.COMPLETED,  # it was faster than the cancel
         (S.CANCEL_REQUESTED, E.CRASHED): S.CANCELED,
         (S.CANCEL_REQUESTED, E.NODE_LOST): S.CANCELED,
@@ -66,9 +69,31 @@ RUN = Machine(
     | {(s, E.SUCCEEDED): S.COMPLETED for s in ALIVE}  # from any: it may end before we first look
     | {(s, E.CRASHED): S.FAILED for s in ALIVE}
     | {(s, E.NODE_LOST): S.FAILED for s in ALIVE}
+    | {(s, E.PREEMPTED): S.FINALIZING for s in (S.PREPARING, S.RUNNING)}  # it ends within its grace
+    | {(s, E.GAVE_WAY): S.FAILED for s in ALIVE}
     | {(s, E.STOPPED): S.CANCELED for s in ALIVE}  # its node was told to stop it and it did
     | {(s, E.FELL_SILENT): S.NOT_RESPONDING for s in ALIVE if s is not S.NOT_RESPONDING},
 )
+
+
+class Tier(StrEnum):
+    """How firmly a run holds its place, the least first. Azure ML's `job_tier`; the order is ours."""
+
+    SPOT = "spot"  #: gives way to any other: it is stopped and queued again
+    BASIC = "basic"
+    STANDARD = "standard"
+    PREMIUM = "premium"
+
+    @property
+    def rank(self) -> int:
+        return _RANKS[self]
+
+    @property
+    def gives_way(self) -> bool:
+        return self is Tier.SPOT
+
+
+_RANKS = {tier: rank for rank, tier in enumerate(Tier)}
 
 
 class Mode(StrEnum):
@@ -99,6 +124,7 @@ class Cause(StrEnum):
     LEASE = "lease"
     RUNNER = "runner"
     NODE_LOST = "node_lost"
+    PREEMPTED = "preempted"
     IMPOSSIBLE = "impossible"
 
 
@@ -109,6 +135,7 @@ INFRASTRUCTURE_RETRIES_MAX = 3
 EVENT_OF_CAUSE = dict.fromkeys(Cause, E.CRASHED) | {
     Cause.COMPLETED: E.SUCCEEDED,
     Cause.STOPPED: E.STOPPED,
+    Cause.PREEMPTED: E.GAVE_WAY,
     Cause.NODE_LOST: E.NODE_LOST,
     Cause.LEASE: E.NODE_LOST,
     Cause.RUNNER: E.NODE_LOST,
@@ -148,17 +175,24 @@ class Run:
     mode: Mode
     compute: ComputeId
     instance_count: int = 1
-    need: Amount | None = None  #: part of a node that it takes, None: whole nodes
+    need: Amount | None = None  #: part of each node that it takes, None: whole nodes
+    user: str = ""  #: who asked for it
+    tier: Tier = Tier.STANDARD
     priority: int = 0
+    timeout_s: int | None = None  #: it is ended so long after its ranks have started
     retries_left: int = 0  #: how often it may fail by its own doing and be tried again
     losses: int = 0  #: how many attempts before this one were lost by the infrastructure
     status: RunStatus = RUN.initial
     reason: str = ""  #: why it is in this status, in words for the user
     ending: Ending | None = None
     nodes: tuple[NodeKey, ...] = ()
+    gpu_ids: dict[str, tuple[str, ...]] = field(
+        default_factory=dict[str, tuple[str, ...]]
+    )  #: by node, where it has a part
     master: Master | None = None
     sockets: dict[str, str] = field(default_factory=dict[str, str])  #: where a service listens, by name, once it runs
     version: int = 1  #: counts writes; a write from an older copy is refused
+    asked_at: datetime  #: when its job or replica was asked for; its place in the queue, kept from attempt to attempt
     created_at: datetime
     changed_at: datetime
     started_at: datetime | None = None
@@ -170,7 +204,7 @@ class Run:
 
     @property
     def is_being_stopped(self) -> bool:
-        """Its ranks shall end: it was canceled, or one of its nodes has failed."""
+        """Its ranks shall end: it was canceled, it gives way, or one of its nodes has failed."""
         return self.status is S.CANCEL_REQUESTED or (self.status is S.FINALIZING and self.ending is not None)
 
     def after(self, event: RunEvent, *, now: datetime, reason: str = "") -> "Run":

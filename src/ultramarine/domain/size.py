@@ -1,5 +1,6 @@
 """How much of a machine: catalogue sizes, Azure's aliases, and what is left."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
@@ -29,6 +30,18 @@ class Amount:
         """As much of it as `other` has."""
         return Amount(**{name: min(getattr(self, name), getattr(other, name)) for name in _UNITS})
 
+    def beyond(self, other: "Amount") -> "Amount":
+        """What it has more than `other`, of each kind; nothing where it has less."""
+        return Amount(**{name: max(0, getattr(self, name) - getattr(other, name)) for name in _UNITS})
+
+    def share_of(self, whole: "Amount") -> float:
+        """Its dominant share: the largest part that it takes of any one kind. More than 1 where it does not fit."""
+        shares = [getattr(self, n) / (getattr(whole, n) or 0.5) for n in _UNITS if getattr(self, n)]
+        return max(shares, default=0.0)
+
+    def __mul__(self, count: int) -> "Amount":
+        return Amount(**{name: getattr(self, name) * count for name in _UNITS})
+
     def __add__(self, other: "Amount") -> "Amount":
         return Amount(**{name: getattr(self, name) + getattr(other, name) for name in _UNITS})
 
@@ -43,6 +56,20 @@ class Amount:
 
 
 _UNITS = tuple(field.name for field in fields(Amount))
+NOTHING = Amount()
+
+
+_SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": GIB, "ti": 2**40}
+_MEMORY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]i?)?b?\s*", re.IGNORECASE)
+
+
+def memory_bytes(text: str) -> int:
+    """`4Gi`, `512Mi`, `2g`: bytes, in Kubernetes' suffixes. Raises ValueError."""
+    match = _MEMORY.fullmatch(text)
+    found = round(float(match[1]) * _SUFFIXES[(match[2] or "").lower()]) if match else 0
+    if found <= 0:
+        raise ValueError(f"{text[:40]!r} is no amount of memory: write 512Mi or 4Gi")
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,6 @@ from datetime import timedelta
 from ultramarine.domain.allocation import Allocation, AllocationEvent, AllocationStatus
 from ultramarine.domain.compute import Compute, ComputeEvent, ComputeStatus
 from ultramarine.domain.run import RUN, Run, RunEvent
-from ultramarine.domain.size import Amount
 from ultramarine.planning.actions import (
     CallAllocate,
     CallForget,
@@ -18,7 +17,7 @@ from ultramarine.planning.actions import (
     RecordCompute,
     RecordRun,
 )
-from ultramarine.planning.placement import Room
+from ultramarine.planning.room import Lane, Room, Slot
 from ultramarine.planning.seen import Silence
 
 S, E = AllocationStatus, AllocationEvent
@@ -70,7 +69,7 @@ def _follow(room: Room, allocation: Allocation) -> RecordAllocation | None:
             words = f"Its runner did not say hello within {start_s:g} s."
             return RecordAllocation(allocation=allocation, event=E.DRAIN_ASKED, reason=words)
         case S.UP if room.seen.silence(allocation.node, room.now) is Silence.FINAL:
-            room.use(allocation.node)
+            room.use([allocation.node])
             return RecordAllocation(
                 allocation=allocation, event=E.DRAIN_ASKED, reason="Its lease is over: not heard for too long."
             )
@@ -80,50 +79,43 @@ def _follow(room: Room, allocation: Allocation) -> RecordAllocation | None:
             return None
 
 
-def _target(room: Room, compute: Compute) -> int:
-    """How many nodes it should have: those at work, those granted to waiting runs, at least min, at most max."""
-    if room.seen.is_draining:
-        return 0
-    if compute.is_elastic:
-        runs_there = any(room.state.placed.get(a.node) for a in room.state.allocations_of[compute.id])
-        return 1 if runs_there or room.granted[compute.id] else 0
-    there = room.state.allocations_of[compute.id]
-    idle = len(room.free.get(compute.id, ()))
-    starting = sum(1 for a in there if a.status is not S.UP)
-    busy = len(there) - idle - starting
-    return min(compute.max_instances, max(compute.min_instances, busy + room.granted[compute.id]))
-
-
 def shrink(room: Room) -> Iterator[RecordAllocation]:
-    """Idle nodes go after their idle time, or at once when somebody else waits for the room.
+    """Idle nodes go after their idle time, or at once where they are over the maximum. Never below the minimum.
 
-    Never below what is wanted.
+    Who waits for a node's room has called it in before.
     """
-    for compute in room.state.computes:
-        there = [a for a in room.state.allocations_of[compute.id] if a.status is S.UP]
-        surplus = len(room.state.allocations_of[compute.id]) - _target(room, compute)
-        for allocation in sorted(there, key=room.state.idle_since):
+    for lane in room.lanes.values():
+        compute = lane.compute
+        surplus = len(lane.slots) - (0 if room.seen.is_draining else compute.min_instances)
+        for slot in sorted(lane.slots, key=lambda slot: room.state.idle_since(slot.allocation)):
             if surplus <= 0:
                 break
-            if allocation.node in room.used_nodes or not room.state.is_idle(allocation, room.seen):
+            if not _is_idle(room, slot):
                 continue
-            if (reason := _reason_to_go(room, compute, allocation)) is not None:
+            if (reason := _reason_to_go(room, lane, slot.allocation)) is not None:
                 surplus -= 1
-                room.use(allocation.node)
-                yield RecordAllocation(allocation=allocation, event=E.DRAIN_ASKED, reason=reason)
+                lane.remove(slot)
+                room.use([slot.key])
+                yield RecordAllocation(allocation=slot.allocation, event=E.DRAIN_ASKED, reason=reason)
 
 
-def _reason_to_go(room: Room, compute: Compute, allocation: Allocation) -> str | None:
+def _is_idle(room: Room, slot: Slot) -> bool:
+    """Nothing is on it, and nobody in the queue counts on it."""
+    if slot.allocation.status is not S.UP or not slot.is_empty or slot.reserved is not None:
+        return False
+    return room.state.is_idle(slot.allocation, room.seen)
+
+
+def _reason_to_go(room: Room, lane: Lane, allocation: Allocation) -> str | None:
+    compute = lane.compute
     if compute.status is not ComputeStatus.SUCCEEDED:
         return "Its compute is being deleted."
     if room.seen.is_draining:
         return "The service is being stopped."
+    if len(lane.slots) > compute.max_instances:
+        return f"Idle, and {compute.name} has max_instances {compute.max_instances} now."
     idle = room.now - room.state.idle_since(allocation)
-    if idle >= timedelta(seconds=compute.idle_s):
-        return f"Idle for {idle.total_seconds():.0f} s."
-    if compute.host in room.pressed and allocation.claim != Amount():
-        return "Idle, and others wait for its room."
-    return None
+    return f"Idle for {idle.total_seconds():.0f} s." if idle >= timedelta(seconds=compute.idle_s) else None
 
 
 def empty(room: Room) -> Iterator[Record]:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from ultramarine.domain.endpoint import Deployment, DeploymentEvent, DeploymentStatus
 from ultramarine.domain.names import ComputeId, Epoch, RunKey
-from ultramarine.domain.run import INFRASTRUCTURE, Cause, Mode, OwnerNoun, Run, RunEvent, RunStatus
+from ultramarine.domain.run import INFRASTRUCTURE, Cause, Mode, OwnerNoun, Run, RunEvent, RunStatus, Tier
 from ultramarine.domain.size import Amount
 from ultramarine.planning.actions import RecordRun
 from ultramarine.planning.runs import run_key
@@ -134,7 +134,8 @@ def _add(standing: Standing, now: datetime, *, epoch: Epoch) -> AddReplica:
         mode=Mode.SERVICE,
         compute=standing.compute,
         need=standing.need,
-        priority=1,  # somebody waits for an answer: before jobs of normal priority
+        tier=Tier.PREMIUM,  # somebody waits for an answer
+        asked_at=now,
         created_at=now,
         changed_at=now,
     )

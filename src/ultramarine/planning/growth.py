@@ -1,113 +1,118 @@
-"""Which allocations are made: for those that wait, in the order of the queue; then up to each compute's minimum."""
+"""Which allocations are made, for a run that waits or up to a compute's minimum; which idle ones are called in."""
 
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime
+from typing import Protocol, Self, TypeVar
 
-from ultramarine.domain.allocation import Allocation, AllocationStatus
+from ultramarine.domain.allocation import Allocation, AllocationEvent, AllocationStatus
 from ultramarine.domain.compute import Compute, ComputeStatus
-from ultramarine.domain.names import AllocationKey, ComputeId
+from ultramarine.domain.names import AllocationKey
 from ultramarine.domain.run import Run
-from ultramarine.domain.size import Amount
-from ultramarine.planning.actions import AddAllocation
-from ultramarine.planning.placement import Room
+from ultramarine.domain.size import NOTHING, Amount
+from ultramarine.planning import quotas
+from ultramarine.planning.actions import AddAllocation, RecordAllocation
+from ultramarine.planning.room import Lane, Room, Slot
 
 
-def grow(room: Room) -> Iterator[AddAllocation]:
-    """Never over a compute's maximum, nor a host's room. Fills in what of it is `room.granted`."""
-    growth = _Growth.at(room)
-    for run in room.line:
-        yield from growth.for_run(run)
-    for id in list(growth.now_is):
-        yield from growth.up_to_minimum(id)
+def for_run(room: Room, lane: Lane, run: Run, *, missing: int, until: datetime | None) -> Iterator[AddAllocation]:
+    """All the nodes that a run misses, or none: a gang that held a part of the room could wait for another's for ever.
 
-
-@dataclass(slots=True)
-class _Growth:
-    """The first that finds no room on a host is the only one there for whom nodes are made or kept.
-
-    Two gangs that each held a part of the room would wait for each other for ever.
+    They are given to it. Never over the compute's maximum, the machine's room or the workspace's quota.
     """
+    claim = _claim(lane.compute)
+    if missing > lane.room_to_grow() or not room.hosts[lane.compute.host].admits(claim * missing, until):
+        return
+    for _ in range(missing):
+        made = _add(room, lane)
+        lane.slots[-1].give(run.need)
+        yield made
 
-    room: Room
-    now_is: dict[ComputeId, Compute]  #: as their rows will be
-    spare: dict[ComputeId, int]  #: nodes that are there for those that wait: idle, or starting
-    made: Counter[ComputeId] = field(default_factory=Counter[ComputeId])
-    first_at: dict[str, Run | None] = field(default_factory=dict[str, Run | None])  #: who waits for a host's room
 
-    @classmethod
-    def at(cls, room: Room) -> "_Growth":
-        there = {compute.id: compute for compute in room.state.computes if compute.status is ComputeStatus.SUCCEEDED}
-        return cls(room, there, {id: _spare(room, id) for id in there})
+def up_to_minimum(room: Room) -> Iterator[AddAllocation]:
+    for lane in room.lanes.values():
+        compute = lane.compute
+        if compute.status is not ComputeStatus.SUCCEEDED or resting(room, compute) is not None:
+            continue
+        for _ in range(compute.min_instances - len(lane.slots)):
+            claim = _claim(compute)
+            if not room.hosts[compute.host].admits(claim, None) or quotas.exceeded(room, compute, claim, nodes=1):
+                break
+            yield _add(room, lane)
 
-    def for_run(self, run: Run) -> Iterator[AddAllocation]:
-        room, compute = self.room, self.now_is[run.compute]
-        if (first := self.first_at.get(compute.host)) is not None:
-            room.reasons[run.key] = f"Behind {first.owner_name}, which waits for room on this machine."
+
+def resting(room: Room, compute: Compute) -> str | None:
+    """Why no node of it is started now: its last starts failed, so lately that the next one waits."""
+    found = room.state.resting_until(compute.id, room.now)
+    if found is None or room.now >= found[0]:
+        return None
+    return f"Nodes of {compute.name} fail to start: {found[1]} The next try is at {found[0]:%H:%M:%S} UTC."
+
+
+class Measure(Protocol):
+    """What is short: of a machine (`Amount`) or of a quota (`Usage`)."""
+
+    def beyond(self, other: Self) -> Self: ...
+
+
+M = TypeVar("M", bound=Measure)
+
+
+def call_in(
+    room: Room, lane: Lane, short: M, *, gives: Callable[[Allocation], M], others: Callable[[Compute], bool]
+) -> Iterator[RecordAllocation]:
+    """Idle nodes of `others` go at once when somebody waits for what they hold: as many as it takes."""
+    for other, slot in _idle(room, lane, others):
+        if short.beyond(short) == short:
             return
-        if compute.is_elastic and room.free.get(compute.id):
-            self.first_at[compute.host] = run  # its node is there, so it is the room that is missing
-            room.granted[compute.id] += 1
-            return
-        missing = min(run.instance_count - self.spare[compute.id], compute.max_instances - self._count(compute.id))
-        if missing > 0 and self._rests(compute, run):
-            return
-        room.granted[compute.id] += run.instance_count
-        self.spare[compute.id] = max(0, self.spare[compute.id] - run.instance_count)
-        yield from self._add(compute.id, missing, run)
-
-    def up_to_minimum(self, id: ComputeId) -> Iterator[AddAllocation]:
-        compute = self.now_is[id]
-        missing = compute.min_instances - self._count(id)
-        if missing > 0 and compute.host not in self.first_at and not self._rests(compute, None):
-            yield from self._add(id, missing, None)
-
-    def _count(self, id: ComputeId) -> int:
-        return len(self.room.state.allocations_of[id]) + self.made[id]
-
-    def _add(self, id: ComputeId, count: int, run: Run | None) -> Iterator[AddAllocation]:
-        room = self.room
-        for _ in range(count):
-            compute = self.now_is[id]
-            claim = Amount() if compute.is_elastic else compute.size
-            if not room.claim(compute.host, claim):
-                self.first_at[compute.host] = run
-                if run is not None:
-                    room.reasons[run.key] = room.full(compute, compute.size)
-                return
-            self.made[id] += 1
-            counted = replace(compute, allocations_made=compute.allocations_made + 1)
-            self.now_is[id] = replace(counted, version=counted.version + 1)  # what its row is at for the next one
-            yield AddAllocation(allocation=_allocation(room, counted, claim), compute=counted)
-
-    def _rests(self, compute: Compute, run: Run | None) -> bool:
-        """Whether its last starts failed so lately that the next one waits; who waits for it is told."""
-        resting = self.room.state.resting_until(compute.id, self.room.now)
-        if resting is None or self.room.now >= resting[0]:
-            return False
-        if run is not None:
-            self.room.reasons[run.key] = (
-                f"Nodes of {compute.name} fail to start: {resting[1]} The next try is at {resting[0]:%H:%M:%S} UTC."
-            )
-        return True
+        rest = short.beyond(gives(slot.allocation))
+        if rest == short or len(other.slots) <= other.compute.min_instances:
+            continue
+        short = rest
+        other.remove(slot)
+        room.use([slot.key])
+        room.gives_back(slot.allocation, slot.allocation.claim)
+        yield RecordAllocation(
+            allocation=slot.allocation, event=AllocationEvent.DRAIN_ASKED, reason="Idle, and others wait for its room."
+        )
 
 
-def _spare(room: Room, id: ComputeId) -> int:
-    starting = sum(1 for a in room.state.allocations_of[id] if a.status is not AllocationStatus.UP)
-    return len(room.free.get(id, ())) + starting
+def _idle(room: Room, but: Lane, others: Callable[[Compute], bool]) -> list[tuple[Lane, Slot]]:
+    """The longest idle first."""
+    found = [
+        (room.state.idle_since(slot.allocation), slot.key, lane, slot)
+        for lane in room.lanes.values()
+        if lane is not but and not lane.compute.is_elastic and others(lane.compute)
+        for slot in lane.slots
+        if slot.is_ready and slot.is_empty and slot.reserved is None
+    ]
+    return [(lane, slot) for _, _, lane, slot in sorted(found, key=lambda each: each[:2])]
 
 
-def _allocation(room: Room, compute: Compute, claim: Amount) -> Allocation:
-    return Allocation(
-        key=AllocationKey(f"{room.state.epoch}-{compute.id}-{compute.allocations_made}"),
+def _claim(compute: Compute) -> Amount:
+    return NOTHING if compute.is_elastic else compute.size
+
+
+def _add(room: Room, lane: Lane) -> AddAllocation:
+    """The row of one more node. `lane.compute` becomes what its own row will be at for the next one."""
+    compute = lane.compute
+    counted = replace(compute, allocations_made=compute.allocations_made + 1)
+    lane.compute = replace(counted, version=counted.version + 1)
+    claim = _claim(compute)
+    allocation = Allocation(
+        key=AllocationKey(f"{room.state.epoch}-{compute.id}-{counted.allocations_made}"),
         compute=compute.id,
         workspace=compute.workspace,
         compute_name=compute.name,
         host=compute.host,
         claim=claim,
         capacity=compute.size,
-        gpu_ids=room.take_gpus(compute.host, claim.gpus),
+        gpu_ids=room.claim(compute.host, claim) if claim != NOTHING else (),
         is_elastic=compute.is_elastic,
         created_at=room.now,
         changed_at=room.now,
     )
+    assert allocation.status is AllocationStatus.WANTED
+    quotas.count(room, compute, claim, nodes=1)
+    lane.add(Slot(allocation=allocation, free=allocation.capacity, is_starting=True))
+    return AddAllocation(allocation=allocation, compute=counted)

@@ -1,112 +1,33 @@
-"""Which queued runs get nodes now, in the order of the queue; what those that don't are waiting for."""
+"""Through the queue, once, in its order: each run is placed, or nodes are made for it, or it waits and says for what.
 
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import datetime
+Gangs get all their nodes or none. The first that waits at a compute, and the first that waits for room on a machine,
+reserve what they need (`room.Reservation`): those behind may take what is left over, or what they give back in time.
+So small runs pass a large one without delaying it, and no stream of small ones starves it.
+"""
 
-from ultramarine.domain.allocation import AllocationStatus, Node
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from ultramarine.domain.allocation import Allocation
 from ultramarine.domain.compute import Compute, ComputeStatus
 from ultramarine.domain.environment import EnvironmentStatus
-from ultramarine.domain.host import Host
-from ultramarine.domain.names import ComputeId, NodeKey, RunKey
 from ultramarine.domain.run import Cause, Ending, Master, Run, RunEvent
-from ultramarine.domain.size import Amount
-from ultramarine.planning.actions import RecordRun
-from ultramarine.planning.seen import Seen
-from ultramarine.planning.state import State
+from ultramarine.domain.size import NOTHING, Amount
+from ultramarine.planning import growth, preemption, quotas, times
+from ultramarine.planning.actions import Record, RecordRun
+from ultramarine.planning.queue import in_order
+from ultramarine.planning.room import HostRoom, Lane, Reservation, Room, Slot
 
 
-@dataclass(slots=True)
-class Room:
-    """What is left to give in this turn. It is used up as the turn goes on.
-
-    `used_nodes`, `used_hosts`: the copies that the turn's decisions rest on.
-    """
-
-    state: State
-    seen: Seen
-    now: datetime
-    free: dict[ComputeId, list[Node]] = field(default_factory=dict[ComputeId, list[Node]])
-    host_of: dict[str, Host] = field(default_factory=dict[str, Host])
-    host_free: dict[str, Amount] = field(default_factory=dict[str, Amount])
-    gpus_free: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
-    waiting: dict[ComputeId, list[Run]] = field(default_factory=dict[ComputeId, list[Run]])
-    line: list[Run] = field(default_factory=list[Run])  #: those that wait for nodes or room, in the order of the queue
-    granted: Counter[ComputeId] = field(default_factory=Counter[ComputeId])  #: nodes that waiting runs may keep or make
-    pressed: set[str] = field(default_factory=set[str])  #: hosts on whose room somebody waits
-    used_nodes: dict[NodeKey, Node] = field(default_factory=dict[NodeKey, Node])
-    used_hosts: dict[str, Host] = field(default_factory=dict[str, Host])
-    reasons: dict[RunKey, str] = field(default_factory=dict[RunKey, str])
-
-    @classmethod
-    def at(cls, state: State, seen: Seen, now: datetime) -> "Room":
-        room = cls(state, seen, now)
-        for host in state.hosts:
-            room.host_of[host.name] = host
-            room.host_free[host.name] = host.total - state.taken(host.name)
-            room.gpus_free[host.name] = [gpu for gpu in host.gpu_ids if gpu not in state.gpus_held(host.name)]
-        for allocation in state.allocations:
-            node = state.node_of.get(allocation.node)
-            if allocation.status is not AllocationStatus.UP or node is None or not seen.is_usable(node.key, now):
-                continue
-            if allocation.is_elastic or state.is_idle(allocation, seen):
-                room.free.setdefault(allocation.compute, []).append(node)
-        return room
-
-    def claim(self, host: str, amount: Amount) -> bool:
-        """Take `amount` of a host, or note that somebody waits for it."""
-        if not amount.fits_in(self.host_free[host]):
-            self.pressed.add(host)
-            return False
-        self.host_free[host] -= amount
-        self.used_hosts[host] = self.host_of[host]
-        return True
-
-    def use(self, key: NodeKey) -> None:
-        """Decide something on this copy of a node: what somebody else decides on the same copy is refused."""
-        if (node := self.state.node_of.get(key)) is not None:
-            self.used_nodes[key] = node
-
-    def take_gpus(self, host: str, count: int) -> tuple[str, ...]:
-        """Which ones, of those that nobody holds; that there are so many was claimed before."""
-        taken, self.gpus_free[host] = self.gpus_free[host][:count], self.gpus_free[host][count:]
-        return tuple(taken)
-
-    def full(self, compute: Compute, amount: Amount) -> str:
-        """Why there is no room for `amount` on a compute's host, with who has it."""
-        host = self.host_of[compute.host]
-        held: dict[str, int] = {}
-        for allocation in self.state.allocations:
-            if allocation.host == host.name and allocation.claim != Amount():
-                held[allocation.compute_name] = held.get(allocation.compute_name, 0) + 1
-        holders = ", ".join(f"{name} ({n} node{'s' * (n > 1)})" for name, n in sorted(held.items()))
-        by = f"; nodes of {holders} hold most of it" if holders else ""
-        left = f"{self.host_free[host.name]} left of {host.total}"
-        return f"Needs {amount} and this machine has {left}{by}. It starts when that much is free."
-
-
-def place(room: Room) -> Iterator[RecordRun]:
-    """Gangs get all their nodes or none; who waits for nodes of a compute is not passed there by those behind."""
-    for run in room.state.queued:
-        compute = room.state.compute_of.get(run.compute)
-        if (never := _impossible(room, run, compute)) is not None:
+def place(room: Room) -> Iterator[Record]:
+    for run in in_order(room.state):
+        lane = room.lanes.get(run.compute)
+        if (never := _impossible(room, run, None if lane is None else lane.compute)) is not None:
             yield never
-            continue
-        assert compute is not None, "a run without a compute is impossible"
-        if (need := room.state.environments.get(run.key)) is not None:
+        elif (need := room.state.environments.get(run.key)) is not None:
             room.reasons[run.key] = f"Environment {need.name} is being resolved."
-            continue
-        nodes = _elastic(room, run, compute) if compute.is_elastic else _whole_nodes(room, run, compute)
-        if nodes is None:
-            room.waiting.setdefault(compute.id, []).append(run)
-            room.line.append(run)
-            continue
-        room.used_nodes |= {node.key: node for node in nodes}
-        changes = {"nodes": tuple(node.key for node in nodes)}
-        where = f"node {nodes[0].key}" if len(nodes) == 1 else f"{len(nodes)} nodes of {compute.name}"
-        alone = {"master": Master(address="127.0.0.1", port=0)} if len(nodes) == 1 else {}
-        yield RecordRun(run=run, event=RunEvent.PLACED, reason=f"Placed on {where}.", changes=changes | alone)
+        elif lane is not None:
+            yield from _seat(room, lane, run)
 
 
 def _impossible(room: Room, run: Run, compute: Compute | None) -> RecordRun | None:
@@ -127,30 +48,173 @@ def _impossible(room: Room, run: Run, compute: Compute | None) -> RecordRun | No
     )
 
 
-def _elastic(room: Room, run: Run, compute: Compute) -> list[Node] | None:
-    """A part of the machine, claimed from its host."""
-    need = run.need or compute.size
-    if not (nodes := room.free.get(compute.id)):
-        room.reasons[run.key] = f"The runner of {compute.name} is starting."
-        return None
-    if not room.claim(compute.host, need):
-        room.reasons[run.key] = room.full(compute, need)
-        return None
-    return nodes[:1]
+def _seat(room: Room, lane: Lane, run: Run) -> Iterator[Record]:
+    """One run: placed, or with nodes on their way, or waiting."""
+    found = lane.free_for(run, _until(room, run))
+    missing = run.instance_count - len(found)
+    if (over := _over_quota(room, lane, run, missing)) is not None:
+        room.reasons[run.key] = over
+        yield from _free_quota(room, lane, run, missing)
+        return
+    if missing and (resting := growth.resting(room, lane.compute)) is not None:
+        room.reasons[run.key] = resting
+        return
+    if missing == 0 and all(slot.is_ready for slot in found) and (placed := _placed(room, lane, run, found)):
+        yield placed
+        return
+    made = list(growth.for_run(room, lane, run, missing=missing, until=_until(room, run)))
+    yield from made
+    starting = len(made) + sum(not slot.is_ready for slot in found)
+    if len(made) == missing and starting:
+        for slot in found:
+            slot.give(run.need)
+        room.reasons[run.key] = _starting(lane.compute, starting)
+        return
+    yield from _wait(room, lane, run, found)
 
 
-def _whole_nodes(room: Room, run: Run, compute: Compute) -> list[Node] | None:
-    free = room.free.get(compute.id, [])
-    ahead = room.waiting.get(compute.id, [])
-    if ahead:
+def _more(lane: Lane, run: Run, missing: int) -> tuple[Amount, int]:
+    """What more would be held for it: of the machine itself, or in so many new nodes."""
+    if lane.compute.is_elastic:
+        return run.need or lane.compute.size, 0
+    return lane.compute.size * missing, missing
+
+
+def _over_quota(room: Room, lane: Lane, run: Run, missing: int) -> str | None:
+    claim, nodes = _more(lane, run, missing)
+    return quotas.exceeded(room, lane.compute, claim, nodes=nodes, run=run)
+
+
+def _free_quota(room: Room, lane: Lane, run: Run, missing: int) -> Iterator[Record]:
+    """The first that waits for a quota has idle nodes of its workspace called in."""
+    if room.over_quota[lane.compute.workspace] is not run:
+        return
+    claim, nodes = _more(lane, run, missing)
+    short = quotas.short(room, lane.compute, claim, nodes=nodes)
+    workspace = lane.compute.workspace
+    yield from growth.call_in(room, lane, short, gives=quotas.of_node, others=lambda c: c.workspace == workspace)
+
+
+def _starting(compute: Compute, count: int) -> str:
+    if compute.is_elastic:
+        return f"The runner of {compute.name} is starting."
+    return f"{count} node{'s' * (count > 1)} of {compute.name} {'are' if count > 1 else 'is'} starting."
+
+
+def _until(room: Room, run: Run) -> datetime | None:
+    """When it would have ended at the latest, if it were placed now."""
+    if run.timeout_s is None:
+        return None
+    limit_s = times.PREPARE_S + run.timeout_s + room.seen.patience.grace_s
+    return room.now + timedelta(seconds=limit_s)
+
+
+def _placed(room: Room, lane: Lane, run: Run, slots: Sequence[Slot]) -> RecordRun | None:
+    """None where the machine under an elastic node has no room for it."""
+    gpus: dict[str, tuple[str, ...]] = {}
+    if lane.compute.is_elastic:
+        need = run.need or lane.compute.size
+        if not room.hosts[lane.compute.host].admits(need, _until(room, run)):
+            return None
+        gpus = {slots[0].key: room.claim(lane.compute.host, need)}
+        quotas.count(room, lane.compute, need, nodes=0)
+    elif run.need is not None:
+        gpus = {slot.key: slot.gpus_for(run.need) for slot in slots}
+    room.use(slot.key for slot in slots)
+    for slot in slots:
+        slot.give(run.need)
+    where = f"node {slots[0].key}" if len(slots) == 1 else f"{len(slots)} nodes of {lane.compute.name}"
+    changes = {"nodes": tuple(slot.key for slot in slots), "gpu_ids": gpus}
+    alone = {"master": Master(address="127.0.0.1", port=0)} if len(slots) == 1 else {}
+    return RecordRun(run=run, event=RunEvent.PLACED, reason=f"Placed on {where}.", changes=changes | alone)
+
+
+# Waiting
+
+
+def _wait(room: Room, lane: Lane, run: Run, found: Sequence[Slot]) -> Iterator[Record]:
+    """The first that waits reserves what it needs; idle nodes are called in for it, and spot runs give way to it."""
+    compute, host = lane.compute, room.hosts[lane.compute.host]
+    if lane.first is not None:
         # Its place is not said here: it changes with every start, and would be written to every row behind.
         room.reasons[run.key] = f"In the queue of {compute.name}, behind others."
-        return None
-    if len(free) < run.instance_count:
-        starting = sum(1 for a in room.state.allocations_of[compute.id] if a.status is not AllocationStatus.UP)
-        nodes = f"{run.instance_count} node{'s' * (run.instance_count > 1)} of {compute.name}"
-        there = f"{len(free)} free, {starting} starting, at most {compute.max_instances}"
-        room.reasons[run.key] = f"Waits for {nodes}: {there}."
-        return None
-    room.free[compute.id] = free[run.instance_count :]
-    return free[: run.instance_count]
+        return
+    if (never := _never(room, host, compute, run)) is not None:
+        room.reasons[run.key] = never
+        return
+    lane.first = run
+    for slot in found if compute.is_elastic else ():
+        slot.is_given = True  # its node is there: it is the room that is missing
+    grown = 0 if compute.is_elastic else min(run.instance_count - len(found), lane.room_to_grow())
+    claim = (run.need or compute.size) if compute.is_elastic else compute.size * grown
+    if claim != NOTHING and host.reserved is not None:
+        _reserve(run, [(slot, None) for slot in found], at=None)
+        room.reasons[run.key] = f"Behind {host.reserved.run.owner_name}, which waits for room on this machine."
+        return
+    yield from _press(room, lane, run, found, claim=claim, grown=grown)
+
+
+def _press(room: Room, lane: Lane, run: Run, found: Sequence[Slot], *, claim: Amount, grown: int) -> Iterator[Record]:
+    """Have it made room for, and hold what there is for it."""
+    host = room.hosts[lane.compute.host]
+    short = claim.beyond(host.free + host.coming)
+    called = list(growth.call_in(room, lane, short, gives=_claim_of, others=lambda c: c.host == host.host.name))
+    yield from called
+    short = short.beyond(sum((record.allocation.claim for record in called), NOTHING))
+    seats = _seats(room, lane, run, count=run.instance_count - grown)
+    given_way = list(preemption.plan(room, lane, run, seats=seats, short=short))
+    yield from given_way
+    ends = [at for _, at in seats]
+    if claim != NOTHING:
+        ends.append(times.earliest(claim, free=host.free, releases=times.host_releases(host, room), now=room.now))
+    at = times.latest(ends)
+    if claim != NOTHING:
+        host.reserved = Reservation(run=run, amount=claim, at=at)
+    _reserve(run, seats, at=at)
+    room.reasons[run.key] = _words(room, lane, run, found, claim=claim, gave_way=len(given_way))
+
+
+def _claim_of(allocation: Allocation) -> Amount:
+    return allocation.claim
+
+
+def _seats(room: Room, lane: Lane, run: Run, *, count: int) -> list[tuple[Slot, datetime | None]]:
+    """The nodes that it waits for: those that are free for it or start, then those that are so the soonest."""
+    if lane.compute.is_elastic:
+        return []
+    known = [(slot, times.free_at(slot, run.need, room)) for slot in lane.slots if not slot.is_given]
+    known.sort(key=lambda each: (each[1] is None and not each[0].is_starting, each[1] or room.now, each[0].key))
+    return known[:count]
+
+
+def _reserve(run: Run, seats: Sequence[tuple[Slot, datetime | None]], *, at: datetime | None) -> None:
+    for slot, _ in seats:
+        slot.reserved = Reservation(run=run, amount=run.need or slot.allocation.capacity, at=at)
+
+
+def _never(room: Room, host: HostRoom, compute: Compute, run: Run) -> str | None:
+    """Why no end of any job would make room for it: who cannot start must not hold up those who can."""
+    claim = (run.need or compute.size) if compute.is_elastic else compute.size * run.instance_count
+    if not claim.fits_in(host.host.total):
+        had = f"this machine has {host.host.total}: it can never start here"
+        return f"Needs {claim} at once, and {had}. Ask for fewer or smaller nodes."
+    kept = room.kept(host, compute)
+    if not claim.fits_in(host.host.total.beyond(kept)):
+        return (
+            f"Needs {claim} at once, and of this machine's {host.host.total} deployments and other clusters' "
+            f"min_instances keep {kept}. It starts when they are fewer."
+        )
+    return None
+
+
+def _words(room: Room, lane: Lane, run: Run, found: Sequence[Slot], *, claim: Amount, gave_way: int) -> str:
+    compute = lane.compute
+    if gave_way:
+        return f"Waits for {gave_way} spot run{'s' * (gave_way > 1)} to give way."
+    if claim != NOTHING and not claim.fits_in(room.hosts[compute.host].free):
+        return room.full(compute.host, claim)
+    starting = sum(1 for slot in lane.slots if slot.is_starting)
+    part = "" if run.need is None else f" with {run.need} free"
+    nodes = f"{run.instance_count} node{'s' * (run.instance_count > 1)} of {compute.name}{part}"
+    ready = sum(slot.is_ready for slot in found)
+    return f"Waits for {nodes}: {ready} free, {starting} starting, at most {compute.max_instances}."

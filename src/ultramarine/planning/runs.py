@@ -101,7 +101,9 @@ def _decisive(run: Run, news: _News) -> Ending:
     Outputs of all nodes come together.
     """
     outputs = {name: manifest for ending in reversed(news.endings) for name, manifest in ending.outputs.items()}
-    decided = run.ending or _first_bad(news) or Ending(cause=Cause.COMPLETED)
+    bad = _first_bad(news)
+    was_faster = run.ending is not None and run.ending.cause is Cause.PREEMPTED and bad is None
+    decided = (None if was_faster else run.ending) or bad or Ending(cause=Cause.COMPLETED)
     return replace(decided, outputs=outputs)
 
 
@@ -119,21 +121,23 @@ def _again(run: Run, ending: Ending, status: RunStatus, *, epoch: Epoch, now: da
     """
     if status is not S.FAILED or run.mode is not Mode.TASK:
         return None
-    was_lost = ending.cause in INFRASTRUCTURE
+    was_lost, gave_way = ending.cause in INFRASTRUCTURE, ending.cause is Cause.PREEMPTED
     if was_lost and run.losses >= INFRASTRUCTURE_RETRIES_MAX:
         return None
-    if not was_lost and (run.retries_left == 0 or ending.cause in NOT_TRIED_AGAIN):
+    is_its_own = not was_lost and not gave_way
+    if is_its_own and (run.retries_left == 0 or ending.cause in NOT_TRIED_AGAIN):
         return None
     return replace(
         run,
         key=run_key(epoch, run.owner_id, run.ordinal + 1),
         ordinal=run.ordinal + 1,
         losses=run.losses + was_lost,
-        retries_left=run.retries_left - (not was_lost),
+        retries_left=run.retries_left - is_its_own,
         status=RUN.initial,
         reason=f"Attempt {run.ordinal}: {ending.words}",
         ending=None,
         nodes=(),
+        gpu_ids={},
         master=None,
         sockets={},
         version=1,

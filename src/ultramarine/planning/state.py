@@ -1,5 +1,6 @@
 """What the control plane knows at the beginning of a turn, and what follows from it about room."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -10,8 +11,9 @@ from ultramarine.domain.compute import Compute
 from ultramarine.domain.environment import EnvironmentStatus
 from ultramarine.domain.host import Host
 from ultramarine.domain.names import ComputeId, Epoch, NodeKey, RunKey
+from ultramarine.domain.quota import Quota, Usage
 from ultramarine.domain.run import ON_NODES, Run, RunStatus
-from ultramarine.domain.size import Amount
+from ultramarine.domain.size import NOTHING, Amount
 from ultramarine.planning.seen import Seen
 
 START_REST_S_MAX = 60.0
@@ -41,6 +43,7 @@ class State:
     nodes: Sequence[Node]
     hosts: Sequence[Host]
     environments: Mapping[RunKey, Need] = field(default_factory=dict[RunKey, Need])
+    quotas: Mapping[str, Quota] = field(default_factory=dict[str, Quota])  #: by workspace, where one is set
     failed_starts: Sequence[Allocation] = ()  #: lately ended without having come up, the oldest first
 
     @cached_property
@@ -94,9 +97,27 @@ class State:
         return total
 
     def gpus_held(self, host: str) -> frozenset[str]:
-        """Which GPUs of a host its allocations have."""
-        there = (a for a in self.allocations if a.host == host and a.status in HOLDS_ROOM)
-        return frozenset(gpu for allocation in there for gpu in allocation.gpu_ids)
+        """Which GPUs of a host its allocations have, and the runs on its elastic nodes."""
+        there = [a for a in self.allocations if a.host == host and a.status in HOLDS_ROOM]
+        of_runs = (
+            gpu
+            for allocation in there
+            if allocation.is_elastic
+            for run in self.placed.get(allocation.node, ())
+            for gpu in run.gpu_ids.get(allocation.node, ())
+        )
+        return frozenset([*(gpu for allocation in there for gpu in allocation.gpu_ids), *of_runs])
+
+    def held(self) -> dict[str, Usage]:
+        """By workspace, what counts against its quota: nodes of clusters, and what runs take of the machine itself."""
+        found: dict[str, Usage] = defaultdict(Usage)
+        for a in self.allocations:
+            if a.status in HOLDS_ROOM and not a.is_elastic:
+                found[a.workspace] += Usage(nodes=1, cpus_milli=a.claim.cpus_milli, gpus=a.claim.gpus)
+            for run in self.placed.get(a.node, ()) if a.is_elastic else ():
+                need = run.need or NOTHING
+                found[run.workspace] += Usage(cpus_milli=need.cpus_milli, gpus=need.gpus)
+        return found
 
     def resting_until(self, compute: ComputeId, now: datetime) -> tuple[datetime, str] | None:
         """Until when no new node of a compute is started, since its last ones failed to start, and why they did."""

@@ -6,7 +6,7 @@ from ultramarine.domain.allocation import Node
 from ultramarine.domain.run import ON_NODES, RUN
 from ultramarine.planning import allocations, growth, placement, runs
 from ultramarine.planning.actions import AddAllocation, Plan, Record, RecordAllocation, RecordRun
-from ultramarine.planning.placement import Room
+from ultramarine.planning.room import Room
 from ultramarine.planning.seen import Seen
 from ultramarine.planning.state import State
 
@@ -24,7 +24,7 @@ def plan(state: State, seen: Seen, now: datetime) -> Plan:
     ]
     records: list[Record] = [*followed, *allocations.empty(room), *allocations.follow(room)]
     if not seen.is_draining:
-        records += [*placement.place(room), *growth.grow(room)]
+        records += [*placement.place(room), *growth.up_to_minimum(room)]
     records += allocations.shrink(room)
     reasons = room.reasons | runs.progress(state.runs, seen)
     said = {run.key: run.reason for run in state.runs}

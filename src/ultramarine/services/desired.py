@@ -35,15 +35,16 @@ class Renderer:
         for run in placed:
             for rank, node in enumerate(run.nodes):
                 if node in desired:
-                    desired[node][run.key] = self._wanted(run, rank)
+                    desired[node][run.key] = self._wanted(run, rank, node)
         return desired
 
-    def _wanted(self, run: Run, node_rank: int) -> dict[str, Any]:
+    def _wanted(self, run: Run, node_rank: int, node: NodeKey) -> dict[str, Any]:
+        gpus = None if run.need is None else list(run.gpu_ids.get(node, ()))
         return {
             "phase": phase(run),
             "grace_s": self._ctx.hub.patience.grace_s,
             "master": None if run.master is None else asdict(run.master),
-            "spec": self._specs[run.key] | {"node_rank": node_rank},
+            "spec": self._specs[run.key] | {"node_rank": node_rank, "gpus": gpus},
         }
 
     async def _learn(self, tx: Tx, placed: Sequence[Run]) -> None:

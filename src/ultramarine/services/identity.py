@@ -10,6 +10,7 @@ from ultramarine.domain.compute import LOCAL, Compute, LocalSpec
 from ultramarine.domain.errors import InvalidInput, NotFound, NotSignedIn
 from ultramarine.domain.identity import EVERY_WORKSPACE, Right, Role, Token, check
 from ultramarine.domain.names import ComputeId, RunKey, checked_name
+from ultramarine.domain.quota import Quota
 from ultramarine.domain.spec import Spec
 from ultramarine.services.context import Context
 from ultramarine.services.secrets import new_token, parts, sha256_of
@@ -32,6 +33,7 @@ class WorkspaceSpec(Spec):
     name: str | None = None
     description: str = ""
     tags: dict[str, str] = Field(default_factory=dict[str, str])
+    quota: Quota | None = None
 
 
 async def signed_in(ctx: Context, bearer: str) -> Token:
@@ -132,7 +134,7 @@ async def create_workspace(ctx: Context, name: str, spec: WorkspaceSpec) -> bool
 
 
 async def found_workspace(tx: Tx, ctx: Context, name: str, spec: WorkspaceSpec, *, now: datetime) -> None:
-    await installation.add_workspace(tx, name, description=spec.description, tags=spec.tags, now=now)
+    await installation.add_workspace(tx, name, description=spec.description, tags=spec.tags, quota=spec.quota, now=now)
     local = Compute(
         id=ComputeId(f"c{ctx.names()[:10]}"),
         workspace=name,

@@ -12,12 +12,15 @@ from ultramarine.domain.errors import AlreadyExists, Conflict, InvalidInput, Not
 from ultramarine.domain.job import PRIORITIES, Input, Job, JobSpec
 from ultramarine.domain.model import job_output
 from ultramarine.domain.names import JobId, Reference, checked_name
-from ultramarine.domain.run import RUN, Mode, OwnerNoun, Run, RunEvent
+from ultramarine.domain.quota import Usage
+from ultramarine.domain.run import RUN, Mode, OwnerNoun, Run, RunEvent, Tier
+from ultramarine.domain.size import Amount
+from ultramarine.planning.quotas import usage_of
 from ultramarine.planning.runs import run_key
 from ultramarine.services import environments, identity
 from ultramarine.services.context import Context
 from ultramarine.services.snapshots import get_snapshot, uploaded
-from ultramarine.store import assets, computes, events, jobs, runs
+from ultramarine.store import assets, computes, events, installation, jobs, runs
 from ultramarine.store.database import Tx
 
 
@@ -64,7 +67,9 @@ async def create(
 
 async def _first_run(ctx: Context, tx: Tx, job: Job) -> Run:
     spec = job.spec
-    compute = await _target(tx, job.workspace, spec)
+    compute = await _target(ctx, tx, job.workspace, spec)
+    need = _need(ctx, compute, spec)
+    await _within_quota(tx, compute, spec, need)
     environment = await environments.for_run(ctx, tx, job.workspace, spec.environment, field="environment")
     plan = await _run_spec(ctx, tx, job, environment)
     run = Run(
@@ -77,16 +82,20 @@ async def _first_run(ctx: Context, tx: Tx, job: Job) -> Run:
         mode=Mode.TASK,
         compute=compute.id,
         instance_count=spec.resources.instance_count,
-        need=ctx.site.part if compute.is_elastic else None,
+        need=need,
+        user=job.user,
+        tier=Tier.SPOT if compute.gives_way else spec.queue_settings.tier,
         priority=PRIORITIES[spec.queue_settings.priority],
+        timeout_s=spec.limits.timeout,
         retries_left=spec.retries,
+        asked_at=job.created_at,
         created_at=job.created_at,
         changed_at=job.created_at,
     )
     return await runs.add(tx, run, plan)
 
 
-async def _target(tx: Tx, workspace: str, spec: JobSpec) -> Compute:
+async def _target(ctx: Context, tx: Tx, workspace: str, spec: JobSpec) -> Compute:
     """The compute that the job names, if it can take the job at all."""
     name = Reference.parse(spec.compute, field="compute").name
     compute = await computes.get(tx, workspace, name)
@@ -99,7 +108,36 @@ async def _target(tx: Tx, workspace: str, spec: JobSpec) -> Compute:
             f"and {name} has max_instances {compute.max_instances}.",
             hint=f"Ask for fewer, or: um compute update -n {name} --max-instances {count}",
         )
+    total, whole = ctx.site.machine.total, compute.size * count
+    if not compute.is_elastic and not whole.fits_in(total):
+        raise InvalidInput(
+            f"resources.instance_count: {count} nodes of {compute.name} are {whole}, and this machine has {total}.",
+            hint="Ask for fewer nodes, or use a compute with smaller ones: um compute list-sizes",
+        )
     return compute
+
+
+def _need(ctx: Context, compute: Compute, spec: JobSpec) -> Amount | None:
+    """What it takes of each node; None: whole nodes. Refused where no node of the compute has so much."""
+    need = spec.resources.part_of(compute.size) or (ctx.site.part if compute.is_elastic else None)
+    if need is not None and not need.fits_in(compute.size):
+        raise InvalidInput(
+            f"resources: {need} of each node are asked for, and a node of {compute.name} has {compute.size}.",
+            hint="Ask for less, or use a compute with larger nodes: um compute list-sizes",
+        )
+    return need
+
+
+async def _within_quota(tx: Tx, compute: Compute, spec: JobSpec, need: Amount | None) -> None:
+    """Refuse what would wait for ever."""
+    quota = (await installation.quotas(tx)).get(compute.workspace)
+    count = spec.resources.instance_count
+    claim = (need or compute.size) if compute.is_elastic else compute.size * count
+    if quota is not None and (over := quota.exceeded(Usage(), usage_of(compute, claim, nodes=count))) is not None:
+        raise InvalidInput(
+            f"Workspace {compute.workspace}: {over}",
+            hint="Ask for less, or have an owner raise it: um workspace update --set quota.…",
+        )
 
 
 async def _run_spec(ctx: Context, tx: Tx, job: Job, environment: Environment) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from ultramarine.domain.errors import NotFound
 from ultramarine.domain.identity import Role, Token
 from ultramarine.domain.names import Epoch
+from ultramarine.domain.quota import Quota
 from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
 from ultramarine.store.rows import Row, fetch, fetch_one, fields
@@ -23,8 +24,17 @@ async def found(tx: Tx, epoch: Epoch, *, now: datetime) -> None:
     await tx.execute(t.installation.insert(), {"epoch": epoch, "created_at": now})
 
 
-async def add_workspace(tx: Tx, name: str, *, description: str, tags: dict[str, str], now: datetime) -> None:
-    await tx.execute(t.workspaces.insert(), {"name": name, "description": description, "tags": tags, "created_at": now})
+async def add_workspace(
+    tx: Tx, name: str, *, description: str, tags: dict[str, str], quota: Quota | None = None, now: datetime
+) -> None:
+    row = {"name": name, "description": description, "tags": tags, "quota": None if quota is None else quota.body()}
+    await tx.execute(t.workspaces.insert(), row | {"created_at": now})
+
+
+async def quotas(tx: Tx) -> dict[str, Quota]:
+    """By workspace, where one is set."""
+    query = sa.select(t.workspaces.c.name, t.workspaces.c.quota).where(t.workspaces.c.quota.is_not(None))
+    return {row["name"]: Quota.model_validate(row["quota"]) for row in await fetch(tx, query)}
 
 
 async def workspaces(tx: Tx) -> Sequence[dict[str, Any]]:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from ultramarine.domain.errors import NotFound
 from ultramarine.domain.names import RunKey
-from ultramarine.domain.run import Master, Mode, OwnerNoun, Run, RunEvent, RunStatus
+from ultramarine.domain.run import Master, Mode, OwnerNoun, Run, RunEvent, RunStatus, Tier
 from ultramarine.store import events
 from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
@@ -140,16 +140,21 @@ def _row(run: Run) -> dict[str, Any]:
         "compute": run.compute,
         "instance_count": run.instance_count,
         "need": amount_to_json(run.need),
+        "user": run.user,
+        "tier": run.tier.value,
         "priority": run.priority,
+        "timeout_s": run.timeout_s,
         "retries_left": run.retries_left,
         "losses": run.losses,
         "status": run.status.value,
         "reason": run.reason,
         "ending": ending_to_json(run.ending),
         "nodes": list(run.nodes),
+        "gpu_ids": {node: list(ids) for node, ids in run.gpu_ids.items()},
         "master": None if run.master is None else asdict(run.master),
         "sockets": run.sockets,
         "version": run.version,
+        "asked_at": run.asked_at,
         "changed_at": run.changed_at,
         "started_at": run.started_at,
         "ended_at": run.ended_at,
@@ -165,7 +170,9 @@ def _run(row: Row) -> Run:
         need=amount_from_json(row["need"]),
         status=RunStatus(row["status"]),
         ending=ending_from_json(row["ending"]),
+        tier=Tier(row["tier"]),
         nodes=tuple(row["nodes"]),
+        gpu_ids={node: tuple(ids) for node, ids in row["gpu_ids"].items()},
         master=None if row["master"] is None else Master(**row["master"]),
     )
     return Run(**values)

@@ -47,7 +47,13 @@ def _at(name: str, *, nullable: bool = False) -> sa.Column[datetime]:
 installation = sa.Table("installation", metadata, _text("epoch", primary_key=True), _at("created_at"))
 
 workspaces = sa.Table(
-    "workspaces", metadata, _text("name", primary_key=True), _text("description"), _json("tags"), _at("created_at")
+    "workspaces",
+    metadata,
+    _text("name", primary_key=True),
+    _text("description"),
+    _json("tags"),
+    _json("quota", nullable=True),
+    _at("created_at"),
 )
 
 tokens = sa.Table(
@@ -158,17 +164,22 @@ runs = sa.Table(
     _text("compute"),
     _number("instance_count"),
     _json("need", nullable=True),
+    _text("user"),
+    _text("tier"),
     _number("priority"),
+    sa.Column("timeout_s", sa.BigInteger, nullable=True),
     _number("retries_left"),
     _number("losses"),
     _text("status"),
     _text("reason"),
     _json("ending", nullable=True),
     _json("nodes"),
+    _json("gpu_ids"),
     _json("master", nullable=True),
     _json("sockets"),
     _json("spec"),
     _number("version"),
+    _at("asked_at"),
     _at("created_at"),
     _at("changed_at"),
     _at("started_at", nullable=True),

@@ -1,0 +1,276 @@
+"""What there is to give in one turn: nodes, there or on their way, and what is left of the machines under them.
+
+It is used up as the turn goes through the queue. A run that cannot be seated where it waits first of all *reserves*:
+what it needs of a machine or of nodes, and by when that is free at the latest. Those behind may take what it does not
+need, or what they give back before then.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ultramarine.domain.allocation import HOLDS_ROOM, Allocation, AllocationStatus, Node
+from ultramarine.domain.compute import Compute
+from ultramarine.domain.host import Host
+from ultramarine.domain.names import ComputeId, NodeKey, RunKey
+from ultramarine.domain.quota import Usage
+from ultramarine.domain.run import Mode, Run
+from ultramarine.domain.size import NOTHING, Amount
+from ultramarine.planning.seen import Seen
+from ultramarine.planning.state import State
+
+FULL_MAX = 64  #: full nodes that are passed over again and again before they are sorted out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """Held for the first that waits. `at`: when it can begin at the latest; None: nobody knows."""
+
+    run: Run
+    amount: Amount
+    at: datetime | None
+
+    def lets_pass(self, amount: Amount, free: Amount, until: datetime | None) -> bool:
+        """Whether a run behind may have `amount` of `free`: it is not needed, or given back (`until`) in time."""
+        if amount.fits_in(free.beyond(self.amount)):
+            return True
+        return self.at is not None and until is not None and until <= self.at
+
+
+@dataclass(slots=True, kw_only=True)
+class Slot:
+    """A node of a compute, and what is still to give of it.
+
+    `is_ready`: it takes work now. `is_starting`: it will, when its runner has said hello. A node that is neither is
+    silent, or something lives there that is on its way out. `is_given`: this turn counts on it.
+    """
+
+    allocation: Allocation
+    free: Amount
+    holders: Sequence[Run] = ()
+    gpus: list[str] = field(default_factory=list[str])  #: those that no run on it has
+    is_ready: bool = False
+    is_starting: bool = False
+    is_given: bool = False
+    reserved: Reservation | None = None
+
+    @property
+    def key(self) -> NodeKey:
+        return self.allocation.node
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.holders and not self.is_given
+
+    @property
+    def is_full(self) -> bool:
+        return not self.allocation.is_elastic and self.free == NOTHING
+
+    def has_room_for(self, need: Amount | None) -> bool:
+        """`need`: a part of it, or None: all of it."""
+        if need is None:
+            return self.is_empty
+        return self.allocation.is_elastic or need.fits_in(self.free)
+
+    def is_open_to(self, need: Amount | None, until: datetime | None) -> bool:
+        """Whether a reservation leaves it to a run that ends by `until`."""
+        return self.reserved is None or self.reserved.lets_pass(need or self.allocation.capacity, self.free, until)
+
+    def gpus_for(self, need: Amount) -> tuple[str, ...]:
+        taken, self.gpus = self.gpus[: need.gpus], self.gpus[need.gpus :]
+        return tuple(taken)
+
+    def give(self, need: Amount | None) -> None:
+        self.is_given = True
+        if not self.allocation.is_elastic:
+            self.free = NOTHING if need is None else self.free - need
+
+
+@dataclass(slots=True)
+class HostRoom:
+    """A machine. `coming`: what is about to be free, since its nodes are on their way out or its runs end."""
+
+    host: Host
+    free: Amount
+    gpus: list[str]
+    coming: Amount = field(default=NOTHING)
+    reserved: Reservation | None = None
+
+    def admits(self, amount: Amount, until: datetime | None) -> bool:
+        if not amount.fits_in(self.free):
+            return False
+        return self.reserved is None or self.reserved.lets_pass(amount, self.free, until)
+
+    def take(self, amount: Amount) -> tuple[str, ...]:
+        """Which GPUs come with it."""
+        assert amount.fits_in(self.free), f"{amount} of {self.free}"
+        self.free -= amount
+        taken, self.gpus = self.gpus[: amount.gpus], self.gpus[amount.gpus :]
+        return tuple(taken)
+
+
+@dataclass(slots=True)
+class Lane:
+    """One compute's nodes, and who waits for them.
+
+    `open`: those that are not known to be full, in the order in which they are given: those that are ready before
+    those that start, the fullest first, so that whole nodes stay whole. `refused`: what was looked for in vain: the
+    same or more need not be looked for again in this turn.
+    """
+
+    compute: Compute
+    slots: list[Slot]
+    first: Run | None = None  #: who waits at the head of it
+    open: list[Slot] = field(init=False)
+    refused: list[tuple[Amount, datetime | None]] = field(default_factory=list[tuple[Amount, "datetime | None"]])
+
+    def __post_init__(self) -> None:
+        usable = (slot for slot in self.slots if (slot.is_ready or slot.is_starting) and not slot.is_full)
+        self.open = sorted(usable, key=_in_turn)
+
+    def free_for(self, run: Run, until: datetime | None) -> list[Slot]:
+        """Nodes that take it, at most `run.instance_count`."""
+        asked = run.need or self.compute.size
+        if any(less.fits_in(asked) and _is_later(until, than) for less, than in self.refused):
+            return []
+        found: list[Slot] = []
+        full = 0
+        for slot in self.open:
+            full += slot.is_full
+            if slot.has_room_for(run.need) and slot.is_open_to(run.need, until):
+                found.append(slot)
+                if len(found) == run.instance_count:
+                    break
+        if not found:
+            self.refused.append((asked, until))
+        if full > FULL_MAX:
+            self.open = [slot for slot in self.open if not slot.is_full]
+        return found
+
+    def remove(self, slot: Slot) -> None:
+        """It is on its way out: nobody may count on it any more."""
+        self.slots = [each for each in self.slots if each is not slot]
+        self.open = [each for each in self.open if each is not slot]
+
+    def add(self, slot: Slot) -> None:
+        self.slots.append(slot)
+        self.open.append(slot)
+        self.refused.clear()
+
+    def room_to_grow(self) -> int:
+        """How many nodes it may still have."""
+        return max(0, self.compute.max_instances - len(self.slots))
+
+
+def _in_turn(slot: Slot) -> tuple[object, ...]:
+    return (not slot.is_ready, slot.free.cpus_milli, slot.free.memory_bytes, slot.free.gpus)
+
+
+def _is_later(one: datetime | None, other: datetime | None) -> bool:
+    """None is never."""
+    return one is None or (other is not None and one >= other)
+
+
+@dataclass(slots=True)
+class Room:
+    """All of it. `used_nodes`, `used_hosts`: the copies that the turn's decisions rest on."""
+
+    state: State
+    seen: Seen
+    now: datetime
+    lanes: dict[ComputeId, Lane] = field(default_factory=dict[ComputeId, Lane])
+    hosts: dict[str, HostRoom] = field(default_factory=dict[str, HostRoom])
+    held: dict[str, Usage] = field(default_factory=dict[str, Usage])  #: by workspace, what it has of its quota
+    leaving: dict[str, Usage] = field(default_factory=lambda: defaultdict(Usage))  #: of that, what is given back soon
+    over_quota: dict[str, Run] = field(default_factory=dict[str, Run])  #: by workspace, the first that waits for it
+    used_nodes: dict[NodeKey, Node] = field(default_factory=dict[NodeKey, Node])
+    used_hosts: dict[str, Host] = field(default_factory=dict[str, Host])
+    reasons: dict[RunKey, str] = field(default_factory=dict[RunKey, str])
+
+    @classmethod
+    def at(cls, state: State, seen: Seen, now: datetime) -> "Room":
+        room = cls(state, seen, now)
+        for host in state.hosts:
+            held = state.gpus_held(host.name)
+            free = host.total - state.taken(host.name)
+            room.hosts[host.name] = HostRoom(host, free, [gpu for gpu in host.gpu_ids if gpu not in held])
+        for compute in state.computes:
+            room.lanes[compute.id] = Lane(compute, [room._slot(a) for a in state.allocations_of[compute.id]])
+        for allocation in state.allocations:
+            if (coming := room._coming(allocation)) != NOTHING:
+                room.gives_back(allocation, coming)
+        room.held = state.held()
+        return room
+
+    def _slot(self, allocation: Allocation) -> Slot:
+        holders = self.state.placed.get(allocation.node, ())
+        given = [run.need or allocation.capacity for run in holders]
+        taken = {gpu for run in holders for gpu in run.gpu_ids.get(allocation.node, ())}
+        return Slot(
+            allocation=allocation,
+            free=allocation.capacity.beyond(sum(given, NOTHING)),
+            holders=holders,
+            gpus=[gpu for gpu in allocation.gpu_ids if gpu not in taken],
+            is_ready=self._is_ready(allocation),
+            is_starting=allocation.status is not AllocationStatus.UP,
+        )
+
+    def _is_ready(self, allocation: Allocation) -> bool:
+        node = self.state.node_of.get(allocation.node)
+        if allocation.status is not AllocationStatus.UP or node is None or not self.seen.is_usable(node.key, self.now):
+            return False
+        return allocation.is_elastic or not self.state.lingering(node.key, self.seen)
+
+    def _coming(self, allocation: Allocation) -> Amount:
+        """What of a host is given back soon, without anything more being decided."""
+        if allocation.status not in HOLDS_ROOM:
+            return NOTHING
+        holders = self.state.placed.get(allocation.node, ())
+        if allocation.is_elastic:
+            return sum((run.need or NOTHING for run in holders if run.is_being_stopped), NOTHING)
+        if allocation.status in (AllocationStatus.DRAINING, AllocationStatus.RELEASING):
+            return allocation.claim if all(run.is_being_stopped for run in holders) else NOTHING
+        return allocation.claim if holders and all(run.is_being_stopped for run in holders) else NOTHING
+
+    def gives_back(self, allocation: Allocation, amount: Amount) -> None:
+        self.hosts[allocation.host].coming += amount
+        nodes = 0 if allocation.is_elastic else 1
+        self.leaving[allocation.workspace] += Usage(nodes=nodes, cpus_milli=amount.cpus_milli, gpus=amount.gpus)
+
+    def claim(self, host: str, amount: Amount) -> tuple[str, ...]:
+        """Take it, on this copy of the host: what somebody else takes of the same copy is refused."""
+        room = self.hosts[host]
+        self.used_hosts[host] = room.host
+        return room.take(amount)
+
+    def use(self, keys: Iterable[NodeKey]) -> None:
+        """Decide something on these copies of nodes: what somebody else decides on the same copies is refused."""
+        for key in keys:
+            if (node := self.state.node_of.get(key)) is not None:
+                self.used_nodes[key] = node
+
+    def kept(self, host: HostRoom, compute: Compute) -> Amount:
+        """What of a host no end of a job gives back: replicas, and the minimum of other clusters."""
+        total = NOTHING
+        for lane in self.lanes.values():
+            if lane.compute.host != host.host.name:
+                continue
+            if lane.compute.is_elastic:
+                services = [run for slot in lane.slots for run in slot.holders if run.mode is Mode.SERVICE]
+                total += sum((run.need or NOTHING for run in services), NOTHING)
+            elif lane.compute.id != compute.id:
+                total += lane.compute.size * lane.compute.min_instances
+        return total
+
+    def full(self, host: str, amount: Amount) -> str:
+        """Why there is no room for `amount` on a host, with who has it."""
+        room = self.hosts[host]
+        held: dict[str, int] = {}
+        for allocation in self.state.allocations:
+            if allocation.host == host and allocation.claim != NOTHING:
+                held[allocation.compute_name] = held.get(allocation.compute_name, 0) + 1
+        holders = ", ".join(f"{name} ({n} node{'s' * (n > 1)})" for name, n in sorted(held.items()))
+        by = f"; nodes of {holders} hold most of it" if holders else ""
+        left = f"{room.free} left of {room.host.total}"
+        return f"Needs {amount} and this machine has {left}{by}. It starts when that much is free."
