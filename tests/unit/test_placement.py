@@ -124,6 +124,24 @@ def test_runs_on_the_machine_itself_claim_what_they_need_of_it() -> None:
     assert "this machine has 0 CPUs" in made.reasons[runs[4].key]
 
 
+def test_what_ends_makes_room_in_the_same_turn() -> None:
+    node = make_allocation(1, status=S.UP)
+    ending = make_run("ending", status=RunStatus.RUNNING, nodes=(node.node,))
+    seen = make_seen({node.node: {ending.key: make_report(cause=Cause.COMPLETED)}})
+    made = turn(make_state(runs=[ending, make_run("waiting")], allocations=[node]), seen)
+    assert placed(made) == {"waiting": (node.node,)}
+    assert [used.key for used in made.nodes] == [node.node], "once, whatever was decided on it"
+
+
+def test_the_next_attempt_takes_the_place_of_its_priority_in_the_same_turn() -> None:
+    node = make_allocation(1, status=S.UP)
+    failing = make_run("failing", status=RunStatus.RUNNING, nodes=(node.node,), retries_left=1, priority=5)
+    seen = make_seen({node.node: {failing.key: make_report(cause=Cause.EXITED)}})
+    made = turn(make_state(runs=[failing, make_run("low", priority=1)], allocations=[node]), seen)
+    assert [r.run.ordinal for r in made.records if isinstance(r, RecordRun)] == [1, 2]
+    assert placed(made) == {"failing": (node.node,)}
+
+
 # Growing
 
 

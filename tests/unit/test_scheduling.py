@@ -186,9 +186,10 @@ def test_one_that_gave_way_is_queued_again_at_its_old_place_and_it_counts_as_no_
     spot = running("spot", node, tier=Tier.SPOT, status=RunStatus.FINALIZING, ending=ending, retries_left=0, losses=3)
     seen = make_seen({node.node: {spot.key: make_report(cause=Cause.STOPPED)}})
     records = plan(make_state(runs=[spot], allocations=[node]), seen, later(1)).records
-    (record,) = [r for r in records if isinstance(r, RecordRun)]
+    record, following = [r for r in records if isinstance(r, RecordRun)]
     assert record.event is RunEvent.GAVE_WAY
     assert record.again is not None
+    assert following.run is record.again, "nobody else waits, so it has its node again in the same turn"
     assert (record.again.ordinal, record.again.losses, record.again.asked_at) == (2, 3, spot.asked_at)
 
 

@@ -52,22 +52,17 @@ class RunLoop:
         if not await self._lead(now):
             return
         self._ctx.hub.allocations = await self._observe()
-        state, made = await self._step(now)
-        if made.records:
-            state, made = await self._step(now)  # an end makes room: what takes it is published together with it
-        await self._publish(None if made.records else state)
-        done = [await self._act(effect) for effect in made.effects]
-        if made.records or any(done):
-            self._ctx.work.ring()  # what was done may allow the next step at once
-
-    async def _step(self, now: datetime) -> tuple[State, Plan]:
-        """Look, plan, record: what was seen, and what was made of it."""
         state = await self._look()
         made = await self._plan(state, now)
         if made.records or made.reasons:
-            await self._record(made)
+            written = await self._record(made)
+            state = state.with_runs(written)
+            self._known = {**self._known, **{run.key: run for run in written}}
             self._ctx.changes.ring()
-        return state, made
+        await self._publish(state)
+        done = [await self._act(effect) for effect in made.effects]
+        if made.records or any(done):
+            self._ctx.work.ring()  # what was done may allow the next step at once
 
     async def _lead(self, now: datetime) -> bool:
         """Hold the pool's lease. Who begins to lead, stood still or had its clock set has a gap in its listening."""
@@ -140,16 +135,16 @@ class RunLoop:
         is_large = len(state.runs) + len(state.nodes) > LARGE
         return await asyncio.to_thread(plan, state, seen, now) if is_large else plan(state, seen, now)
 
-    async def _record(self, made: Plan) -> None:
-        """All records of a turn, in one transaction."""
-        now = self._ctx.clock()
+    async def _record(self, made: Plan) -> Sequence[Run]:
+        """All records of a turn, in one transaction. The runs as they were written."""
+        now, written = self._ctx.clock(), list[Run]()
         async with self._ctx.begin() as tx:
             await allocations.use(tx, made.nodes, now=now)
             await hosts.claim(tx, made.hosts)
             for record in made.records:
                 match record:
                     case RecordRun():
-                        await self._record_run(tx, record)
+                        written += await self._record_run(tx, record)
                     case AddAllocation():
                         await computes.update(tx, record.compute, now=now)
                         await allocations.add(tx, record.allocation)
@@ -158,21 +153,21 @@ class RunLoop:
                     case RecordCompute():
                         await computes.record(tx, record.compute, record.event, now=now, reason=record.reason)
             await runs.explain(tx, made.reasons)
+        return written
 
-    async def _record_run(self, tx: Tx, record: RecordRun) -> None:
-        now = self._ctx.clock()
-        await runs.record(tx, record.run, record.event, now=now, reason=record.reason, changes=record.changes)
-        if record.again is not None:
-            await jobs.next_attempt(tx, record.run.owner_id, attempt=record.run.ordinal)
-            spec = (await runs.specs(tx, [record.run.key]))[record.run.key]
-            await runs.add(tx, record.again, spec, event="tried_again")
+    async def _record_run(self, tx: Tx, record: RecordRun) -> Sequence[Run]:
+        now, run = self._ctx.clock(), record.run
+        new = await runs.record(tx, run, record.event, now=now, reason=record.reason, changes=record.changes)
+        if record.again is None:
+            return (new,)
+        await jobs.next_attempt(tx, run.owner_id, attempt=run.ordinal)
+        spec = (await runs.specs(tx, [run.key]))[run.key]
+        return (new, await runs.add(tx, record.again, spec, event="tried_again"))
 
-    async def _publish(self, looked: State | None) -> None:
-        """`looked`: what was seen at the beginning of the turn, if nothing was recorded since."""
+    async def _publish(self, state: State) -> None:
+        """`state`: what was seen in this turn, and what it has made of it."""
         async with self._ctx.read() as tx:
-            nodes = await allocations.nodes(tx) if looked is None else looked.nodes
-            open_runs = await self._open_runs(tx) if looked is None else looked.runs
-            desired = await self._renderer.render(tx, nodes, open_runs)
+            desired = await self._renderer.render(tx, state.nodes, state.runs)
         self._ctx.hub.publish(desired)
 
     async def _act(self, effect: Effect) -> bool:

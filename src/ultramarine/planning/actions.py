@@ -3,7 +3,8 @@
 Records share one transaction; each effect is a single call that is safe to repeat.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from ultramarine.domain.allocation import Allocation, AllocationEvent, Node
@@ -22,6 +23,11 @@ class RecordRun:
     reason: str = ""
     changes: dict[str, Any] = field(default_factory=dict[str, Any])
     again: Run | None = None
+
+    def runs(self, now: datetime) -> tuple[Run, ...]:
+        """What is there once it is written: the run after the event, and the next attempt."""
+        after = replace(self.run.after(self.event, now=now, reason=self.reason), **self.changes)
+        return (after,) if self.again is None else (after, self.again)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

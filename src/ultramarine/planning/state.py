@@ -1,8 +1,8 @@
 """What the control plane knows at the beginning of a turn, and what follows from it about room."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
@@ -45,6 +45,14 @@ class State:
     environments: Mapping[RunKey, Need] = field(default_factory=dict[RunKey, Need])
     quotas: Mapping[str, Quota] = field(default_factory=dict[str, Quota])  #: by workspace, where one is set
     failed_starts: Sequence[Allocation] = ()  #: lately ended without having come up, the oldest first
+
+    def with_runs(self, written: Iterable[Run]) -> "State":
+        """The state once these runs were written: what has ended holds nothing any more, what is new comes last."""
+        if not (new := {run.key: run for run in written}):
+            return self
+        there = [new.pop(run.key, run) for run in self.runs]
+        still_open = [run for run in (*there, *new.values()) if not run.is_final]
+        return replace(self, runs=sorted(still_open, key=lambda run: -run.priority) if new else still_open)
 
     @cached_property
     def compute_of(self) -> Mapping[ComputeId, Compute]:

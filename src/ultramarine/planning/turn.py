@@ -14,14 +14,16 @@ from ultramarine.planning.state import State
 def plan(state: State, seen: Seen, now: datetime) -> Plan:
     """Follow what is on nodes, place what waits, grow, shrink; with the reasons of what waits.
 
-    A row is recorded at most once a turn: of two records for one thing the first is kept, the other comes next turn.
+    What has ended makes room for what waits in the same turn. A row is recorded at most once a turn: of two records
+    for one thing the first is kept, the other comes next turn.
     """
-    room = Room.at(state, seen, now)
     followed = [
         record
         for run in state.runs
         if run.status in ON_NODES and (record := runs.follow(run, seen, now, epoch=state.epoch))
     ]
+    state = state.with_runs(run for record in followed for run in record.runs(now))
+    room = Room.at(state, seen, now)
     records: list[Record] = [*followed, *allocations.empty(room), *allocations.follow(room)]
     if not seen.is_draining:
         records += [*placement.place(room), *growth.up_to_minimum(room)]

@@ -83,13 +83,13 @@ class Hub:
         return self._news.get(node)
 
     def publish(self, desired: Mapping[NodeKey, Mapping[str, Any]]) -> None:
-        """Say what every node shall run. A node that is not named is not ours any more."""
+        """Say what every node shall run. A node that was named before and is not any more is not ours any more."""
         new = {node: self._same_or_new(node, runs) for node, runs in desired.items()}
         is_changed = new != self._desired
-        self._desired = new
-        for node in [node for node in self._news if node not in new]:
-            del self._news[node]
+        for node in self._desired.keys() - new.keys():
+            self._news.pop(node, None)
             self._loads.pop(node, None)
+        self._desired = new
         self._is_published.set()
         if is_changed:
             self._changed.ring()
