@@ -32,6 +32,7 @@ from ultramarine.store.database import Tx
 
 log = logging.getLogger(__name__)
 LEASE_TTL = timedelta(seconds=15)
+RENEW_AFTER = LEASE_TTL / 3  #: a lease younger than this is not written again: that would be a commit in every turn
 RELEASE_GRACE_S = 15.0
 LARGE = 500  #: runs and nodes of which a plan takes longer than the event loop may stand still
 LAG = timedelta(seconds=10)  #: a loop that stood still so long begins its listening anew
@@ -45,6 +46,7 @@ class RunLoop:
         self._ready: set[RunKey] = set()  #: runs whose environment is known to be locked: it stays so
         self._led_at = ctx.clock()  #: the beginning of our last turn
         self._generation: int | None = None  #: of the lease that we hold
+        self._renewed_at = self._led_at
 
     async def tick(self) -> None:
         """One turn. It may die anywhere: the next turn, here or on another server, goes on from there."""
@@ -66,8 +68,11 @@ class RunLoop:
 
     async def _lead(self, now: datetime) -> bool:
         """Hold the pool's lease. Who begins to lead, stood still or had its clock set has a gap in its listening."""
-        async with self._ctx.begin() as tx:
-            held = await leases.hold(tx, f"hosts/{self._pool}", owner=self._owner, now=now, ttl=LEASE_TTL)
+        held = self._generation
+        if held is None or not timedelta(0) <= now - self._renewed_at < RENEW_AFTER:
+            async with self._ctx.begin() as tx:
+                held = await leases.hold(tx, f"hosts/{self._pool}", owner=self._owner, now=now, ttl=LEASE_TTL)
+            self._renewed_at = now
         if held != self._generation:
             self._ctx.hub.withdraw()  # what we have published is not the truth any more
         if held != self._generation or not timedelta(0) <= now - self._led_at <= LAG:
