@@ -14,7 +14,6 @@ from typing import TypeVar
 import uvicorn
 
 from ultramarine.api.app import build
-from ultramarine.controllers.loop import forever
 from ultramarine.sdk import Workspace
 from ultramarine.sdk.connection import Connection
 from ultramarine.server.parts import put_together
@@ -86,7 +85,7 @@ class _Server:
         settings = Settings(home=self.home)
         parts = await put_together(settings, home=self.home, socket=self.home / "run" / "control.sock")
         config = uvicorn.Config(build(parts.ctx), log_config=None, access_log=False, timeout_graceful_shutdown=1)
-        loops = [asyncio.create_task(forever(name, tick, parts.ctx.work)) for name, tick in parts.loops.items()]
+        loops = [asyncio.create_task(loop.run()) for loop in parts.loops]
         self.server = uvicorn.Server(config)
         await self.server.serve(sockets=self.sockets)
         for loop in loops:

@@ -55,7 +55,7 @@ class DeploymentLoop:
             return
         async with self._ctx.begin() as tx:
             await endpoints.keep(tx, replace(deployment, serving=serving))
-        self._ctx.ring()
+        self._ctx.ring(self._ctx.serving)
 
     async def _turn(self, deployment: Deployment, reached: Mapping[str, Reach]) -> None:
         async with self._ctx.read() as tx:
@@ -69,7 +69,7 @@ class DeploymentLoop:
                 case RecordRun():
                     async with self._ctx.begin() as tx:
                         await runs.record(tx, action.run, action.event, now=self._ctx.clock(), reason=action.reason)
-            self._ctx.ring()
+            self._ctx.ring(self._ctx.serving)
 
     async def _standing(self, tx: Tx, deployment: Deployment, reached: Mapping[str, Reach]) -> Standing:
         there = await runs.of_owner(tx, deployment.id)
@@ -94,4 +94,4 @@ class DeploymentLoop:
     async def _record(self, action: RecordDeployment) -> None:
         async with self._ctx.begin() as tx:
             await endpoints.record(tx, action.deployment, action.event, now=self._ctx.clock(), reason=action.reason)
-        self._ctx.ring()
+        self._ctx.ring(self._ctx.serving)

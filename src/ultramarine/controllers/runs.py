@@ -9,7 +9,7 @@ from ultramarine.domain.allocation import ALLOCATION, AllocationEvent, Allocatio
 from ultramarine.domain.environment import Environment, EnvironmentStatus
 from ultramarine.domain.errors import UltramarineError
 from ultramarine.domain.names import AllocationKey, RunKey
-from ultramarine.domain.run import Run, RunStatus
+from ultramarine.domain.run import OwnerNoun, Run, RunStatus
 from ultramarine.drivers.protocol import Driver, Observation
 from ultramarine.planning.actions import (
     AddAllocation,
@@ -60,10 +60,10 @@ class RunLoop:
             written = await self._record(made)
             state = state.with_runs(written)
             self._known = {**self._known, **{run.key: run for run in written}}
-            self._ctx.changes.ring()
+            self._tell(written)
         await self._publish(state)
         done = [await self._act(effect) for effect in made.effects]
-        if made.records or any(done):
+        if any(done) or not all(isinstance(record, RecordRun) for record in made.records):
             self._ctx.work.ring()  # what was done may allow the next step at once
 
     async def _lead(self, now: datetime) -> bool:
@@ -159,6 +159,11 @@ class RunLoop:
                         await computes.record(tx, record.compute, record.event, now=now, reason=record.reason)
             await runs.explain(tx, made.reasons)
         return written
+
+    def _tell(self, written: Sequence[Run]) -> None:
+        self._ctx.changes.ring()
+        if any(run.owner_noun is OwnerNoun.DEPLOYMENT for run in written):
+            self._ctx.serving.ring()
 
     async def _record_run(self, tx: Tx, record: RecordRun) -> Sequence[Run]:
         now, run = self._ctx.clock(), record.run

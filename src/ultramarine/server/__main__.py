@@ -12,10 +12,8 @@ import uvicorn
 import uvloop
 
 from ultramarine.api.app import build
-from ultramarine.controllers.loop import forever
 from ultramarine.domain.errors import UltramarineError
 from ultramarine.server.parts import Parts, put_together
-from ultramarine.services.bell import Bell
 from ultramarine.settings import Settings
 
 STREAMS_END_S = 2  #: open streams are cut off after so long when the server stops; clients go on where they were
@@ -54,8 +52,7 @@ async def _serve(settings: Settings, *, home: Path, socket: Path) -> None:
     )
     gc.freeze()  # what a start makes stays: to look through it again and again would hold up the event loop by 50 ms
     os.umask(0o077)
-    loops = [asyncio.create_task(forever(name, tick, parts.ctx.work)) for name, tick in parts.loops.items()]
-    loops += [asyncio.create_task(forever(name, tick, Bell())) for name, tick in parts.slow_loops.items()]
+    loops = [asyncio.create_task(loop.run()) for loop in parts.loops]
     try:
         await server.serve()
     finally:

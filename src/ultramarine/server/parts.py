@@ -5,7 +5,7 @@ import secrets
 import shutil
 import sys
 import sysconfig
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 from ultramarine.controllers.deployments import DeploymentLoop, ServingFiles
 from ultramarine.controllers.environments import EnvironmentLoop
+from ultramarine.controllers.loop import forever
 from ultramarine.controllers.routes import RouteLoop
 from ultramarine.controllers.runs import RunLoop
 from ultramarine.controllers.tracking import TrackingLoop
@@ -32,6 +33,7 @@ from ultramarine.planning.routes import Upstreams
 from ultramarine.planning.seen import Patience
 from ultramarine.routing.publisher import RoutePublisher
 from ultramarine.server.first_start import begin, epoch_of
+from ultramarine.services.bell import Bell
 from ultramarine.services.context import Context, Limits, Site
 from ultramarine.services.hub import Hub
 from ultramarine.services.nodes import JOIN
@@ -45,10 +47,21 @@ Tick = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Loop:
+    """`bell`: what wakes it besides the slow clock."""
+
+    name: str
+    tick: Tick
+    bell: Bell
+
+    async def run(self) -> None:
+        await forever(self.name, self.tick, self.bell)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     ctx: Context
-    loops: Mapping[str, Tick]  #: woken by every write and report
-    slow_loops: Mapping[str, Tick]  #: on the slow clock alone: nobody waits for what they do
+    loops: Sequence[Loop]
 
     async def close(self) -> None:
         await self.ctx.tracking.close()
@@ -77,13 +90,16 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
     publisher = RoutePublisher(home / "gateway")
     upstreams = Upstreams(control=f"unix:{socket}", mlflow=f"unix:{home / 'run' / 'mlflow.sock'}")
     serving = ServingFiles(zip_sha256=ctx.blobs.put(pyz.serving(home / "tools").read_bytes()))
-    loops = {
-        "runs": RunLoop(ctx, driver, owner=f"{platform.node()}:{home}").tick,
-        "routes": RouteLoop(ctx, publisher, upstreams).tick,
-        "deployments": DeploymentLoop(ctx, publisher, serving).tick,
-        "environments": EnvironmentLoop(ctx, Uv(program=ctx.site.uv, cache=cache / "uv", options=site_options())).tick,
-    }
-    return Parts(ctx=ctx, loops=loops, slow_loops={"tracking": TrackingLoop(ctx).tick})
+    uv = Uv(program=ctx.site.uv, cache=cache / "uv", options=site_options())
+    scheduler = RunLoop(ctx, driver, owner=f"{platform.node()}:{home}")
+    loops = (
+        Loop(name="runs", tick=scheduler.tick, bell=ctx.work),
+        Loop(name="routes", tick=RouteLoop(ctx, publisher, upstreams).tick, bell=ctx.serving),
+        Loop(name="deployments", tick=DeploymentLoop(ctx, publisher, serving).tick, bell=ctx.serving),
+        Loop(name="environments", tick=EnvironmentLoop(ctx, uv).tick, bell=ctx.locking),
+        Loop(name="tracking", tick=TrackingLoop(ctx).tick, bell=Bell()),  # never rung: nobody waits for what it does
+    )
+    return Parts(ctx=ctx, loops=loops)
 
 
 def _cache(settings: Settings, home: Path) -> Path:

@@ -61,7 +61,9 @@ class Context:
     codes: dict[str, tuple[datetime, Session, str]] = field(
         default_factory=dict[str, "tuple[datetime, Session, str]"]
     )  #: one-time codes: until when, whose, where to
-    work: Bell = field(default_factory=Bell)  #: something was written or reported: the loops look again
+    work: Bell = field(default_factory=Bell)  #: runs, nodes or computes were written, or reported: the scheduler looks
+    serving: Bell = field(default_factory=Bell)  #: endpoints, deployments or their replicas were written
+    locking: Bell = field(default_factory=Bell)  #: environments were written
     changes: Bell = field(default_factory=Bell)  #: events or logs have grown: streams look again
 
     def begin(self) -> AbstractAsyncContextManager[Tx]:
@@ -71,6 +73,7 @@ class Context:
     def read(self) -> AbstractAsyncContextManager[Tx]:
         return self.db.read()
 
-    def ring(self) -> None:
-        self.work.ring()
-        self.changes.ring()
+    def ring(self, *others: Bell) -> None:
+        """Something was written that the scheduler and streams look at, and those who wait for the `others`."""
+        for bell in (self.work, self.changes, *others):
+            bell.ring()

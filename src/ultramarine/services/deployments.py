@@ -50,7 +50,7 @@ async def put(
         else:
             deployment = await _change(ctx, tx, there, spec)
         state = await _state(tx, deployment)
-    ctx.ring()
+    ctx.ring(ctx.serving)
     return state, there is None
 
 
@@ -151,7 +151,7 @@ async def delete(ctx: Context, workspace: str, endpoint: str, name: str) -> Depl
                 tx, there, DeploymentEvent.DELETE_ASKED, now=ctx.clock(), reason="Asked by user."
             )
         state = await _state(tx, there)
-    ctx.ring()
+    ctx.ring(ctx.serving)
     return state
 
 

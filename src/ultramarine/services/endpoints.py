@@ -43,7 +43,7 @@ async def put(ctx: Context, workspace: str, name: str, body: Mapping[str, Any]) 
             kept = spec if "traffic" in body else spec.model_copy(update={"traffic": there.spec.traffic})
             await endpoints.update(tx, replace(there, spec=kept))
         state = await _state(tx, workspace, name)
-    ctx.ring()
+    ctx.ring(ctx.serving)
     return state, there is None
 
 
@@ -103,7 +103,7 @@ async def delete(ctx: Context, workspace: str, name: str) -> EndpointState:
                 words = "Its endpoint was deleted."
                 await endpoints.record(tx, deployment, DeploymentEvent.DELETE_ASKED, now=ctx.clock(), reason=words)
         await endpoints.remove(tx, workspace, name)
-    ctx.ring()
+    ctx.ring(ctx.serving)
     return state
 
 
@@ -126,7 +126,7 @@ async def regenerate_key(ctx: Context, workspace: str, name: str, key_type: str)
         chosen = (fresh, secondary) if key_type == "primary" else (primary, fresh)
         new = _with_keys(ctx, workspace, there.spec, chosen)
         await endpoints.update(tx, replace(there, keys_sha256=new.keys_sha256, keys_sealed=new.keys_sealed))
-    ctx.ring()
+    ctx.ring(ctx.serving)
 
 
 def refuse_with_traffic(state: EndpointState, deployment: str) -> None:

@@ -40,7 +40,7 @@ async def create(
             return there, False
         environment = Environment(workspace=workspace, name=name, version=chosen, spec=spec, created_at=ctx.clock())
         await assets.add_environment(tx, environment)
-    ctx.ring()
+    ctx.ring(ctx.locking)
     return environment, True
 
 

@@ -42,7 +42,7 @@ async def drain(ctx: Context) -> Status:
         for run in await runs.open_ones(tx):
             await _cancel(ctx, tx, run)
         found = await _status(ctx, tx)
-    ctx.ring()
+    ctx.ring(ctx.serving)
     return found
 
 
