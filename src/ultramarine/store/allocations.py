@@ -14,7 +14,22 @@ from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
 from ultramarine.store.rows import Row, amount_to_json, change, fetch, fetch_many, fetch_one, fields
 
-_OPEN = [s.value for s in AllocationStatus if s is not AllocationStatus.FORGOTTEN]
+_A = t.allocations.c
+_OPEN = (
+    sa.select(t.allocations)
+    .where(_A.status.in_([s.value for s in AllocationStatus if s is not AllocationStatus.FORGOTTEN]))
+    .order_by(_A.created_at, _A.key)
+)
+_FAILED_STARTS = (
+    sa.select(t.allocations)
+    .where(
+        _A.status.in_([AllocationStatus.ENDED.value, AllocationStatus.FORGOTTEN.value]),
+        _A.up_at.is_(None),
+        _A.changed_at > sa.bindparam("since"),
+    )
+    .order_by(_A.changed_at)
+)
+_NODES = sa.select(t.nodes).order_by(t.nodes.c.key)
 
 
 async def add(tx: Tx, allocation: Allocation) -> None:
@@ -37,20 +52,12 @@ async def record(
 
 async def open_ones(tx: Tx) -> Sequence[Allocation]:
     """All that are not forgotten yet, the oldest first."""
-    query = (
-        sa.select(t.allocations)
-        .where(t.allocations.c.status.in_(_OPEN))
-        .order_by(t.allocations.c.created_at, t.allocations.c.key)
-    )
-    return await fetch_many(tx, query, _allocation)
+    return await fetch_many(tx, _OPEN, _allocation)
 
 
 async def failed_starts(tx: Tx, *, since: datetime) -> Sequence[Allocation]:
     """Those that ended after `since` without ever having come up, the oldest first."""
-    c = t.allocations.c
-    over = c.status.in_([AllocationStatus.ENDED.value, AllocationStatus.FORGOTTEN.value])
-    query = sa.select(t.allocations).where(over, c.up_at.is_(None), c.changed_at > since).order_by(c.changed_at)
-    return [_allocation(row) for row in await fetch(tx, query)]
+    return [_allocation(row) for row in await fetch(tx, _FAILED_STARTS, {"since": since})]
 
 
 async def get(tx: Tx, key: str) -> Allocation:
@@ -61,8 +68,7 @@ async def get(tx: Tx, key: str) -> Allocation:
 
 
 async def nodes(tx: Tx) -> Sequence[Node]:
-    query = sa.select(t.nodes).order_by(t.nodes.c.key)
-    return await fetch_many(tx, query, lambda row: Node(**row))
+    return await fetch_many(tx, _NODES, lambda row: Node(**row))
 
 
 async def node(tx: Tx, key: str) -> Node | None:

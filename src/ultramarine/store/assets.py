@@ -1,5 +1,6 @@
 """Environments and data assets: named, versioned, never changed after they are made."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -98,12 +99,21 @@ async def data_assets(tx: Tx, workspace: str, name: str | None = None) -> Sequen
 
 
 async def _asset(tx: Tx, table: sa.Table, workspaces: list[str], name: str, version: str | None) -> Row | None:
+    values = {"of_workspaces": workspaces, "of_name": name}
+    if version is None:
+        return await fetch_one(tx, _newest(table), values)
+    return await fetch_one(tx, _newest(table, of_version=True), values | {"of_version": version})
+
+
+@functools.cache
+def _newest(table: sa.Table, *, of_version: bool = False) -> sa.Select[Any]:
     c = table.c
-    query = sa.select(table).where(c.workspace.in_(workspaces), c.name == name)
-    if version is not None:
-        query = query.where(c.version == version)
-    query = query.order_by((c.workspace == CURATED), c.seq.desc()).limit(1)
-    return await fetch_one(tx, query)
+    named = sa.select(table).where(
+        c.workspace.in_(sa.bindparam("of_workspaces", expanding=True)), c.name == sa.bindparam("of_name")
+    )
+    if of_version:
+        named = named.where(c.version == sa.bindparam("of_version"))
+    return named.order_by((c.workspace == CURATED), c.seq.desc()).limit(1)
 
 
 async def _assets(tx: Tx, table: sa.Table, workspaces: list[str], name: str | None) -> Sequence[Row]:

@@ -15,7 +15,12 @@ from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
 from ultramarine.store.rows import Row, change, fetch, fetch_one
 
-_THERE = t.computes.c.status != ComputeStatus.DELETED.value
+_THERE = sa.select(t.computes).where(t.computes.c.status != ComputeStatus.DELETED.value)
+_EVERY = _THERE.order_by(t.computes.c.created_at, t.computes.c.id)
+_EVERY_OF_WORKSPACE = _EVERY.where(t.computes.c.workspace == sa.bindparam("of_workspace"))
+_ONE = _THERE.where(
+    t.computes.c.workspace == sa.bindparam("of_workspace"), t.computes.c.name == sa.bindparam("of_name")
+)
 
 
 async def add(tx: Tx, compute: Compute) -> None:
@@ -38,15 +43,12 @@ async def record(tx: Tx, compute: Compute, event: ComputeEvent, *, now: datetime
 
 async def every(tx: Tx, workspace: str | None = None) -> Sequence[Compute]:
     """All that are not deleted, of one workspace or of all."""
-    query = sa.select(t.computes).where(_THERE).order_by(t.computes.c.created_at, t.computes.c.id)
-    if workspace is not None:
-        query = query.where(t.computes.c.workspace == workspace)
-    return [_compute(row) for row in await fetch(tx, query)]
+    query = _EVERY if workspace is None else _EVERY_OF_WORKSPACE
+    return [_compute(row) for row in await fetch(tx, query, {"of_workspace": workspace} if workspace else None)]
 
 
 async def find(tx: Tx, workspace: str, name: str) -> Compute | None:
-    query = sa.select(t.computes).where(_THERE, t.computes.c.workspace == workspace, t.computes.c.name == name)
-    row = await fetch_one(tx, query)
+    row = await fetch_one(tx, _ONE, {"of_workspace": workspace, "of_name": name})
     return None if row is None else _compute(row)
 
 

@@ -10,6 +10,8 @@ from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
 from ultramarine.store.rows import fetch
 
+_ADD = t.events.insert()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Happening:
@@ -38,7 +40,7 @@ async def add(tx: Tx, happening: Happening) -> None:
         "reason": h.reason,
         "at": h.at,
     }
-    await tx.execute(t.events.insert(), row)
+    await tx.execute(_ADD, row)
 
 
 async def after(

@@ -10,9 +10,11 @@ from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
 from ultramarine.store.rows import Row, change, fetch
 
+_EVERY = sa.select(t.hosts).order_by(t.hosts.c.name)
+
 
 async def every(tx: Tx) -> Sequence[Host]:
-    return [_host(row) for row in await fetch(tx, sa.select(t.hosts).order_by(t.hosts.c.name))]
+    return [_host(row) for row in await fetch(tx, _EVERY)]
 
 
 async def put(tx: Tx, host: Host) -> None:

@@ -14,6 +14,10 @@ from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
 from ultramarine.store.rows import Row, fetch, fetch_one, fields
 
+_HAS_WORKSPACE = sa.select(t.workspaces.c.name).where(t.workspaces.c.name == sa.bindparam("of_name"))
+_QUOTAS = sa.select(t.workspaces.c.name, t.workspaces.c.quota).where(t.workspaces.c.quota.is_not(None))
+_TOKEN = sa.select(t.tokens).where(t.tokens.c.sha256 == sa.bindparam("of_sha256"))
+
 
 async def epoch(tx: Tx) -> Epoch | None:
     row = (await tx.execute(sa.select(t.installation.c.epoch))).one_or_none()
@@ -33,8 +37,7 @@ async def add_workspace(
 
 async def quotas(tx: Tx) -> dict[str, Quota]:
     """By workspace, where one is set."""
-    query = sa.select(t.workspaces.c.name, t.workspaces.c.quota).where(t.workspaces.c.quota.is_not(None))
-    return {row["name"]: Quota.model_validate(row["quota"]) for row in await fetch(tx, query)}
+    return {row["name"]: Quota.model_validate(row["quota"]) for row in await fetch(tx, _QUOTAS)}
 
 
 async def workspaces(tx: Tx) -> Sequence[dict[str, Any]]:
@@ -42,9 +45,7 @@ async def workspaces(tx: Tx) -> Sequence[dict[str, Any]]:
 
 
 async def has_workspace(tx: Tx, name: str) -> bool:
-    return (
-        await tx.execute(sa.select(t.workspaces.c.name).where(t.workspaces.c.name == name))
-    ).one_or_none() is not None
+    return await fetch_one(tx, _HAS_WORKSPACE, {"of_name": name}) is not None
 
 
 async def add_token(tx: Tx, token: Token, *, sha256: str) -> None:
@@ -60,7 +61,7 @@ async def add_token(tx: Tx, token: Token, *, sha256: str) -> None:
 
 
 async def find_token(tx: Tx, sha256: str) -> Token | None:
-    row = await fetch_one(tx, sa.select(t.tokens).where(t.tokens.c.sha256 == sha256))
+    row = await fetch_one(tx, _TOKEN, {"of_sha256": sha256})
     return None if row is None else _token(row)
 
 

@@ -14,6 +14,11 @@ from ultramarine.store import tables as t
 from ultramarine.store.database import MANY, Tx
 from ultramarine.store.rows import Row, fetch, fetch_one
 
+_ADD = t.jobs.insert()
+_ONE = sa.select(t.jobs).where(
+    t.jobs.c.workspace == sa.bindparam("of_workspace"), t.jobs.c.name == sa.bindparam("of_name")
+)
+
 
 async def add(tx: Tx, job: Job) -> None:
     row: dict[str, Any] = {
@@ -28,7 +33,7 @@ async def add(tx: Tx, job: Job) -> None:
         "tracking": Tracking.UNKNOWN.value,
         "created_at": job.created_at,
     }
-    await tx.execute(t.jobs.insert(), row)
+    await tx.execute(_ADD, row)
 
 
 async def next_attempt(tx: Tx, id: str, *, attempt: int) -> None:
@@ -55,7 +60,7 @@ async def to_be_told(tx: Tx, *, limit: int = 100) -> Sequence[tuple[str, JobId, 
 
 
 async def find(tx: Tx, workspace: str, name: str) -> Job | None:
-    row = await fetch_one(tx, sa.select(t.jobs).where(t.jobs.c.workspace == workspace, t.jobs.c.name == name))
+    row = await fetch_one(tx, _ONE, {"of_workspace": workspace, "of_name": name})
     return None if row is None else _job(row)
 
 

@@ -27,11 +27,25 @@ from ultramarine.store.rows import (
 )
 
 KEYS_MAX = 500  #: in one statement: databases take a limited number of parameters
+SPECS_MAX = 8  #: that are read on the event loop: they may be large
 _COLUMNS = [c for c in t.runs.c if c.name not in ("spec", "seq", "is_open")]  # the spec is large, and few need it
+_ADD = t.runs.insert()
+_IN_LINE = (t.runs.c.priority.desc(), t.runs.c.seq)
+_OPEN = sa.select(*_COLUMNS).where(t.runs.c.is_open).order_by(*_IN_LINE)
+_OPEN_VERSIONS = sa.select(t.runs.c.key, t.runs.c.version, t.runs.c.reason).where(t.runs.c.is_open).order_by(*_IN_LINE)
+_MANY_OPEN_VERSIONS = _OPEN_VERSIONS.execution_options(many_rows=True)
+_BY_KEY = sa.select(*_COLUMNS).where(t.runs.c.key == sa.bindparam("of_key"))
+_BY_KEYS = sa.select(*_COLUMNS).where(t.runs.c.key.in_(sa.bindparam("of_keys", expanding=True)))
+_OF_OWNER = sa.select(*_COLUMNS).where(t.runs.c.owner_id == sa.bindparam("of_owner"))
+_ALL_OF_OWNER = _OF_OWNER.order_by(t.runs.c.ordinal)
+_NEWEST_OF_OWNER = _OF_OWNER.order_by(t.runs.c.ordinal.desc()).limit(1)
+_SPECS = sa.select(t.runs.c.key, t.runs.c.spec).where(t.runs.c.key.in_(sa.bindparam("of_keys", expanding=True)))
+_MANY_SPECS = _SPECS.execution_options(many_rows=True)
+_EXPLAIN = t.runs.update().where(t.runs.c.key == sa.bindparam("k"), t.runs.c.is_open).values(reason=sa.bindparam("r"))
 
 
 async def add(tx: Tx, run: Run, spec: dict[str, Any], *, event: str = "created") -> Run:
-    await tx.execute(t.runs.insert(), {**_row(run), "key": run.key, "spec": spec, "created_at": run.created_at})
+    await tx.execute(_ADD, {**_row(run), "key": run.key, "spec": spec, "created_at": run.created_at})
     await _tell(tx, run, event, run.created_at)
     return run
 
@@ -52,27 +66,21 @@ async def record(
 async def explain(tx: Tx, reasons: dict[RunKey, str]) -> None:
     """Keep the words that say why runs wait. No move, so no event and no new version."""
     if reasons:
-        statement = (
-            t.runs.update().where(t.runs.c.key == sa.bindparam("k"), t.runs.c.is_open).values(reason=sa.bindparam("r"))
-        )
-        await tx.execute(statement, [{"k": key, "r": reason} for key, reason in reasons.items()])
+        await tx.execute(_EXPLAIN, [{"k": key, "r": reason} for key, reason in reasons.items()])
 
 
-async def open_ones(tx: Tx, *, limit: int = 100_000) -> Sequence[Run]:
+async def open_ones(tx: Tx) -> Sequence[Run]:
     """All that have not ended, in the order of the queue."""
-    query = sa.select(*_COLUMNS).where(t.runs.c.is_open).order_by(t.runs.c.priority.desc(), t.runs.c.seq)
-    return await fetch_many(tx, query.limit(limit), _run)
+    return await fetch_many(tx, _OPEN, _run)
 
 
 async def open_again(tx: Tx, known: Mapping[RunKey, Run]) -> Sequence[Run]:
     """The same as `open_ones`, for who has read before: a run that has not changed since is taken from `known`."""
-    columns = (t.runs.c.key, t.runs.c.version, t.runs.c.reason)
-    query = sa.select(*columns).where(t.runs.c.is_open).order_by(t.runs.c.priority.desc(), t.runs.c.seq)
-    now = [tuple(row) for row in await tx.execute(query.execution_options(many_rows=len(known) > KEYS_MAX))]
+    now = [tuple(row) for row in await tx.execute(_MANY_OPEN_VERSIONS if len(known) > KEYS_MAX else _OPEN_VERSIONS)]
     changed = [key for key, version, _ in now if key not in known or known[key].version != version]
     if len(changed) > KEYS_MAX:
         return await open_ones(tx)
-    fresh = await fetch(tx, sa.select(*_COLUMNS).where(t.runs.c.key.in_(changed))) if changed else ()
+    fresh = await fetch(tx, _BY_KEYS, {"of_keys": changed}) if changed else ()
     found = {**known, **{RunKey(row["key"]): _run(row) for row in fresh}}
     return [_with_reason(found[key], reason) for key, _, reason in now if key in found]
 
@@ -83,7 +91,7 @@ def _with_reason(run: Run, reason: str) -> Run:
 
 
 async def get(tx: Tx, key: str) -> Run:
-    row = await fetch_one(tx, sa.select(*_COLUMNS).where(t.runs.c.key == key))
+    row = await fetch_one(tx, _BY_KEY, {"of_key": key})
     if row is None:
         raise NotFound("run", key)
     return _run(row)
@@ -91,13 +99,11 @@ async def get(tx: Tx, key: str) -> Run:
 
 async def of_owner(tx: Tx, owner_id: str) -> Sequence[Run]:
     """All attempts of a job, or replicas of a deployment, the oldest first."""
-    query = sa.select(*_COLUMNS).where(t.runs.c.owner_id == owner_id).order_by(t.runs.c.ordinal)
-    return [_run(row) for row in await fetch(tx, query)]
+    return [_run(row) for row in await fetch(tx, _ALL_OF_OWNER, {"of_owner": owner_id})]
 
 
 async def newest(tx: Tx, owner_id: str) -> Run:
-    query = sa.select(*_COLUMNS).where(t.runs.c.owner_id == owner_id).order_by(t.runs.c.ordinal.desc()).limit(1)
-    row = await fetch_one(tx, query)
+    row = await fetch_one(tx, _NEWEST_OF_OWNER, {"of_owner": owner_id})
     if row is None:
         raise NotFound("run", owner_id)
     return _run(row)
@@ -108,8 +114,8 @@ async def specs(tx: Tx, keys: Sequence[str]) -> dict[RunKey, dict[str, Any]]:
     found: dict[RunKey, dict[str, Any]] = {}
     for begin in range(0, len(keys), KEYS_MAX):
         some = keys[begin : begin + KEYS_MAX]
-        query = sa.select(t.runs.c.key, t.runs.c.spec).where(t.runs.c.key.in_(some)).execution_options(many_rows=True)
-        found |= {RunKey(row.key): row.spec for row in await tx.execute(query)}
+        query = _MANY_SPECS if len(some) > SPECS_MAX else _SPECS
+        found |= {RunKey(row.key): row.spec for row in await tx.execute(query, {"of_keys": some})}
     return found
 
 
