@@ -12,6 +12,7 @@ from .machine import boot_s
 from .wire import BACKOFF_FIRST_S, BACKOFF_LAST_S, JSON, Channel, Dismissed, Unreachable, backoff
 
 _WAIT_S = 30
+LINGER_S = 0.01  #: so long a change for which nobody waits is held back: most often the next one is on its way
 
 
 class Follower:
@@ -53,7 +54,10 @@ class Follower:
 
 
 class Reporter:
-    """Sends the whole reported state, at every change and every beat; changes meanwhile go with the next."""
+    """Sends the whole reported state, at every change and every beat; changes meanwhile go with the next.
+
+    What somebody waits for goes at once, the rest a moment later, with what has changed until then.
+    """
 
     def __init__(
         self,
@@ -63,24 +67,29 @@ class Reporter:
         answered: Callable[[float, Mapping[str, Any], int], None],
         dismissed: Callable[[Dismissed], None],
         beat_s: float,
+        linger_s: float = LINGER_S,
     ) -> None:
         self._channel = channel
         self._body = body
         self._answered = answered
         self._dismissed = dismissed
         self._beat_s = beat_s
+        self._linger_s = linger_s
         self._wake = threading.Condition()
         self._version = 1
         self._accepted = 0
+        self._urgent = 1  #: the last version that somebody waits for
 
     def start(self) -> None:
         """Begin to report."""
         threading.Thread(target=self._serve, name="reported", daemon=True).start()
 
-    def changed(self) -> int:
+    def changed(self, *, is_urgent: bool) -> int:
         """There is something new to report; its number, given to `answered` once it was accepted."""
         with self._wake:
             self._version += 1
+            if is_urgent:
+                self._urgent = self._version
             self._wake.notify()
             return self._version
 
@@ -90,6 +99,7 @@ class Reporter:
             with self._wake:
                 if self._accepted == self._version:
                     self._wake.wait(self._beat_s)
+                self._wake.wait_for(lambda: self._urgent > self._accepted, self._linger_s)
                 version = self._version
             try:
                 self._report(version)

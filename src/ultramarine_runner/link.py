@@ -55,6 +55,7 @@ class Link:
         self._last_change = 0
         self._accepted = 0
         self._changed = True
+        self._is_awaited = True  #: what has changed
         self._exit: int | None = None
         self._when_closed = EXIT_DONE
         self._node = ranks.Node.here(config.allocation, config.gpus)
@@ -96,8 +97,8 @@ class Link:
             while not self._inbox.empty():
                 self._inbox.get()()
             if self._changed:
-                self._changed = False
-                self._last_change = self._reporter.changed()
+                self._last_change = self._reporter.changed(is_urgent=self._is_awaited)
+                self._changed = self._is_awaited = False
             self._close_if_done()
         return self._exit
 
@@ -354,7 +355,7 @@ class Link:
 
     def _begin_closing(self, grace_s: float | None, words: str, cause: str = "stopped") -> None:
         self._closing_since = self._closing_since or machine.boot_s()
-        self._changed = True
+        self._changed = self._is_awaited = True
         for run in list(self._runs.values()):
             self._end(run, cause, words, run.wanted.grace_s if grace_s is None else grace_s)
 
@@ -391,4 +392,5 @@ class Link:
             return False
         self._runs[key] = moved
         self._changed = True
+        self._is_awaited = self._is_awaited or state.is_awaited(moved)
         return True

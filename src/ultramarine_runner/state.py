@@ -131,6 +131,12 @@ def step(run: Run, *, lease_over: bool = False) -> Step | None:
     return found
 
 
+def is_awaited(run: Run) -> bool:
+    """Whether somebody waits to hear of its phase: its end makes room, a gang waits for all, a service is called."""
+    at_barrier = run.phase is Phase.READY and run.wanted.phase == "prepare"
+    return at_barrier or run.phase is Phase.ENDED or (run.phase is Phase.RUNNING and not run.is_task)
+
+
 def report(run: Run) -> dict[str, Any]:
     """The run's entry in `reported`."""
     return {

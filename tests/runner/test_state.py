@@ -37,6 +37,13 @@ def test_an_event_that_comes_late_or_twice_changes_nothing():
     assert state.after(make_run(Phase.FLUSHING), Event.PREPARED) is None
 
 
+def test_an_end_a_gang_at_its_barrier_and_a_service_that_runs_are_awaited_and_nothing_else():
+    assert state.is_awaited(make_run(Phase.ENDED))
+    assert state.is_awaited(make_run(Phase.READY, Wanted("prepare")))
+    assert state.is_awaited(make_run(Phase.RUNNING, mode="service"))
+    assert not any(state.is_awaited(make_run(phase)) for phase in Phase if phase is not Phase.ENDED)
+
+
 @pytest.mark.parametrize(
     ("phase", "wanted", "step"),
     [
