@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Generic, TypeVar
 
 from ultramarine.domain.errors import IllegalTransition
@@ -11,7 +12,7 @@ S = TypeVar("S", bound=StrEnum)
 E = TypeVar("E", bound=StrEnum)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Machine(Generic[S, E]):
     """Statuses are states of being, events are facts in the past tense; the table is the whole truth."""
 
@@ -33,7 +34,7 @@ class Machine(Generic[S, E]):
     def statuses(self) -> frozenset[S]:
         return frozenset({self.initial} | {s for s, _ in self.table} | set(self.table.values()))
 
-    @property
+    @cached_property
     def final(self) -> frozenset[S]:
         """Statuses with no way out."""
         left = {before for (before, _), after in self.table.items() if before != after}
