@@ -51,8 +51,7 @@ class State:
         if not (new := {run.key: run for run in written}):
             return self
         there = [new.pop(run.key, run) for run in self.runs]
-        still_open = [run for run in (*there, *new.values()) if not run.is_final]
-        return replace(self, runs=sorted(still_open, key=lambda run: -run.priority) if new else still_open)
+        return replace(self, runs=[run for run in (*there, *new.values()) if not run.is_final])
 
     @cached_property
     def compute_of(self) -> Mapping[ComputeId, Compute]:

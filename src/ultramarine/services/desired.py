@@ -16,14 +16,15 @@ from ultramarine.tracking.variables import TOKEN_VARIABLE, job_variables
 
 
 class Renderer:
-    """Holds the rendered specifications of runs that are on nodes.
+    """Holds what it has rendered of runs that are on nodes.
 
-    They never change, and rendering one reads the store.
+    Specifications never change, and rendering one reads the store; the rest changes with a run's version.
     """
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._specs: dict[RunKey, dict[str, Any]] = {}
+        self._rendered: dict[RunKey, tuple[int, list[dict[str, Any]]]] = {}  #: by run its version, and by rank
 
     async def render(
         self, tx: Tx, nodes: Sequence[Node], open_runs: Sequence[Run]
@@ -31,12 +32,19 @@ class Renderer:
         """By node, its runs by key."""
         placed = [run for run in open_runs if run.status in ON_NODES]
         await self._learn(tx, placed)
+        self._rendered = {run.key: self._same_or_new(run) for run in placed}
         desired: dict[NodeKey, dict[str, Any]] = {node.key: {} for node in nodes}
         for run in placed:
-            for rank, node in enumerate(run.nodes):
+            for node, wanted in zip(run.nodes, self._rendered[run.key][1], strict=True):
                 if node in desired:
-                    desired[node][run.key] = self._wanted(run, rank, node)
+                    desired[node][run.key] = wanted
         return desired
+
+    def _same_or_new(self, run: Run) -> tuple[int, list[dict[str, Any]]]:
+        before = self._rendered.get(run.key)
+        if before is not None and before[0] == run.version:
+            return before
+        return run.version, [self._wanted(run, rank, node) for rank, node in enumerate(run.nodes)]
 
     def _wanted(self, run: Run, node_rank: int, node: NodeKey) -> dict[str, Any]:
         gpus = None if run.need is None else list(run.gpu_ids.get(node, ()))

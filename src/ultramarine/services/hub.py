@@ -95,7 +95,10 @@ class Hub:
             self._changed.ring()
 
     def _same_or_new(self, node: NodeKey, runs: Mapping[str, Any]) -> Desired:
-        now, before = Desired.of(runs), self._desired.get(node)
+        before = self._desired.get(node)
+        if before is not None and before.runs == runs:  # quick: what has not changed is the same object
+            return before
+        now = Desired.of(runs)
         return before if before is not None and before.etag == now.etag else now
 
     async def desired(self, node: NodeKey, *, etag: str, wait_s: float) -> Desired | None:

@@ -1,5 +1,6 @@
 """Runs: what runs, waits to run, or has run."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -76,18 +77,30 @@ async def open_ones(tx: Tx) -> Sequence[Run]:
 
 async def open_again(tx: Tx, known: Mapping[RunKey, Run]) -> Sequence[Run]:
     """The same as `open_ones`, for who has read before: a run that has not changed since is taken from `known`."""
-    now = [tuple(row) for row in await tx.execute(_MANY_OPEN_VERSIONS if len(known) > KEYS_MAX else _OPEN_VERSIONS)]
-    changed = [key for key, version, _ in now if key not in known or known[key].version != version]
+    if len(known) <= KEYS_MAX:
+        versions: Sequence[Any] = (await tx.execute(_OPEN_VERSIONS)).all()
+        kept, changed = _kept(versions, known)
+    else:
+        versions = (await tx.execute(_MANY_OPEN_VERSIONS)).all()
+        kept, changed = await asyncio.to_thread(_kept, versions, known)
+    if not changed:
+        return list(kept.values())
     if len(changed) > KEYS_MAX:
         return await open_ones(tx)
-    fresh = await fetch(tx, _BY_KEYS, {"of_keys": changed}) if changed else ()
-    found = {**known, **{RunKey(row["key"]): _run(row) for row in fresh}}
-    return [_with_reason(found[key], reason) for key, _, reason in now if key in found]
+    fresh = {RunKey(row["key"]): _run(row) for row in await fetch(tx, _BY_KEYS, {"of_keys": changed})}
+    return [run for key, _, _ in versions if (run := kept.get(key) or fresh.get(key)) is not None]
 
 
-def _with_reason(run: Run, reason: str) -> Run:
-    """Reasons of waiting runs are reworded without a new version."""
-    return run if run.reason == reason else replace(run, reason=reason)
+def _kept(versions: Sequence[Any], known: Mapping[RunKey, Run]) -> tuple[dict[RunKey, Run], list[RunKey]]:
+    """Those that are as they are known, but for their reason: it is reworded without a new version; and the others."""
+    kept, changed = dict[RunKey, Run](), list[RunKey]()
+    for key, version, reason in versions:
+        run = known.get(key)
+        if run is None or run.version != version:
+            changed.append(key)
+        else:
+            kept[key] = run if run.reason == reason else replace(run, reason=reason)
+    return kept, changed
 
 
 async def get(tx: Tx, key: str) -> Run:
