@@ -30,6 +30,7 @@ from ultramarine.domain.names import AllocationKey, NodeKey, RunKey
 from ultramarine.domain.run import Run, RunReport, RunStatus
 from ultramarine.drivers.protocol import Observation
 from ultramarine.planning.seen import AllocationNews, NodeNews
+from ultramarine.server import collector
 from ultramarine.services.context import Context
 from ultramarine.store import allocations, computes, hosts, runs
 from ultramarine.store.database import AsyncDatabase, Tx
@@ -120,6 +121,7 @@ async def measured(folder: Path, *, queued: int, nodes: int) -> Sequence[Row]:
     ctx = factories.make_context(db, folder, clock=lambda: datetime.now(UTC))
     ctx.hub.listen_anew(ctx.clock())
     loop = RunLoop(ctx, Standing(await filled(ctx, queued=queued, nodes=nodes)), owner="bench")
+    collector.settle()  # as the control plane does
     first = await _turn(loop)
     turns: list[tuple[float, float]] = []
     floors: list[float] = []

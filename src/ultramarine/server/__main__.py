@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import gc
 import logging
 import os
 import sys
@@ -13,6 +12,7 @@ import uvloop
 
 from ultramarine.api.app import build
 from ultramarine.domain.errors import UltramarineError
+from ultramarine.server import collector
 from ultramarine.server.parts import Parts, put_together
 from ultramarine.settings import Settings
 
@@ -50,7 +50,7 @@ async def _serve(settings: Settings, *, home: Path, socket: Path) -> None:
             timeout_graceful_shutdown=STREAMS_END_S,
         )
     )
-    gc.freeze()  # what a start makes stays: to look through it again and again would hold up the event loop by 50 ms
+    collector.settle()
     os.umask(0o077)
     loops = [asyncio.create_task(loop.run()) for loop in parts.loops]
     try:
