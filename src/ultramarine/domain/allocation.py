@@ -75,6 +75,7 @@ class Allocation:
     def after(self, event: AllocationEvent, *, now: datetime, reason: str = "") -> "Allocation":
         status = ALLOCATION.next(self.status, event)
         up_at = now if event is E.SAID_HELLO else self.up_at
+        reason = reason or self.reason  # why it was made, until it is to go
         return replace(self, status=status, reason=reason, version=self.version + 1, changed_at=now, up_at=up_at)
 
 

@@ -82,6 +82,17 @@ Effect = CallAllocate | CallRelease | CallForget | CallSweep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Why:
+    """Why a run waits.
+
+    `words` are kept with it, so they do not change with every turn; `unblocks` is told to who asks.
+    """
+
+    words: str
+    unblocks: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """`nodes` and `hosts`: copies that the records rest on; a record is refused when one of them was changed since."""
 

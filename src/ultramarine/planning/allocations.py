@@ -67,12 +67,9 @@ def _follow(room: Room, allocation: Allocation) -> RecordAllocation | None:
         # Earlier or later: the clock may have been set back.
         case S.STARTING if abs(room.now - allocation.changed_at) > timedelta(seconds=start_s):
             words = f"Its runner did not say hello within {start_s:g} s."
-            return RecordAllocation(allocation=allocation, event=E.DRAIN_ASKED, reason=words)
+            return room.drain(allocation, words)
         case S.UP if room.seen.silence(allocation.node, room.now) is Silence.FINAL:
-            room.use([allocation.node])
-            return RecordAllocation(
-                allocation=allocation, event=E.DRAIN_ASKED, reason="Its lease is over: not heard for too long."
-            )
+            return room.drain(allocation, "Its lease is over: not heard for too long.")
         case S.DRAINING if not room.state.placed.get(allocation.node):
             return RecordAllocation(allocation=allocation, event=E.RELEASE_ASKED, reason=allocation.reason)
         case _:
@@ -95,8 +92,7 @@ def shrink(room: Room) -> Iterator[RecordAllocation]:
             if (reason := _reason_to_go(room, lane, slot.allocation)) is not None:
                 surplus -= 1
                 lane.remove(slot)
-                room.use([slot.key])
-                yield RecordAllocation(allocation=slot.allocation, event=E.DRAIN_ASKED, reason=reason)
+                yield room.drain(slot.allocation, reason)
 
 
 def _is_idle(room: Room, slot: Slot) -> bool:
@@ -128,7 +124,7 @@ def empty(room: Room) -> Iterator[Record]:
         if not runs and not any(a.compute == compute.id for a in room.state.allocations):
             yield RecordCompute(compute=compute, event=ComputeEvent.EMPTIED)
         for allocation in _unused(room, compute):
-            yield RecordAllocation(allocation=allocation, event=E.DRAIN_ASKED, reason="Its compute is being deleted.")
+            yield room.drain(allocation, "Its compute is being deleted.")
 
 
 def _cancel(runs: Sequence[Run]) -> Iterator[RecordRun]:

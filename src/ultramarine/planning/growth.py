@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Protocol, Self, TypeVar
 
-from ultramarine.domain.allocation import Allocation, AllocationEvent, AllocationStatus
+from ultramarine.domain.allocation import Allocation, AllocationStatus
 from ultramarine.domain.compute import Compute, ComputeStatus
 from ultramarine.domain.names import AllocationKey
 from ultramarine.domain.run import Run
@@ -24,7 +24,7 @@ def for_run(room: Room, lane: Lane, run: Run, *, missing: int, until: datetime |
     if missing > lane.room_to_grow() or not room.hosts[lane.compute.host].admits(claim * missing, until):
         return
     for _ in range(missing):
-        made = _add(room, lane)
+        made = _add(room, lane, f"For {run.owner_name}.")
         lane.slots[-1].give(run.need)
         yield made
 
@@ -38,7 +38,7 @@ def up_to_minimum(room: Room) -> Iterator[AddAllocation]:
             claim = _claim(compute)
             if not room.hosts[compute.host].admits(claim, None) or quotas.exceeded(room, compute, claim, nodes=1):
                 break
-            yield _add(room, lane)
+            yield _add(room, lane, f"Up to min_instances {compute.min_instances}.")
 
 
 def resting(room: Room, compute: Compute) -> str | None:
@@ -70,11 +70,8 @@ def call_in(
             continue
         short = rest
         other.remove(slot)
-        room.use([slot.key])
         room.gives_back(slot.allocation, slot.allocation.claim)
-        yield RecordAllocation(
-            allocation=slot.allocation, event=AllocationEvent.DRAIN_ASKED, reason="Idle, and others wait for its room."
-        )
+        yield room.drain(slot.allocation, "Idle, and others wait for its room.")
 
 
 def _idle(room: Room, but: Lane, others: Callable[[Compute], bool]) -> list[tuple[Lane, Slot]]:
@@ -93,7 +90,7 @@ def _claim(compute: Compute) -> Amount:
     return NOTHING if compute.is_elastic else compute.size
 
 
-def _add(room: Room, lane: Lane) -> AddAllocation:
+def _add(room: Room, lane: Lane, reason: str) -> AddAllocation:
     """The row of one more node. `lane.compute` becomes what its own row will be at for the next one."""
     compute = lane.compute
     counted = replace(compute, allocations_made=compute.allocations_made + 1)
@@ -109,6 +106,7 @@ def _add(room: Room, lane: Lane) -> AddAllocation:
         capacity=compute.size,
         gpu_ids=room.claim(compute.host, claim) if claim != NOTHING else (),
         is_elastic=compute.is_elastic,
+        reason=reason,
         created_at=room.now,
         changed_at=room.now,
     )

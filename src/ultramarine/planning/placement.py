@@ -6,17 +6,17 @@ So small runs pass a large one without delaying it, and no stream of small ones 
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from ultramarine.domain.allocation import Allocation
 from ultramarine.domain.compute import Compute, ComputeStatus
 from ultramarine.domain.environment import EnvironmentStatus
 from ultramarine.domain.run import Cause, Ending, Master, Run, RunEvent
 from ultramarine.domain.size import NOTHING, Amount
-from ultramarine.planning import growth, preemption, quotas, times
-from ultramarine.planning.actions import Record, RecordRun
+from ultramarine.planning import growth, preemption, quotas, reasons, times
+from ultramarine.planning.actions import Record, RecordRun, Why
 from ultramarine.planning.queue import in_order
-from ultramarine.planning.room import HostRoom, Lane, Reservation, Room, Slot
+from ultramarine.planning.room import Lane, Reservation, Room, Shape, Slot
 
 
 def place(room: Room) -> Iterator[Record]:
@@ -25,9 +25,16 @@ def place(room: Room) -> Iterator[Record]:
         if (never := _impossible(room, run, None if lane is None else lane.compute)) is not None:
             yield never
         elif (need := room.state.environments.get(run.key)) is not None:
-            room.reasons[run.key] = f"Environment {need.name} is being resolved."
+            look = f"How far it is: um environment show -n {need.name.partition(':')[0]}"
+            room.says(run, f"Environment {need.name} is being resolved.", look)
+        elif lane is not None and (why := lane.refused.get(_shape(run))) is not None:
+            room.reasons[run.key] = why
         elif lane is not None:
             yield from _seat(room, lane, run)
+
+
+def _shape(run: Run) -> Shape:
+    return (run.need, run.instance_count, run.timeout_s)
 
 
 def _impossible(room: Room, run: Run, compute: Compute | None) -> RecordRun | None:
@@ -50,25 +57,25 @@ def _impossible(room: Room, run: Run, compute: Compute | None) -> RecordRun | No
 
 def _seat(room: Room, lane: Lane, run: Run) -> Iterator[Record]:
     """One run: placed, or with nodes on their way, or waiting."""
-    found = lane.free_for(run, _until(room, run))
+    found = lane.free_for(run, times.end_if_placed(run, room))
     missing = run.instance_count - len(found)
     if (over := _over_quota(room, lane, run, missing)) is not None:
-        room.reasons[run.key] = over
+        room.says(run, over, "An owner can raise the quota: um workspace update --set quota.…")
         yield from _free_quota(room, lane, run, missing)
         return
     if missing and (resting := growth.resting(room, lane.compute)) is not None:
-        room.reasons[run.key] = resting
+        room.says(run, resting, f"What was tried: um compute explain -n {lane.compute.name}")
         return
     if missing == 0 and all(slot.is_ready for slot in found) and (placed := _placed(room, lane, run, found)):
         yield placed
         return
-    made = list(growth.for_run(room, lane, run, missing=missing, until=_until(room, run)))
+    made = list(growth.for_run(room, lane, run, missing=missing, until=times.end_if_placed(run, room)))
     yield from made
     starting = len(made) + sum(not slot.is_ready for slot in found)
     if len(made) == missing and starting:
         for slot in found:
             slot.give(run.need)
-        room.reasons[run.key] = _starting(lane.compute, starting)
+        room.says(run, reasons.starting(lane.compute, starting), "It starts when they are up.")
         return
     yield from _wait(room, lane, run, found)
 
@@ -95,26 +102,12 @@ def _free_quota(room: Room, lane: Lane, run: Run, missing: int) -> Iterator[Reco
     yield from growth.call_in(room, lane, short, gives=quotas.of_node, others=lambda c: c.workspace == workspace)
 
 
-def _starting(compute: Compute, count: int) -> str:
-    if compute.is_elastic:
-        return f"The runner of {compute.name} is starting."
-    return f"{count} node{'s' * (count > 1)} of {compute.name} {'are' if count > 1 else 'is'} starting."
-
-
-def _until(room: Room, run: Run) -> datetime | None:
-    """When it would have ended at the latest, if it were placed now."""
-    if run.timeout_s is None:
-        return None
-    limit_s = times.PREPARE_S + run.timeout_s + room.seen.patience.grace_s
-    return room.now + timedelta(seconds=limit_s)
-
-
 def _placed(room: Room, lane: Lane, run: Run, slots: Sequence[Slot]) -> RecordRun | None:
     """None where the machine under an elastic node has no room for it."""
     gpus: dict[str, tuple[str, ...]] = {}
     if lane.compute.is_elastic:
         need = run.need or lane.compute.size
-        if not room.hosts[lane.compute.host].admits(need, _until(room, run)):
+        if not room.hosts[lane.compute.host].admits(need, times.end_if_placed(run, room)):
             return None
         gpus = {slots[0].key: room.claim(lane.compute.host, need)}
         quotas.count(room, lane.compute, need, nodes=0)
@@ -137,10 +130,12 @@ def _wait(room: Room, lane: Lane, run: Run, found: Sequence[Slot]) -> Iterator[R
     compute, host = lane.compute, room.hosts[lane.compute.host]
     if lane.first is not None:
         # Its place is not said here: it changes with every start, and would be written to every row behind.
-        room.reasons[run.key] = f"In the queue of {compute.name}, behind others."
+        passing = reasons.behind(room, lane.first, reasons.end_of_wait(lane))
+        why = Why(words=f"In the queue of {compute.name}, behind others.", unblocks=passing)
+        room.reasons[run.key] = lane.refused[_shape(run)] = why
         return
-    if (never := _never(room, host, compute, run)) is not None:
-        room.reasons[run.key] = never
+    if (never := reasons.never(room, run, host=host, compute=compute)) is not None:
+        room.says(run, *never)
         return
     lane.first = run
     for slot in found if compute.is_elastic else ():
@@ -149,7 +144,8 @@ def _wait(room: Room, lane: Lane, run: Run, found: Sequence[Slot]) -> Iterator[R
     claim = (run.need or compute.size) if compute.is_elastic else compute.size * grown
     if claim != NOTHING and host.reserved is not None:
         _reserve(run, [(slot, None) for slot in found], at=None)
-        room.reasons[run.key] = f"Behind {host.reserved.run.owner_name}, which waits for room on this machine."
+        words = f"Behind {host.reserved.run.owner_name}, which waits for room on this machine."
+        room.says(run, words, reasons.behind(room, host.reserved.run, host.reserved.at))
         return
     yield from _press(room, lane, run, found, claim=claim, grown=grown)
 
@@ -171,7 +167,8 @@ def _press(room: Room, lane: Lane, run: Run, found: Sequence[Slot], *, claim: Am
     if claim != NOTHING:
         host.reserved = Reservation(run=run, amount=claim, at=at)
     _reserve(run, seats, at=at)
-    room.reasons[run.key] = _words(room, lane, run, found, claim=claim, gave_way=len(given_way))
+    words = reasons.of_first(room, lane, run, found=found, claim=claim, gave_way=len(given_way))
+    room.says(run, words, reasons.soonest(lane, run, at=at, now=room.now))
 
 
 def _claim_of(allocation: Allocation) -> Amount:
@@ -190,31 +187,3 @@ def _seats(room: Room, lane: Lane, run: Run, *, count: int) -> list[tuple[Slot, 
 def _reserve(run: Run, seats: Sequence[tuple[Slot, datetime | None]], *, at: datetime | None) -> None:
     for slot, _ in seats:
         slot.reserved = Reservation(run=run, amount=run.need or slot.allocation.capacity, at=at)
-
-
-def _never(room: Room, host: HostRoom, compute: Compute, run: Run) -> str | None:
-    """Why no end of any job would make room for it: who cannot start must not hold up those who can."""
-    claim = (run.need or compute.size) if compute.is_elastic else compute.size * run.instance_count
-    if not claim.fits_in(host.host.total):
-        had = f"this machine has {host.host.total}: it can never start here"
-        return f"Needs {claim} at once, and {had}. Ask for fewer or smaller nodes."
-    kept = room.kept(host, compute)
-    if not claim.fits_in(host.host.total.beyond(kept)):
-        return (
-            f"Needs {claim} at once, and of this machine's {host.host.total} deployments and other clusters' "
-            f"min_instances keep {kept}. It starts when they are fewer."
-        )
-    return None
-
-
-def _words(room: Room, lane: Lane, run: Run, found: Sequence[Slot], *, claim: Amount, gave_way: int) -> str:
-    compute = lane.compute
-    if gave_way:
-        return f"Waits for {gave_way} spot run{'s' * (gave_way > 1)} to give way."
-    if claim != NOTHING and not claim.fits_in(room.hosts[compute.host].free):
-        return room.full(compute.host, claim)
-    starting = sum(1 for slot in lane.slots if slot.is_starting)
-    part = "" if run.need is None else f" with {run.need} free"
-    nodes = f"{run.instance_count} node{'s' * (run.instance_count > 1)} of {compute.name}{part}"
-    ready = sum(slot.is_ready for slot in found)
-    return f"Waits for {nodes}: {ready} free, {starting} starting, at most {compute.max_instances}."

@@ -7,9 +7,9 @@ Fairness", NSDI 2011). Of one user's runs, and between users who have the same, 
 
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import groupby
+from datetime import datetime
 
-from ultramarine.domain.names import ComputeId
+from ultramarine.domain.names import ComputeId, RunKey
 from ultramarine.domain.run import ON_NODES, Run
 from ultramarine.domain.size import Amount
 from ultramarine.planning.state import State
@@ -25,14 +25,17 @@ def in_order(state: State) -> Sequence[Run]:
 
 def ordered(queued: Iterable[Run], held: Mapping[str, float], cost: Cost) -> Sequence[Run]:
     """`held`: by user, the share that their placed runs have."""
+    bands: dict[tuple[int, int], list[Run]] = {}
+    for run in queued:
+        bands.setdefault((-run.tier.rank, -run.priority), []).append(run)
     found: list[Run] = []
-    for _, band in groupby(sorted(queued, key=_rank), key=lambda run: _rank(run)[:2]):
-        found += _fairly(list(band), held, cost)
+    for band in sorted(bands):
+        found += _fairly(sorted(bands[band], key=_age), held, cost)
     return found
 
 
-def _rank(run: Run) -> tuple[object, ...]:
-    return (-run.tier.rank, -run.priority, run.asked_at, run.key)
+def _age(run: Run) -> tuple[datetime, RunKey]:
+    return (run.asked_at, run.key)
 
 
 def _fairly(band: Sequence[Run], held: Mapping[str, float], cost: Cost) -> Sequence[Run]:

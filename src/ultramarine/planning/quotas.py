@@ -21,7 +21,7 @@ def exceeded(room: Room, compute: Compute, claim: Amount, *, nodes: int, run: Ru
         return None
     if run is not None:
         room.over_quota[compute.workspace] = run
-    return f"Workspace {compute.workspace}: {over} It starts when that much of the quota is free."
+    return f"Workspace {compute.workspace}: {over}"
 
 
 def short(room: Room, compute: Compute, claim: Amount, *, nodes: int) -> Usage:

@@ -10,13 +10,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ultramarine.domain.allocation import HOLDS_ROOM, Allocation, AllocationStatus, Node
+from ultramarine.domain.allocation import HOLDS_ROOM, Allocation, AllocationEvent, AllocationStatus, Node
 from ultramarine.domain.compute import Compute
 from ultramarine.domain.host import Host
-from ultramarine.domain.names import ComputeId, NodeKey, RunKey
+from ultramarine.domain.names import AllocationKey, ComputeId, NodeKey, RunKey
 from ultramarine.domain.quota import Usage
 from ultramarine.domain.run import Mode, Run
 from ultramarine.domain.size import NOTHING, Amount
+from ultramarine.planning.actions import RecordAllocation, Why
 from ultramarine.planning.seen import Seen
 from ultramarine.planning.state import State
 
@@ -54,6 +55,10 @@ class Slot:
     is_starting: bool = False
     is_given: bool = False
     reserved: Reservation | None = None
+    is_full: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.is_full = not self.allocation.is_elastic and self.free == NOTHING
 
     @property
     def key(self) -> NodeKey:
@@ -62,10 +67,6 @@ class Slot:
     @property
     def is_empty(self) -> bool:
         return not self.holders and not self.is_given
-
-    @property
-    def is_full(self) -> bool:
-        return not self.allocation.is_elastic and self.free == NOTHING
 
     def has_room_for(self, need: Amount | None) -> bool:
         """`need`: a part of it, or None: all of it."""
@@ -85,6 +86,7 @@ class Slot:
         self.is_given = True
         if not self.allocation.is_elastic:
             self.free = NOTHING if need is None else self.free - need
+            self.is_full = self.free == NOTHING
 
 
 @dataclass(slots=True)
@@ -110,20 +112,23 @@ class HostRoom:
         return tuple(taken)
 
 
+Shape = tuple[Amount | None, int, int | None]  #: what a run asks of its nodes, of how many, and for how long
+
+
 @dataclass(slots=True)
 class Lane:
     """One compute's nodes, and who waits for them.
 
     `open`: those that are not known to be full, in the order in which they are given: those that are ready before
-    those that start, the fullest first, so that whole nodes stay whole. `refused`: what was looked for in vain: the
-    same or more need not be looked for again in this turn.
+    those that start, the fullest first, so that whole nodes stay whole. `refused`: what was asked in vain, and what is
+    said to who asks the same again: there is ever less in a turn.
     """
 
     compute: Compute
     slots: list[Slot]
     first: Run | None = None  #: who waits at the head of it
     open: list[Slot] = field(init=False)
-    refused: list[tuple[Amount, datetime | None]] = field(default_factory=list[tuple[Amount, "datetime | None"]])
+    refused: dict[Shape, Why] = field(default_factory=dict[Shape, "Why"])
 
     def __post_init__(self) -> None:
         usable = (slot for slot in self.slots if (slot.is_ready or slot.is_starting) and not slot.is_full)
@@ -131,9 +136,6 @@ class Lane:
 
     def free_for(self, run: Run, until: datetime | None) -> list[Slot]:
         """Nodes that take it, at most `run.instance_count`."""
-        asked = run.need or self.compute.size
-        if any(less.fits_in(asked) and _is_later(until, than) for less, than in self.refused):
-            return []
         found: list[Slot] = []
         full = 0
         for slot in self.open:
@@ -142,8 +144,6 @@ class Lane:
                 found.append(slot)
                 if len(found) == run.instance_count:
                     break
-        if not found:
-            self.refused.append((asked, until))
         if full > FULL_MAX:
             self.open = [slot for slot in self.open if not slot.is_full]
         return found
@@ -167,11 +167,6 @@ def _in_turn(slot: Slot) -> tuple[object, ...]:
     return (not slot.is_ready, slot.free.cpus_milli, slot.free.memory_bytes, slot.free.gpus)
 
 
-def _is_later(one: datetime | None, other: datetime | None) -> bool:
-    """None is never."""
-    return one is None or (other is not None and one >= other)
-
-
 @dataclass(slots=True)
 class Room:
     """All of it. `used_nodes`, `used_hosts`: the copies that the turn's decisions rest on."""
@@ -186,7 +181,8 @@ class Room:
     over_quota: dict[str, Run] = field(default_factory=dict[str, Run])  #: by workspace, the first that waits for it
     used_nodes: dict[NodeKey, Node] = field(default_factory=dict[NodeKey, Node])
     used_hosts: dict[str, Host] = field(default_factory=dict[str, Host])
-    reasons: dict[RunKey, str] = field(default_factory=dict[RunKey, str])
+    reasons: dict[RunKey, Why] = field(default_factory=dict[RunKey, Why])
+    drained: dict[AllocationKey, str] = field(default_factory=dict[AllocationKey, str])  #: in this turn, and why
 
     @classmethod
     def at(cls, state: State, seen: Seen, now: datetime) -> "Room":
@@ -238,6 +234,9 @@ class Room:
         nodes = 0 if allocation.is_elastic else 1
         self.leaving[allocation.workspace] += Usage(nodes=nodes, cpus_milli=amount.cpus_milli, gpus=amount.gpus)
 
+    def says(self, run: Run, words: str, unblocks: str = "") -> None:
+        self.reasons[run.key] = Why(words=words, unblocks=unblocks)
+
     def claim(self, host: str, amount: Amount) -> tuple[str, ...]:
         """Take it, on this copy of the host: what somebody else takes of the same copy is refused."""
         room = self.hosts[host]
@@ -263,6 +262,12 @@ class Room:
                 total += lane.compute.size * lane.compute.min_instances
         return total
 
+    def drain(self, allocation: Allocation, reason: str) -> RecordAllocation:
+        """Behind a fence: a node that somebody else has just given work stays."""
+        self.use([allocation.node])
+        self.drained[allocation.key] = reason
+        return RecordAllocation(allocation=allocation, event=AllocationEvent.DRAIN_ASKED, reason=reason)
+
     def full(self, host: str, amount: Amount) -> str:
         """Why there is no room for `amount` on a host, with who has it."""
         room = self.hosts[host]
@@ -273,4 +278,4 @@ class Room:
         holders = ", ".join(f"{name} ({n} node{'s' * (n > 1)})" for name, n in sorted(held.items()))
         by = f"; nodes of {holders} hold most of it" if holders else ""
         left = f"{room.free} left of {room.host.total}"
-        return f"Needs {amount} and this machine has {left}{by}. It starts when that much is free."
+        return f"Needs {amount} and this machine has {left}{by}."

@@ -24,6 +24,14 @@ def end_of(run: Run, room: Room) -> datetime | None:
     return room.now + timedelta(seconds=PREPARE_S) + limit
 
 
+def end_if_placed(run: Run, room: Room) -> datetime | None:
+    """When it would have ended at the latest, if it were placed now."""
+    if run.timeout_s is None:
+        return None
+    limit_s = PREPARE_S + run.timeout_s + room.seen.patience.grace_s
+    return room.now + timedelta(seconds=limit_s)
+
+
 def earliest(wanted: Amount, *, free: Amount, releases: Iterable[Release], now: datetime) -> datetime | None:
     """When `wanted` is free, of what is free now and given back later. None: nobody knows."""
     if wanted.fits_in(free):

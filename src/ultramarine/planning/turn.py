@@ -1,5 +1,6 @@
 """One turn of the scheduler, as a pure function of what is known and what was seen."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from ultramarine.domain.allocation import Node
@@ -11,12 +12,35 @@ from ultramarine.planning.seen import Seen
 from ultramarine.planning.state import State
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What was decided, and what was left to give afterwards."""
+
+    room: Room
+    records: list[Record]
+    followed: list[RecordRun]
+
+
 def plan(state: State, seen: Seen, now: datetime) -> Plan:
     """Follow what is on nodes, place what waits, grow, shrink; with the reasons of what waits.
 
     What has ended makes room for what waits in the same turn. A row is recorded at most once a turn: of two records
     for one thing the first is kept, the other comes next turn.
     """
+    turn = go_through(state, seen, now)
+    room = turn.room
+    reasons = {key: why.words for key, why in room.reasons.items()} | runs.progress(room.state.runs, seen)
+    said = {run.key: run.reason for run in room.state.runs}
+    return Plan(
+        records=tuple(_once(turn.records)),
+        effects=tuple(allocations.effects(room)),
+        nodes=tuple(room.used_nodes.values()) + _touched(turn.followed, room),
+        hosts=tuple(room.used_hosts.values()),
+        reasons={key: words for key, words in reasons.items() if said.get(key) != words},
+    )
+
+
+def go_through(state: State, seen: Seen, now: datetime) -> Turn:
     followed = [
         record
         for run in state.runs
@@ -28,15 +52,7 @@ def plan(state: State, seen: Seen, now: datetime) -> Plan:
     if not seen.is_draining:
         records += [*placement.place(room), *growth.up_to_minimum(room)]
     records += allocations.shrink(room)
-    reasons = room.reasons | runs.progress(state.runs, seen)
-    said = {run.key: run.reason for run in state.runs}
-    return Plan(
-        records=tuple(_once(records)),
-        effects=tuple(allocations.effects(room)),
-        nodes=tuple(room.used_nodes.values()) + _touched(followed, room),
-        hosts=tuple(room.used_hosts.values()),
-        reasons={key: words for key, words in reasons.items() if said.get(key) != words},
-    )
+    return Turn(room, records, followed)
 
 
 def _touched(followed: list[RecordRun], room: Room) -> tuple[Node, ...]:
