@@ -333,7 +333,7 @@ class World:
             "limits": {"timeout": dice.randint(6, 20)} if dice.random() < 0.5 else {},
             "queue_settings": {
                 "priority": dice.choice(("low", "medium", "high")),
-                "job_tier": dice.choice(("spot", "basic", "null", "null", "premium")),
+                "job_tier": dice.choice(("spot", "spot", "basic", "null", "premium")),
             },
         }
         self._ask(jobs.create(self.servers[0].ctx, "w", name, body, user=dice.choice(("ann", "bob"))))
