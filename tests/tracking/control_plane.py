@@ -28,9 +28,13 @@ class ControlPlane:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                secret = self.headers.get("X-Ultramarine-Internal", "")
+                if self.path == "/internal/tracking/workspaces":
+                    self._answer(*control.workspaces(secret))
+                    return
                 run_id = self.path.removeprefix("/internal/tracking/runs/")
                 control.asked[run_id] += 1
-                self._answer(*control.answer(run_id, self.headers.get("X-Ultramarine-Internal", "")))
+                self._answer(*control.answer(run_id, secret))
 
             def _answer(self, status: int, body: object) -> None:
                 data = json.dumps(body).encode()
@@ -47,6 +51,11 @@ class ControlPlane:
 
         self._server = socketserver.ThreadingUnixStreamServer(str(home / "run" / "control.sock"), Handler)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def workspaces(self, secret: str) -> tuple[int, object]:
+        if self.is_down:
+            return 500, {}
+        return (200, ["default", "team-a", "team-b"]) if secret == SECRET else (401, {})
 
     def answer(self, run_id: str, secret: str) -> tuple[int, object]:
         if self.together is not None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from .control_plane import ControlPlane
 from .server import Server
 
 IN_TEAM_A = {"X-MLFLOW-WORKSPACE": "team-a"}
@@ -59,6 +60,21 @@ async def test_only_ones_own_workspace_is_listed(http: httpx.AsyncClient):
     assert (await http.get(f"{path}/team-a", headers=IN_TEAM_A)).status_code == 200
     assert (await http.get(f"{path}/team-b", headers=IN_TEAM_A)).status_code == 404
     assert (await http.delete(f"{path}/team-b", headers=IN_TEAM_A)).status_code == 404
+
+
+async def test_who_may_use_all_workspaces_is_told_them_by_the_control_plane(
+    http: httpx.AsyncClient, control: ControlPlane
+):
+    path, all_of_them = "/mlflow/ajax-api/3.0/mlflow/workspaces", IN_TEAM_A | {"X-Ultramarine-Reach": "*"}
+    answer = await http.get(path, headers=all_of_them)
+    assert answer.json() == {"workspaces": [{"name": name} for name in ("default", "team-a", "team-b")]}
+    assert (await http.get(f"{path}/team-b", headers=all_of_them)).status_code == 200
+    assert (await http.get(f"{path}/team-c", headers=all_of_them)).status_code == 404
+    control.is_down = True
+    try:
+        assert (await http.get(path, headers=all_of_them)).status_code == 503
+    finally:
+        control.is_down = False
 
 
 async def test_the_pages_are_served_under_the_prefix_with_their_scripts(http: httpx.AsyncClient):

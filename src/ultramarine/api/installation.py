@@ -85,12 +85,13 @@ async def stream_events(
 
 class Opening(BaseModel):
     path: str = "/mlflow/"
+    workspace: str | None = None
 
 
 @router.post("/login-codes", status_code=201)
 async def create_login_code(body: Opening, ctx: Ctx, token: SignedIn) -> views.View:
     """A link, good once and for a minute, that signs a browser in to the second origin."""
-    code = sessions.make_code(ctx, token, body.path)
+    code = await sessions.make_code(ctx, token, body.path, workspace=body.workspace)
     return {"url": f"{ctx.site.second_address}/login?code={code}"}
 
 

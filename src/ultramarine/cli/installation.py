@@ -153,7 +153,7 @@ def open_(call: Call) -> int:
     """A link that signs a browser in to the pages which show what people's scripts have made."""
     if call.args.name not in PAGES:
         raise InvalidInput(f"um open {call.args.name}: there is no such page.", hint=f"Pages: {', '.join(PAGES)}.")
-    link = call.workspace.installation.login_link(PAGES[call.args.name])
+    link = call.workspace.installation.login_link(PAGES[call.args.name], workspace=call.workspace.name)
     call.talk.say("Good once, and for a minute:")
     print(link)
     if not call.args.print_only and call.talk.is_watched:

@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from ultramarine.domain.errors import NotAllowed
+from ultramarine.domain.names import JobId
 
 
 class Role(StrEnum):
@@ -30,20 +31,26 @@ NEEDS = {
     Right.OWN: Role.OWNER,
 }
 EVERY_WORKSPACE = "*"
+DEFAULT_WORKSPACE = "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """A token's row. The token itself is shown once and kept nowhere; `run_key` is set on a run's own."""
+    """A token's row. The token itself is shown once and kept nowhere; `job` is set on that of a job's run."""
 
     id: str
     subject: str
     workspace: str  #: or `EVERY_WORKSPACE`
     role: Role
-    run_key: str | None = None
+    job: JobId | None = None
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+
+    @property
+    def own_workspace(self) -> str:
+        """Where it acts when nobody says where."""
+        return DEFAULT_WORKSPACE if self.workspace == EVERY_WORKSPACE else self.workspace
 
     def is_valid(self, now: datetime) -> bool:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
@@ -53,8 +60,9 @@ class Token:
 class Session:
     """A browser that has signed in to the second origin."""
 
-    workspace: str
+    workspace: str  #: the one that it shows where the browser asks for none
     subject: str
+    reach: str  #: what it may show: one workspace, or `EVERY_WORKSPACE`
 
 
 def check(token: Token, right: Right, workspace: str) -> None:

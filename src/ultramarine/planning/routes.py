@@ -43,6 +43,8 @@ def _sites(upstreams: Upstreams) -> list[dict[str, Any]]:
         "upstream": upstreams.mlflow,
         "hold_s": 30,
         "workspace_header": "x-mlflow-workspace",
+        "run_header": "x-ultramarine-run",
+        "reach_header": "x-ultramarine-reach",
     }
     allowed = ["/mlflow/api/2.0/mlflow/", "/mlflow/api/3.0/mlflow/", "/mlflow/api/2.0/mlflow-artifacts/"]
     return [

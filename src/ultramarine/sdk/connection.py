@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ultramarine.domain.errors import InvalidInput, Unavailable
+from ultramarine.domain.identity import DEFAULT_WORKSPACE
 
-DEFAULT_WORKSPACE = "default"
 DEFAULT_PORT = 7770
 
 

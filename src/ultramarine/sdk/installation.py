@@ -73,9 +73,9 @@ class Installation:
         """What runs, over all workspaces."""
         return self.client.get("/api/v1/status")
 
-    def login_link(self, path: str) -> str:
+    def login_link(self, path: str, *, workspace: str) -> str:
         """A link, good once and for a minute, that signs a browser in to the second origin and leads to `path`."""
-        return str(self.client.call("POST", "/api/v1/login-codes", {"path": path})["url"])
+        return str(self.client.call("POST", "/api/v1/login-codes", {"path": path, "workspace": workspace})["url"])
 
     def drain(self) -> View:
         """Ask everything to end and take no new work: what is left. Ask again until nothing is."""

@@ -14,15 +14,13 @@ from ultramarine import curated
 from ultramarine.controllers.environments import keep
 from ultramarine.domain.environment import Environment, EnvironmentSpec, EnvironmentStatus
 from ultramarine.domain.errors import NotFound
-from ultramarine.domain.identity import EVERY_WORKSPACE, Role, Token
+from ultramarine.domain.identity import DEFAULT_WORKSPACE, EVERY_WORKSPACE, Role, Token
 from ultramarine.domain.names import Epoch
 from ultramarine.services import identity
 from ultramarine.services.context import Context
 from ultramarine.services.secrets import new_token, sha256_of
 from ultramarine.store import assets, hosts, installation
 from ultramarine.store.database import Database
-
-DEFAULT_WORKSPACE = "default"
 
 
 async def epoch_of(db: Database) -> Epoch:

@@ -9,8 +9,9 @@ from pydantic import Field
 from ultramarine.domain.compute import LOCAL, Compute, LocalSpec
 from ultramarine.domain.errors import InvalidInput, NotFound, NotSignedIn
 from ultramarine.domain.identity import EVERY_WORKSPACE, Right, Role, Token, check
-from ultramarine.domain.names import ComputeId, RunKey, checked_name
+from ultramarine.domain.names import ComputeId, JobId, RunKey, checked_name
 from ultramarine.domain.quota import Quota
+from ultramarine.domain.run import OwnerNoun
 from ultramarine.domain.spec import Spec
 from ultramarine.services.context import Context
 from ultramarine.services.secrets import new_token, parts, sha256_of
@@ -73,7 +74,7 @@ async def _run_token(ctx: Context, bearer: str) -> Token:
         subject=f"job {run.owner_name}",
         workspace=run.workspace,
         role=Role.DATA_SCIENTIST,
-        run_key=run.key,
+        job=JobId(run.owner_id) if run.owner_noun is OwnerNoun.JOB else None,
         created_at=run.created_at,
     )
 

@@ -7,20 +7,32 @@ minute.
 from datetime import timedelta
 
 from ultramarine.domain.errors import NotSignedIn
-from ultramarine.domain.identity import EVERY_WORKSPACE, Session, Token
+from ultramarine.domain.identity import Right, Session, Token, check
 from ultramarine.services.context import Context
+from ultramarine.services.identity import require_workspace
 from ultramarine.services.secrets import parts
+from ultramarine.tracking.plugin.ultramarine_mlflow.names import workspace_in_mlflow
 
 CODE_LIFE = timedelta(seconds=60)
 SESSION_LIFE = timedelta(hours=12)
 SESSION = "session"
+MLFLOW_PAGES = "/mlflow/"
 
 
-def make_code(ctx: Context, token: Token, path: str) -> str:
-    """A code that is good once, within a minute: it may stand in a link."""
+async def make_code(ctx: Context, token: Token, path: str, *, workspace: str | None) -> str:
+    """A code that is good once, within a minute: it may stand in a link.
+
+    The session shows `workspace` (that of the token, where None), and what else the token is good for.
+    """
+    shown = workspace or token.own_workspace
+    check(token, Right.READ, shown)
+    async with ctx.read() as tx:
+        await require_workspace(tx, shown)
+    if path == MLFLOW_PAGES:
+        path = f"{path}#/?workspace={workspace_in_mlflow(shown)}"  # else they show the one that was looked at last
     code = ctx.names()
-    workspace = "default" if token.workspace == EVERY_WORKSPACE else token.workspace
-    ctx.codes[code] = (ctx.clock() + CODE_LIFE, Session(workspace=workspace, subject=token.subject), path)
+    session = Session(workspace=shown, subject=token.subject, reach=token.workspace)
+    ctx.codes[code] = (ctx.clock() + CODE_LIFE, session, path)
     return code
 
 
@@ -30,13 +42,13 @@ def exchange(ctx: Context, code: str) -> tuple[str, str]:
     if until is None or session is None or until < ctx.clock():
         raise NotSignedIn("This link was used already, or is too old.", hint="Get a new one: um open mlflow")
     expires = str(int((ctx.clock() + SESSION_LIFE).timestamp()))
-    return ctx.secrets.token(SESSION, session.workspace, session.subject, expires), path
+    return ctx.secrets.token(SESSION, session.workspace, session.subject, session.reach, expires), path
 
 
 def read(ctx: Context, cookie: str) -> Session:
     """Whose session it is. Raises `NotSignedIn`."""
-    purpose, workspace, subject, expires, secret = parts(cookie, 5)
-    is_ours = purpose == SESSION and ctx.secrets.matches(secret, SESSION, workspace, subject, expires)
+    purpose, workspace, subject, reach, expires, secret = parts(cookie, 6)
+    is_ours = purpose == SESSION and ctx.secrets.matches(secret, SESSION, workspace, subject, reach, expires)
     if not is_ours or float(expires) < ctx.clock().timestamp():
         raise NotSignedIn("This session is over.", hint="Get a new link: um open mlflow")
-    return Session(workspace=workspace, subject=subject)
+    return Session(workspace=workspace, subject=subject, reach=reach)

@@ -1,11 +1,72 @@
-"""What the tracking server is told of our runs."""
+"""Who may ask the tracking server, and what it is told of our runs."""
 
+from dataclasses import dataclass
 from typing import Any
 
-from ultramarine.domain.errors import NotFound
+from ultramarine.domain.errors import NotAllowed, NotFound
+from ultramarine.domain.identity import EVERY_WORKSPACE, Right, check
 from ultramarine.domain.job import Tracking
+from ultramarine.services import identity, sessions
 from ultramarine.services.context import Context
-from ultramarine.store import jobs
+from ultramarine.store import installation, jobs
+from ultramarine.store.database import Tx
+from ultramarine.tracking.plugin.ultramarine_mlflow.names import workspace_in_mlflow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What the gateway wants to know: may the owner of `token` do this, in the workspace that its client names?"""
+
+    token: str
+    purpose: str  #: `mlflow`: a bearer token; `session`: a browser's cookie
+    workspace: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """The yes."""
+
+    workspace: str
+    subject: str
+    reach: str  #: the one workspace that it is good for, or `EVERY_WORKSPACE`
+    run: str | None = None  #: the id of the job whose run's own token it is
+
+
+async def access(ctx: Context, question: Question) -> Access:
+    """Whose token it is, and the workspace that it acts for: the one named, else its own.
+
+    Raises `NotSignedIn`, and `NotAllowed`, also for a workspace that there is not.
+    """
+    if question.purpose == "session":
+        session = sessions.read(ctx, question.token)
+        workspace = await _named(ctx, question.workspace, reach=session.reach, own=session.workspace)
+        return Access(workspace=workspace, subject=session.subject, reach=session.reach)
+    token = await identity.signed_in(ctx, question.token)
+    workspace = await _named(ctx, question.workspace, reach=token.workspace, own=token.own_workspace)
+    check(token, Right.WORK, workspace)
+    return Access(workspace=workspace, subject=token.subject, reach=token.workspace, run=token.job)
+
+
+async def _named(ctx: Context, named: str | None, *, reach: str, own: str) -> str:
+    """The workspace that is meant: MLflow's clients may name it as it is called in MLflow."""
+    if not named or named in (own, workspace_in_mlflow(own)):
+        return own
+    if reach != EVERY_WORKSPACE:
+        raise NotAllowed(
+            f"This token is of workspace {reach!r}, not of {named!r}.",
+            hint="Leave MLFLOW_WORKSPACE away, or use a token of that workspace.",
+        )
+    async with ctx.read() as tx:
+        return await _by_any_name(tx, named)
+
+
+async def _by_any_name(tx: Tx, named: str) -> str:
+    known = [str(workspace["name"]) for workspace in await installation.workspaces(tx)]
+    for name in known:
+        if named in (name, workspace_in_mlflow(name)):
+            return name
+    # Not `NotFound`: the gateway knows yes and no.
+    raise NotAllowed(f"There is no workspace {named!r}.", hint=f"There are: {', '.join(known)}.")
 
 
 async def run_row(ctx: Context, id: str) -> dict[str, Any]:

@@ -28,14 +28,17 @@ class Grant:
 
     workspace: str
     subject: str
+    run: str = ""  #: the id of the run whose own token it is
+    reach: str = ""  #: the one workspace that it may be used for, or * for all
 
 
 class Denied(Exception):
     """The authorizer said no. `status` is 401 (unknown) or 403 (known, not allowed)."""
 
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
+    def __init__(self, status: int, detail: str, hint: str = "") -> None:
+        super().__init__(detail.rstrip("."))
         self.status = status
+        self.hint = hint
 
 
 class Authorizer:
@@ -46,15 +49,21 @@ class Authorizer:
         self._cache: OrderedDict[bytes, tuple[float, Grant]] = OrderedDict()
         self._asking: dict[bytes, asyncio.Task[Grant]] = {}
 
-    async def grant(self, token: str, purpose: str, *, hold_s: float) -> Grant:
-        """What the token allows. Raises Denied, Unavailable."""
-        key = hashlib.sha256(f"{purpose}\0{token}".encode()).digest()
+    async def grant(self, token: str, purpose: str, *, workspace: str, hold_s: float) -> Grant:
+        """What the token allows in the workspace that the client wants; empty: it wants none in particular.
+
+        Raises Denied, Unavailable.
+        """
+        question = {"token": token, "purpose": purpose}
+        if workspace:
+            question["workspace"] = workspace
+        key = hashlib.sha256("\0".join(question.values()).encode()).digest()
         kept = self._cache.get(key)
         if kept is not None and asyncio.get_running_loop().time() < kept[0]:
             return kept[1]
         task = self._asking.get(key)
         if task is None:
-            task = self._asking[key] = asyncio.get_running_loop().create_task(self._ask(key, token, purpose, hold_s))
+            task = self._asking[key] = asyncio.get_running_loop().create_task(self._ask(key, question, hold_s))
             task.add_done_callback(lambda done: self._asked(key, done))
         return await asyncio.shield(task)  # others may wait for the same answer
 
@@ -63,17 +72,22 @@ class Authorizer:
         if not task.cancelled():
             task.exception()  # seen, even if every client has gone
 
-    async def _ask(self, key: bytes, token: str, purpose: str, hold_s: float) -> Grant:
+    async def _ask(self, key: bytes, question: dict[str, str], hold_s: float) -> Grant:
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
-        status, answer = await self.post("authorize", {"token": token, "purpose": purpose}, hold_s=hold_s)
+        status, answer = await self.post("authorize", question, hold_s=hold_s)
         if status in (401, 403):
             self._cache.pop(key, None)
-            raise Denied(status, str(answer.get("detail", "")))
+            raise Denied(status, str(answer.get("detail", "")), str(answer.get("hint", "")))
         workspace, subject, cache_s = answer.get("workspace"), answer.get("subject", ""), answer.get("cache_s", 0)
         if status != 200 or not isinstance(workspace, str) or not isinstance(cache_s, (int, float)):
             raise Unavailable(f"the authorizer answered {status} with {sorted(answer)}")
-        made = Grant(workspace=workspace, subject=str(subject))
+        made = Grant(
+            workspace=workspace,
+            subject=str(subject),
+            run=str(answer.get("run") or ""),
+            reach=str(answer.get("reach") or workspace),
+        )
         if cache_s > 0:
             self._cache[key] = (asked_at + min(float(cache_s), CACHE_MAX_S), made)
             self._cache.move_to_end(key)

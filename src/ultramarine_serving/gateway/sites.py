@@ -44,7 +44,9 @@ class Sites:
             self._pools[address] = Pool(address, idle_s=IDLE_S)
         if table.authorizer != self._table.authorizer:
             self._authorizer = None if table.authorizer is None else Authorizer(self._pools[table.authorizer])
-        self._spoofable = frozenset(site.workspace_header.encode() for site in table.sites) | {b"x-mlflow-workspace"}
+        self._spoofable = frozenset[bytes]().union(
+            {b"x-mlflow-workspace"}, *(site.told_headers for site in table.sites)
+        )
         self._table = table
 
     async def answer(self, listener: str, request: Request) -> Response:
@@ -85,6 +87,9 @@ class Sites:
         if site.authorize == "none":
             return None
         assert self._authorizer is not None, "a table whose sites authorize has an authorizer"
+        wanted = (
+            request.header(site.workspace_header.encode()).decode("latin-1").strip() if site.workspace_header else ""
+        )
         if site.authorize == "cookie":
             token = session_of(request)
             refusal = refuse_foreign(request)
@@ -92,18 +97,19 @@ class Sites:
                 return refusal
             if not token:
                 raise Denied(401, "This page wants you to be signed in")
-            return await self._authorizer.grant(token, "session", hold_s=site.hold_s)
+            return await self._authorizer.grant(token, "session", workspace=wanted, hold_s=site.hold_s)
         scheme, _, key = request.header(b"authorization").partition(b" ")
         if scheme.lower() != b"bearer" or not key.strip():
             raise Denied(401, "A bearer token is wanted")
-        return await self._authorizer.grant(key.strip().decode("latin-1"), "mlflow", hold_s=site.hold_s)
+        token = key.strip().decode("latin-1")
+        return await self._authorizer.grant(token, "mlflow", workspace=wanted, hold_s=site.hold_s)
 
     async def _forward(self, site: Site, request: Request, grant: Grant | None) -> Response:
         id = forwarding.request_id(request)
         drop = self._spoofable if grant is None else self._spoofable | {b"authorization"}
         headers = forwarding.onward_headers(request, id, drop=drop)
-        if grant is not None and site.workspace_header:
-            headers.append((site.workspace_header.encode(), grant.workspace.encode()))
+        if grant is not None:
+            headers += _told(site, grant)
         is_upgrade = request.upgrade and request.header(b"upgrade").lower() == b"websocket"
         if is_upgrade:
             headers += [(b"connection", b"upgrade"), (b"upgrade", b"websocket")]
@@ -126,6 +132,12 @@ class Sites:
         if answer.tunnel is not None:
             return _tunnel(answer, answer.tunnel, is_upgrade=is_upgrade)
         return forwarding.onward_answer(request, answer, [(b"x-request-id", id)], on_end=_no_more)
+
+
+def _told(site: Site, grant: Grant) -> list[tuple[bytes, bytes]]:
+    """Who asks, as the upstream is told."""
+    said = ((site.workspace_header, grant.workspace), (site.run_header, grant.run), (site.reach_header, grant.reach))
+    return [(header.encode(), value.encode()) for header, value in said if header and value]
 
 
 def _framing(request: Request, headers: list[tuple[bytes, bytes]]) -> tuple[bytes | AsyncIterator[bytes], bool]:
@@ -168,9 +180,8 @@ def _denied(error: Denied) -> Response:
         hint = "Send Authorization: Bearer TOKEN, or open the one-time link that um open prints."
         headers = [(b"www-authenticate", b'Bearer realm="ultramarine"')]
         return problem(401, "Not signed in", f"{error or 'The token is not known'}.", hint=hint, headers=headers)
-    return problem(
-        403, "Not allowed", f"{error or 'The token does not allow this'}.", hint="Use a token with the right role."
-    )
+    hint = error.hint or "Use a token with the right role."
+    return problem(403, "Not allowed", f"{error or 'The token does not allow this'}.", hint=hint)
 
 
 def _nothing_here(request: Request) -> Response:

@@ -27,8 +27,16 @@ class Site:
     upstream: Address
     authorize: str = "none"
     hold_s: float = 10.0  #: how long a request waits for an upstream that takes no connections
-    workspace_header: str = ""  #: set to the caller's workspace; empty: none
+    workspace_header: str = ""  #: set to the workspace that the caller wants and may use; empty: none
+    run_header: str = ""  #: set to the run whose own token it is, if it is one
+    reach_header: str = ""  #: set to the caller's one workspace, or * where it may use all
     allow: tuple[str, ...] = ()  #: path prefixes that are forwarded; empty: all
+
+    @property
+    def told_headers(self) -> frozenset[bytes]:
+        """The headers by which we say who asks: nobody else may."""
+        named = (self.workspace_header, self.run_header, self.reach_header)
+        return frozenset(header.encode() for header in named if header)
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,8 @@ def _site(value: object, where: str) -> Site:
         authorize=fields.text("authorize"),
         hold_s=fields.number("hold_s", 10.0),
         workspace_header=fields.text("workspace_header", "").lower(),
+        run_header=fields.text("run_header", "").lower(),
+        reach_header=fields.text("reach_header", "").lower(),
         allow=fields.texts("allow", []),
     )
     fields.done()
@@ -133,8 +143,9 @@ def _site(value: object, where: str) -> Site:
         raise fields.bad("prefix", site.prefix, "none of the gateway's own paths")
     if site.authorize not in AUTHORIZE:
         raise fields.bad("authorize", site.authorize, f"one of {', '.join(AUTHORIZE)}")
-    if site.workspace_header and not _TOKEN.fullmatch(site.workspace_header):
-        raise fields.bad("workspace_header", site.workspace_header, "a header name")
+    for field in ("workspace_header", "run_header", "reach_header"):
+        if (header := getattr(site, field)) and not _TOKEN.fullmatch(header):
+            raise fields.bad(field, header, "a header name")
     for each in site.allow:
         if not each.startswith(site.prefix):
             raise fields.bad("allow", each, f"a list of paths under {site.prefix}")

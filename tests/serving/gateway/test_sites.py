@@ -250,9 +250,14 @@ class ControlPlane:
         if request.path == "/internal/exchange":
             known = said == {"code": "once"}
             return _json(200, {"session": "s1", "redirect": "/mlflow/"}) if known else _json(403, {})
-        if said in ({"token": "t1", "purpose": "mlflow"}, {"token": "s1", "purpose": "session"}):
-            return _json(200, {"workspace": "default", "subject": "ada", "cache_s": self.cache_s})
-        return _json(403 if said["token"] == "narrow" else 401, {"detail": "no"})
+        known = {"t1": "mlflow", "run": "mlflow", "s1": "session"}
+        if known.get(said["token"]) != said["purpose"]:
+            return _json(403 if said["token"] == "narrow" else 401, {"detail": "no"})
+        wanted = said.get("workspace", "default")
+        if wanted not in ("default", "vision"):
+            return _json(403, {"detail": f"not of {wanted}.", "hint": "Name another."})
+        of_run = {"run": "r" * 32, "reach": wanted} if said["token"] == "run" else {"run": None, "reach": "*"}
+        return _json(200, {"workspace": wanted, "subject": "ada", "cache_s": self.cache_s, **of_run})
 
 
 def _json(status: int, body: dict[str, Any]) -> Response:
@@ -262,7 +267,11 @@ def _json(status: int, body: dict[str, Any]) -> Response:
 async def use_mlflow(gateway: Gateway, upstreams: Upstreams, plane: ControlPlane) -> Any:
     server = await upstreams.start(plane)
     allow = ["/mlflow/api/2.0/mlflow/"]
-    same: dict[str, Any] = {"workspace_header": "x-mlflow-workspace"}
+    same: dict[str, Any] = {
+        "workspace_header": "x-mlflow-workspace",
+        "run_header": "x-ultramarine-run",
+        "reach_header": "x-ultramarine-reach",
+    }
     await gateway.use(
         authorizer=str(server.addresses[0]),
         sites=[
@@ -279,8 +288,7 @@ RUNS = "/mlflow/api/2.0/mlflow/runs/search"
 async def test_a_token_is_exchanged_for_its_workspace_and_is_not_forwarded(gateway: Gateway, upstreams: Upstreams):
     plane = ControlPlane()
     await use_mlflow(gateway, upstreams, plane)
-    headers = {"authorization": "Bearer t1", "x-mlflow-workspace": "other"}
-    async with gateway.client(headers=headers) as client:
+    async with gateway.client(headers={"authorization": "Bearer t1"}) as client:
         answers = [await client.post(RUNS) for _ in range(3)]
         closed = await client.get("/mlflow/graphql")
     seen = dict(answers[0].json()["headers"])
@@ -289,6 +297,40 @@ async def test_a_token_is_exchanged_for_its_workspace_and_is_not_forwarded(gatew
     assert len(plane.asked) == 1  # the yes is remembered
     assert closed.status_code == 403
     assert "/mlflow/api/2.0/mlflow/" in closed.json()["hint"]
+
+
+async def test_a_client_chooses_among_the_workspaces_that_its_token_is_good_for(gateway: Gateway, upstreams: Upstreams):
+    plane = ControlPlane()
+    await use_mlflow(gateway, upstreams, plane)
+    async with gateway.client(headers={"authorization": "Bearer t1"}) as client:
+        wanted = ("vision", "default", "vision", "other")
+        answers = [await client.post(RUNS, headers={"x-mlflow-workspace": name}) for name in wanted]
+    seen = [dict(answer.json()["headers"]) for answer in answers[:3]]
+    assert [headers["x-mlflow-workspace"] for headers in seen] == ["vision", "default", "vision"]
+    assert [headers["x-ultramarine-reach"] for headers in seen] == ["*", "*", "*"]
+    assert answers[3].status_code == 403
+    assert answers[3].json()["detail"] == "not of other."
+    assert answers[3].json()["hint"] == "Name another."
+    assert [said["workspace"] for said in plane.asked] == ["vision", "default", "other"]  # a yes is for one workspace
+    async with gateway.client("second", headers={"cookie": "ultramarine=s1", "sec-fetch-site": "same-origin"}) as pages:
+        chosen = [
+            await pages.get("/mlflow/x", headers={"x-mlflow-workspace": name}) for name in ("vision", "other", "")
+        ]
+    assert [answer.status_code for answer in chosen] == [200, 403, 200]
+    assert dict(chosen[0].json()["headers"])["x-mlflow-workspace"] == "vision"
+    assert dict(chosen[2].json()["headers"])["x-mlflow-workspace"] == "default"
+
+
+async def test_whose_run_a_token_is_of_is_said_by_the_control_plane_and_never_by_the_client(
+    gateway: Gateway, upstreams: Upstreams
+):
+    await use_mlflow(gateway, upstreams, ControlPlane())
+    claimed = {"x-ultramarine-run": "f" * 32, "x-ultramarine-reach": "*"}
+    async with gateway.client(headers=claimed) as client:
+        answers = [await client.post(RUNS, headers={"authorization": f"Bearer {token}"}) for token in ("run", "t1")]
+    of_run, of_person = [dict(answer.json()["headers"]) for answer in answers]
+    assert (of_run["x-ultramarine-run"], of_run["x-ultramarine-reach"]) == ("r" * 32, "default")
+    assert "x-ultramarine-run" not in of_person
 
 
 async def test_no_token_and_unknown_ones_are_401_and_narrow_ones_403(gateway: Gateway, upstreams: Upstreams):

@@ -1,4 +1,4 @@
-"""Asks the control plane, over its Unix socket, which job a run id stands for."""
+"""Asks the control plane, over its Unix socket: which job a run id stands for, which workspaces there are."""
 
 import http.client
 import json
@@ -56,23 +56,40 @@ def find_run(run_id: str) -> JobRun | None:
     Raises:
         ControlPlaneSilent: it does not answer, or not as agreed.
     """
-    connection = _UnixConnection(os.environ[SOCKET_VARIABLE])
-    try:
-        connection.request("GET", f"/internal/tracking/runs/{run_id}", headers={SECRET_HEADER: internal_secret()})
-        answer = connection.getresponse()
-        body = answer.read()
-    except (OSError, http.client.HTTPException) as error:
-        raise ControlPlaneSilent(f"The control plane does not answer: {error}.") from error
-    finally:
-        connection.close()
-    if answer.status == 404:
+    status, body = _asked(f"runs/{run_id}")
+    if status == 404:
         return None
-    if answer.status != 200:
-        raise ControlPlaneSilent(f"The control plane answered {answer.status} when asked for run {run_id}.")
+    if status != 200:
+        raise ControlPlaneSilent(f"The control plane answered {status} when asked for run {run_id}.")
     try:
         return _read(json.loads(body))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ControlPlaneSilent(f"The control plane's answer for run {run_id} cannot be read: {error}.") from error
+
+
+def workspaces() -> list[str]:
+    """All of this installation, by name.
+
+    Raises:
+        ControlPlaneSilent: it does not answer, or not as agreed.
+    """
+    status, body = _asked("workspaces")
+    if status != 200:
+        raise ControlPlaneSilent(f"The control plane answered {status} when asked for workspaces.")
+    return [str(name) for name in json.loads(body)]
+
+
+def _asked(what: str) -> tuple[int, bytes]:
+    """Status and body of the answer."""
+    connection = _UnixConnection(os.environ[SOCKET_VARIABLE])
+    try:
+        connection.request("GET", f"/internal/tracking/{what}", headers={SECRET_HEADER: internal_secret()})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise ControlPlaneSilent(f"The control plane does not answer: {error}.") from error
+    finally:
+        connection.close()
 
 
 def _read(found: dict[str, object]) -> JobRun:

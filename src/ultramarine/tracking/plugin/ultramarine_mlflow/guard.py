@@ -4,11 +4,13 @@ MLflow has routes that run tools on the server, call addresses that a caller nam
 list of what is open; all else is 404, also in a later version that knows more.
 """
 
+import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from ultramarine_mlflow.control import ControlPlaneSilent, workspaces
 from ultramarine_mlflow.names import workspace_in_mlflow
 
 Message = MutableMapping[str, Any]
@@ -18,6 +20,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 WORKSPACE_HEADER = b"x-mlflow-workspace"
+REACH_HEADER = b"x-ultramarine-reach"  # the workspace that the caller may use, or * for all
 NOUNS = (
     "artifacts",
     "datasets",
@@ -61,13 +64,13 @@ class Guard:
         path = str(scope["path"])
         inside = path.removeprefix(self._prefix) if path.startswith(self._prefix + "/") else ""
         rest = match["rest"] if (match := _API.fullmatch(inside)) else ""
-        workspace = next((value.decode("latin-1") for name, value in scope["headers"] if name == WORKSPACE_HEADER), "")
+        workspace = _header(scope, WORKSPACE_HEADER)
         if inside and _OPEN.fullmatch(inside):
             await self._app(scope, receive, send)
         elif not workspace:
             await _answer(send, 400, "INVALID_PARAMETER_VALUE", "The header X-MLFLOW-WORKSPACE is missing.")
         elif rest.partition("/")[0] == "workspaces":
-            await _workspaces(send, rest, workspace_in_mlflow(workspace))
+            await _workspaces(send, rest, await _usable(workspace, _header(scope, REACH_HEADER)))
         elif _is_open(inside, rest):
             await self._app(self._inner(scope, inside, workspace_in_mlflow(workspace)), receive, send)
         else:
@@ -83,11 +86,27 @@ class Guard:
         return inner
 
 
-async def _workspaces(send: Send, rest: str, name: str) -> None:
-    """One's own, and no other: MLflow would tell the names of all."""
-    if rest == "workspaces":
-        await _json(send, 200, {"workspaces": [{"name": name}]})
-    elif rest == f"workspaces/{name}":
+def _header(scope: Scope, wanted: bytes) -> str:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), "")
+
+
+async def _usable(workspace: str, reach: str) -> list[str] | None:
+    """The workspaces that the caller may use, as they are called in MLflow; None: it is not known now."""
+    if reach != "*":
+        return [workspace_in_mlflow(workspace)]
+    try:
+        return [workspace_in_mlflow(name) for name in await asyncio.to_thread(workspaces)]
+    except ControlPlaneSilent:
+        return None
+
+
+async def _workspaces(send: Send, rest: str, names: list[str] | None) -> None:
+    """Those that the caller may use, and no other: MLflow would tell the names of all."""
+    if names is None:
+        await _answer(send, 503, "TEMPORARILY_UNAVAILABLE", "The control plane does not answer.")
+    elif rest == "workspaces":
+        await _json(send, 200, {"workspaces": [{"name": name} for name in names]})
+    elif (name := rest.removeprefix("workspaces/")) in names:
         await _json(send, 200, {"workspace": {"name": name}})
     else:
         await _answer(send, 404, "RESOURCE_DOES_NOT_EXIST", "There is no such workspace.")
