@@ -80,8 +80,22 @@ def gateway(server: Server) -> Iterator[Gateway]:
 @pytest.fixture(scope="session")
 def job_python(cache: Path) -> Path:
     """The Python of an environment as a job would have it: MLflow's client and scikit-learn."""
+    return environment(cache, "job-mlflow-3.17.2-sklearn-1.9.1", "mlflow==3.17.2", "scikit-learn==1.9.1")
+
+
+@pytest.fixture(scope="session", params=["3.17.2", "2.22.1"])
+def any_job_python(request: pytest.FixtureRequest, cache: Path) -> Path:
+    """The same with the newest client, and with one of the second major version."""
+    if request.param == "3.17.2":
+        return request.getfixturevalue("job_python")
+    packages = ("mlflow==2.22.1", "scikit-learn==1.6.1", "setuptools==80.9.0")
+    return environment(cache, "job-mlflow-2.22.1-sklearn-1.6.1", *packages)
+
+
+def environment(cache: Path, name: str, *packages: str) -> Path:
+    """The Python of a virtual environment with these packages; built where it is not in the cache."""
     cache.mkdir(parents=True, exist_ok=True)
-    folder = cache / "job-mlflow-3.17.2-sklearn-1.9.1"
+    folder = cache / name
     python = folder / "bin" / "python"
     with (cache / f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -90,6 +104,6 @@ def job_python(cache: Path) -> Path:
             environ.pop("UV_CONSTRAINT", None)
             subprocess.run([uv, "venv", "-q", "--clear", "--python", sys.executable, folder], env=environ, check=True)
             install = [uv, "pip", "install", "-q", "--compile-bytecode", "--python", python]
-            subprocess.run([*install, "mlflow==3.17.2", "scikit-learn==1.9.1"], env=environ, check=True)
+            subprocess.run([*install, *packages], env=environ, check=True)
             (folder / "whole").touch()
     return python

@@ -19,10 +19,11 @@ class _Upstream(http.client.HTTPConnection):
 
 
 class Gateway:
-    """`tokens` says which workspace a token is good for; `requests` lists what was forwarded."""
+    """`tokens` says which workspace a token is good for, `runs` whose run's own it is; `requests` is what was asked."""
 
     def __init__(self, upstream: Path, tokens: dict[str, str]) -> None:
         self.requests: list[str] = []
+        self.runs: dict[str, str] = {}
         gateway = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -30,11 +31,14 @@ class Gateway:
 
             def forward(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
-                workspace = tokens.get(self.headers.get("authorization", "").removeprefix("Bearer "))
+                token = self.headers.get("authorization", "").removeprefix("Bearer ")
+                workspace = tokens.get(token)
                 if workspace is None:
                     self._answer(401, b"", "text/plain")
                     return
                 headers = {"X-MLFLOW-WORKSPACE": workspace, "Content-Type": self.headers.get("content-type", "")}
+                if token in gateway.runs:
+                    headers["X-Ultramarine-Run"] = gateway.runs[token]
                 gateway.requests.append(f"{self.command} {self.path}")
                 connection = _Upstream(upstream)
                 connection.request(self.command, self.path, body, headers)

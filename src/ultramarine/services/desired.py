@@ -12,7 +12,7 @@ from ultramarine.services.context import Context
 from ultramarine.services.identity import run_token
 from ultramarine.store import assets, runs
 from ultramarine.store.database import Tx
-from ultramarine.tracking.variables import TOKEN_VARIABLE, job_variables
+from ultramarine.tracking.variables import IN_JOB_ZIP, TOKEN_VARIABLE, in_job_zip, job_variables, python_path
 
 
 class Renderer:
@@ -67,12 +67,14 @@ class Renderer:
         """A run's specification with what is known only now: its environment's lock, its token, where tracking is."""
         plain = {k: v for k, v in spec.items() if k not in ("environment", "experiment", "behind")}
         variables, token = dict(plain.get("environment_variables", {})), run_token(self._ctx, run.key)
-        secret: dict[str, str] = {}
+        secret, files = dict[str, str](), list[Mapping[str, str]](plain.get("files", ()))
         if run.owner_noun is OwnerNoun.JOB:
             address = self._ctx.site.address
             tracking = job_variables(address=address, run_id=run.owner_id, experiment=str(spec["experiment"]))
             variables = tracking | {"AZUREML_ARM_WORKSPACE_NAME": run.workspace} | variables
+            variables["PYTHONPATH"] = python_path(variables.get("PYTHONPATH"))
             secret[TOKEN_VARIABLE] = token
+            files.append({"path": IN_JOB_ZIP, "sha256": self._ctx.blobs.put(in_job_zip())})
         environment = await self._environment(tx, spec.get("environment"))
         return plain | {
             "mode": run.mode.value,
@@ -84,6 +86,7 @@ class Renderer:
                 await self._environment(tx, self._of_same_python(each, environment)) for each in spec.get("behind", ())
             ],
             "environment_variables": variables,
+            "files": files,
             "secret_variables": secret,
             "token": token,
             "limits": {"memory_bytes": run.need.memory_bytes if run.need and run.mode is Mode.SERVICE else None}

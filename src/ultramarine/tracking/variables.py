@@ -1,15 +1,19 @@
-"""The environment variables by which MLflow in a job finds its server and its run."""
+"""What a job is given so that MLflow in it finds its server and its run, and behaves as in a job."""
 
+import io
+import zipfile
+from pathlib import Path
+
+IN_JOB = Path(__file__).parent / "in_job"
+IN_JOB_ZIP = "ultramarine-in-job.zip"  #: the name, among a run's files, of what `in_job_zip` gives
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest that a zip can say: equal sources give equal bytes
 TOKEN_VARIABLE = "MLFLOW_TRACKING_TOKEN"  #: the run's token; it belongs among the job's *secret* variables
 
 # With MLFLOW_RUN_ID set, the first `mlflow.start_run()`, autologged fit or `mlflow.log_*` joins that run; MLflow then
-# takes the variable away: what follows the *end* of that run is a run of its own. A script that trains by autolog
-# and logs more afterwards does both inside `with mlflow.start_run():`.
+# takes the variable away: what follows its end joins it by the token (plugin/ultramarine_mlflow/joining.py).
 # MLFLOW_EXPERIMENT_NAME is the run's own experiment: traces, and models logged without a run, look there; without it
 # they look for experiment 0, which only the workspace `default` has. MLFLOW_EXPERIMENT_ID is known to MLflow only.
 _QUICK_AND_QUIET = {
-    # autolog starts a second Python to find a model's requirements (10 of 14 s). The job's lock says it better.
-    "MLFLOW_REQUIREMENTS_INFERENCE_TIMEOUT": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     # It would print an address of the API's origin, where the pages are not.
@@ -32,3 +36,18 @@ def job_variables(*, address: str, run_id: str, experiment: str, certificate: st
         **trusted,
         **_QUICK_AND_QUIET,
     }
+
+
+def python_path(own: str | None) -> str:
+    """`PYTHONPATH` of a job that sets `own` itself: its folders come first."""
+    ours = f"{{{{file:{IN_JOB_ZIP}}}}}"
+    return f"{own}:{ours}" if own else ours
+
+
+def in_job_zip() -> bytes:
+    """The modules that change MLflow in a job, as one file for `PYTHONPATH`: the same bytes for the same sources."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for source in sorted(IN_JOB.glob("*.py")):
+            archive.writestr(zipfile.ZipInfo(source.name, date_time=_EPOCH), source.read_bytes())
+    return packed.getvalue()

@@ -1,7 +1,8 @@
 """MLflow's stores, with our run ids and our workspaces.
 
 A job's id is its run id. Its row is made when MLflow is first asked about it, from what the control plane says of the
-job: so neither submitting a job nor starting it waits for MLflow.
+job: so neither submitting a job nor starting it waits for MLflow. What a job begins without saying that it is a run of
+its own *is* that run.
 """
 
 import functools
@@ -12,7 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from mlflow.entities import LifecycleStage, RunStatus, SourceType, Workspace
+import flask
+from mlflow.entities import LifecycleStage, Run, RunStatus, RunTag, SourceType, Workspace
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import (
     RESOURCE_ALREADY_EXISTS,
@@ -27,11 +29,13 @@ from mlflow.store.workspace.sqlalchemy_store import SqlAlchemyStore as SqlWorksp
 from mlflow.utils.uri import append_to_uri_path
 
 from ultramarine_mlflow.control import ControlPlaneSilent, JobRun, find_run
+from ultramarine_mlflow.joining import PARENT, is_own_run, of_user
 from ultramarine_mlflow.names import workspace_in_mlflow
 
 RUN_PARAMETERS = ("run_id", "run_uuid", "source_run_id", "run_ids")
 KNOWN_RUNS_MAX = 50_000
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
+RUN_HEADER = "x-ultramarine-run"  # set by the gateway: the run whose own token it is
 
 
 class WorkspaceStore(SqlWorkspaceStore):
@@ -75,6 +79,32 @@ class RunStore(WorkspaceAwareSqlAlchemyStore):
         self._known_runs: dict[str, None] = {}
         self._known_lock = threading.Lock()
         super().__init__(db_uri, default_artifact_root, read_db_uri=read_db_uri)
+
+    def create_run(
+        self, experiment_id: str, *, user_id: str, start_time: int | None, tags: list[RunTag], run_name: str | None
+    ) -> Run:
+        """A new run; but a job's run goes on where the job begins one that is not a run of its own."""
+        of_job = self._run_of_caller(experiment_id)
+        given = {tag.key: tag.value for tag in tags}
+        if of_job is None:
+            return super().create_run(experiment_id, user_id, start_time, tags, run_name)
+        if is_own_run(given, run_name):
+            under = [] if PARENT in given else [RunTag(PARENT, of_job.info.run_id)]
+            return super().create_run(experiment_id, user_id, start_time, [*tags, *under], run_name)
+        run_id = of_job.info.run_id
+        self.update_run_info(run_id, RunStatus.RUNNING, of_job.info.end_time, None)
+        if added := of_user(given):
+            self.log_batch(run_id, metrics=[], params=[], tags=[RunTag(key, value) for key, value in added.items()])
+        return self.get_run(run_id)
+
+    def _run_of_caller(self, experiment_id: str) -> Run | None:
+        """The run of the job that asks, if it is one and means its own experiment."""
+        run_id = flask.request.headers.get(RUN_HEADER) if flask.has_request_context() else None
+        if not run_id:
+            return None
+        run = self.get_run(run_id)
+        is_there = run.info.lifecycle_stage == LifecycleStage.ACTIVE
+        return run if is_there and run.info.experiment_id == experiment_id else None
 
     def touch(self, run_id: str) -> None:
         """Make the row of a job's run, if there is such a job in this workspace and it has none yet."""

@@ -1,0 +1,88 @@
+"""Jobs that log to the real MLflow as they would anywhere: what they log is in the job's run, once."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ultramarine.sdk.connection import of_home
+
+from .installation import Installation, installed
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+HERE = Path(__file__).parent
+TRAINING_S_MAX = 300  #: on a new machine scikit-learn is downloaded first
+API = "/mlflow/api/2.0/mlflow"
+
+
+@pytest.fixture(scope="module")
+def it(cache: Path) -> Iterator[Installation]:
+    with installed(cache) as made:
+        made.up()
+        made.pid("mlflow", within_s=300)
+        cluster = {"name": "two", "type": "amlcompute", "size": "STANDARD_F1S", "max_instances": 2}
+        made.workspace.computes.create_or_update(cluster)
+        yield made
+
+
+def mlflow(it: Installation, path: str, *, workspace: str = "", **body: Any) -> dict[str, Any]:
+    """What MLflow answers the owner, through the gateway."""
+    here = of_home(it.home)
+    headers = {"authorization": f"Bearer {here.token}", "x-mlflow-workspace": workspace}
+    answer = httpx.post(f"{here.url}{API}/{path}", json=body, headers=headers, timeout=30)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_of_two_nodes_with_two_processes_each_that_autolog_one_model_comes(it: Installation):
+    it.workspace.jobs.create_or_update(
+        {
+            "name": "flowers",
+            "command": "python train.py",
+            "code": "training",
+            "environment": "azureml:sklearn@latest",
+            "compute": "azureml:two",
+            "resources": {"instance_count": 2},
+            "distribution": {"type": "pytorch", "process_count_per_instance": 2},
+            "experiment_name": "flowers",
+        },
+        folder=HERE,
+    )
+    job = it.comes_to("flowers", "Completed", within_s=TRAINING_S_MAX)
+    said = {rank: log(it, "flowers", str(rank)) for rank in range(4)}
+    for rank in (1, 2, 3):
+        assert "WARNING" not in said[rank], said[rank]
+        assert "Traceback" not in said[rank], said[rank]
+    assert "requirements" not in said[0], said[0]
+
+    experiments = mlflow(it, "experiments/search", max_results=100)["experiments"]
+    of_job = next(each["experiment_id"] for each in experiments if each["name"] == "flowers")
+    (run,) = mlflow(it, "runs/search", experiment_ids=[of_job])["runs"]
+    assert run["info"]["run_id"] == job["id"]
+    params = {each["key"]: each["value"] for each in run["data"]["params"]}
+    metrics = {each["key"]: each["value"] for each in run["data"]["metrics"]}
+    assert params["C"] == "1.0", "rank 0's, and no other's"
+    assert {name: value for name, value in metrics.items() if name.startswith("of ")} == {
+        f"of rank {rank}": rank for rank in range(4)
+    }
+    (model,) = mlflow(it, "logged-models/search", experiment_ids=[of_job])["models"]
+    assert (model["info"]["name"], model["info"]["source_run_id"]) == ("model", job["id"])
+    assert [each["model_id"] for each in run["outputs"]["model_outputs"]] == [model["info"]["model_id"]]
+
+
+def test_an_owner_looks_into_the_workspace_that_they_name(it: Installation):
+    it.workspace.workspaces.create_or_update("vision")
+    mlflow(it, "experiments/create", workspace="vision", name="of vision")
+    names = {
+        workspace: {each["name"] for each in found["experiments"]}
+        for workspace in ("vision", "")
+        for found in [mlflow(it, "experiments/search", workspace=workspace, max_results=100)]
+    }
+    assert "of vision" in names["vision"]
+    assert "of vision" not in names[""]
+
+
+def log(it: Installation, job: str, rank: str) -> str:
+    return b"".join(it.workspace.jobs.log(job, attempt=1, rank=rank, file="std_log.txt")).decode()
