@@ -36,7 +36,7 @@ async def add(tx: Tx, allocation: Allocation) -> None:
     await tx.execute(
         t.allocations.insert(), {**_row(allocation), "key": allocation.key, "created_at": allocation.created_at}
     )
-    await _tell(tx, allocation, "created", allocation.created_at)
+    await events.add(tx, allocation, _about(allocation), event="created", at=allocation.created_at)
 
 
 async def record(
@@ -46,7 +46,7 @@ async def record(
     await change(tx, t.allocations, allocation.key, version=allocation.version, values=_row(new), noun="allocation")
     if new.status not in HOLDS_ROOM:
         await tx.execute(t.nodes.delete().where(t.nodes.c.allocation == new.key))
-    await _tell(tx, new, event, now)
+    await events.add(tx, new, _about(new), event=event, at=now)
     return new
 
 
@@ -95,18 +95,8 @@ async def use(tx: Tx, used: Iterable[Node], *, now: datetime) -> None:
         await change(tx, t.nodes, one.key, version=one.version, values=values, noun="node")
 
 
-async def _tell(tx: Tx, allocation: Allocation, event: str, at: datetime) -> None:
-    happening = events.Happening(
-        workspace=allocation.workspace,
-        noun="allocation",
-        id=allocation.key,
-        name=allocation.compute_name,
-        event=event,
-        status=allocation.status.value,
-        reason=allocation.reason,
-        at=at,
-    )
-    await events.add(tx, happening)
+def _about(allocation: Allocation) -> events.About:
+    return events.About(noun="allocation", id=allocation.key, name=allocation.compute_name)
 
 
 def _row(allocation: Allocation) -> dict[str, Any]:

@@ -25,7 +25,7 @@ _ONE = _THERE.where(
 
 async def add(tx: Tx, compute: Compute) -> None:
     await tx.execute(t.computes.insert(), {**_row(compute), "id": compute.id, "created_at": compute.created_at})
-    await _tell(tx, compute, "created", compute.created_at)
+    await events.add(tx, compute, _about(compute), event="created", at=compute.created_at)
 
 
 async def update(tx: Tx, compute: Compute, *, now: datetime) -> None:
@@ -37,7 +37,7 @@ async def update(tx: Tx, compute: Compute, *, now: datetime) -> None:
 async def record(tx: Tx, compute: Compute, event: ComputeEvent, *, now: datetime, reason: str = "") -> Compute:
     new = compute.after(event, now=now, reason=reason)
     await change(tx, t.computes, compute.id, version=compute.version, values=_row(new), noun="compute")
-    await _tell(tx, new, event, now)
+    await events.add(tx, new, _about(new), event=event, at=now)
     return new
 
 
@@ -58,18 +58,8 @@ async def get(tx: Tx, workspace: str, name: str) -> Compute:
     return found
 
 
-async def _tell(tx: Tx, compute: Compute, event: str, at: datetime) -> None:
-    happening = events.Happening(
-        workspace=compute.workspace,
-        noun="compute",
-        id=compute.id,
-        name=compute.name,
-        event=event,
-        status=compute.status.value,
-        reason=compute.reason,
-        at=at,
-    )
-    await events.add(tx, happening)
+def _about(compute: Compute) -> events.About:
+    return events.About(noun="compute", id=compute.id, name=compute.name)
 
 
 def _row(compute: Compute) -> dict[str, Any]:

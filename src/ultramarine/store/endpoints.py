@@ -65,7 +65,7 @@ async def add_deployment(tx: Tx, deployment: Deployment) -> None:
     await tx.execute(
         t.deployments.insert(), {**_row(deployment), "id": deployment.id, "created_at": deployment.created_at}
     )
-    await _tell(tx, deployment, "created", deployment.created_at)
+    await events.add(tx, deployment, _about(deployment), event="created", at=deployment.created_at)
 
 
 async def record(
@@ -74,7 +74,7 @@ async def record(
     """Apply an event to a deployment and keep it. Other fields of `deployment` that were changed are kept with it."""
     new = deployment.after(event, now=now, reason=reason)
     await change(tx, t.deployments, deployment.id, version=deployment.version, values=_row(new), noun="deployment")
-    await _tell(tx, new, event, now)
+    await events.add(tx, new, _about(new), event=event, at=now)
     return new
 
 
@@ -104,18 +104,8 @@ async def deployment(tx: Tx, workspace: str, endpoint: str, name: str) -> Deploy
     )
 
 
-async def _tell(tx: Tx, deployment: Deployment, event: str, at: datetime) -> None:
-    happening = events.Happening(
-        workspace=deployment.workspace,
-        noun="deployment",
-        id=deployment.id,
-        name=f"{deployment.endpoint}/{deployment.name}",
-        event=event,
-        status=deployment.status.value,
-        reason=deployment.reason,
-        at=at,
-    )
-    await events.add(tx, happening)
+def _about(deployment: Deployment) -> events.About:
+    return events.About(noun="deployment", id=deployment.id, name=f"{deployment.endpoint}/{deployment.name}")
 
 
 def _endpoint_row(endpoint: Endpoint) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
 
 import sqlalchemy as sa
 
@@ -28,17 +30,37 @@ class Happening:
     at: datetime
 
 
-async def add(tx: Tx, happening: Happening) -> None:
-    h = happening
+class Standing(Protocol):
+    """A thing that has a status."""
+
+    @property
+    def workspace(self) -> str: ...
+    @property
+    def status(self) -> StrEnum: ...
+    @property
+    def reason(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What a thing is called in the history."""
+
+    noun: str
+    id: str
+    name: str
+
+
+async def add(tx: Tx, thing: Standing, about: About, *, event: str, at: datetime) -> None:
+    """Keep what has happened to a thing; its status is the one after it."""
     row = {
-        "workspace": h.workspace,
-        "noun": h.noun,
-        "id": h.id,
-        "name": h.name,
-        "event": h.event,
-        "status": h.status,
-        "reason": h.reason,
-        "at": h.at,
+        "workspace": thing.workspace,
+        "noun": about.noun,
+        "id": about.id,
+        "name": about.name,
+        "event": event,
+        "status": thing.status.value,
+        "reason": thing.reason,
+        "at": at,
     }
     await tx.execute(_ADD, row)
 

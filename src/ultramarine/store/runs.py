@@ -47,7 +47,7 @@ _EXPLAIN = t.runs.update().where(t.runs.c.key == sa.bindparam("k"), t.runs.c.is_
 
 async def add(tx: Tx, run: Run, spec: dict[str, Any], *, event: str = "created") -> Run:
     await tx.execute(_ADD, {**_row(run), "key": run.key, "spec": spec, "created_at": run.created_at})
-    await _tell(tx, run, event, run.created_at)
+    await events.add(tx, run, _about(run), event=event, at=run.created_at)
     return run
 
 
@@ -60,7 +60,7 @@ async def record(
     """
     new = replace(run.after(event, now=now, reason=reason), **(changes or {}))
     await change(tx, t.runs, run.key, version=run.version, values=_row(new), noun=run.owner_noun.value)
-    await _tell(tx, new, event, now)
+    await events.add(tx, new, _about(new), event=event, at=now)
     return new
 
 
@@ -132,20 +132,8 @@ async def specs(tx: Tx, keys: Sequence[str]) -> dict[RunKey, dict[str, Any]]:
     return found
 
 
-async def _tell(tx: Tx, run: Run, event: str, at: datetime) -> None:
-    await events.add(
-        tx,
-        events.Happening(
-            workspace=run.workspace,
-            noun=run.owner_noun.value,
-            id=run.owner_id,
-            name=run.owner_name,
-            event=event,
-            status=run.status.value,
-            reason=run.reason,
-            at=at,
-        ),
-    )
+def _about(run: Run) -> events.About:
+    return events.About(noun=run.owner_noun.value, id=run.owner_id, name=run.owner_name)
 
 
 def _row(run: Run) -> dict[str, Any]:
