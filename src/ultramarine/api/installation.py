@@ -1,6 +1,6 @@
 """Workspaces, tokens, events, and the state of the whole."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
@@ -13,7 +13,6 @@ from ultramarine.domain.errors import NotFound
 from ultramarine.domain.identity import EVERY_WORKSPACE
 from ultramarine.services import identity, sessions, status, streams
 from ultramarine.services.identity import TokenSpec, WorkspaceSpec
-from ultramarine.services.status import Status
 
 router = APIRouter(prefix="/api/v1", tags=["installation"])
 
@@ -28,7 +27,9 @@ async def put_workspace(workspace: str, body: WorkspaceSpec, ctx: Ctx, _: Owner,
 @router.get("/workspaces")
 async def list_workspaces(ctx: Ctx, token: SignedIn) -> views.View:
     """Those that the token is good for."""
-    rows = [_view(w) for w in await identity.workspaces(ctx) if token.workspace in (EVERY_WORKSPACE, w["name"])]
+    rows = [
+        views.workspace(w) for w in await identity.workspaces(ctx) if token.workspace in (EVERY_WORKSPACE, w["name"])
+    ]
     return views.listed(rows)
 
 
@@ -66,7 +67,7 @@ async def list_events(
 ) -> views.View:
     happened = await streams.happenings(ctx, workspace, after, noun=noun, name=name, limit=limit)
     cursor = str(happened[-1].seq) if len(happened) == limit else None
-    return views.listed([streams.happening_view(h) for h in happened], cursor)
+    return views.listed([views.happening(h) for h in happened], cursor)
 
 
 @router.get("/workspaces/{workspace}/events/stream")
@@ -98,44 +99,17 @@ async def create_login_code(body: Opening, ctx: Ctx, token: SignedIn) -> views.V
 @router.get("/status")
 async def get_status(ctx: Ctx, _: Owner) -> views.View:
     """What runs, over all workspaces."""
-    return {"version": __version__, "epoch": ctx.site.epoch} | _status(await status.status(ctx))
+    return {"version": __version__, "epoch": ctx.site.epoch} | views.status(await status.status(ctx))
 
 
 @router.post("/drain", status_code=202)
 async def drain(ctx: Ctx, _: Owner) -> views.View:
     """Ask everything to end and take no new work: what is left. Ask again until nothing is."""
-    return _status(await status.drain(ctx))
-
-
-def _status(found: Status) -> dict[str, Any]:
-    return {
-        "workspaces": list(found.workspaces),
-        "allocations": [
-            {"key": a.key, "compute": a.compute_name, "status": a.status.value} for a in found.state.allocations
-        ],
-        "runs": [
-            {
-                "workspace": run.workspace,
-                "noun": run.owner_noun.value,
-                "name": run.owner_name,
-                "status": run.status.value,
-            }
-            for run in found.state.runs
-        ],
-    }
+    return views.status(await status.drain(ctx))
 
 
 async def _workspace(ctx: Ctx, name: str) -> views.View:
     for row in await identity.workspaces(ctx):
         if row["name"] == name:
-            return _view(row)
+            return views.workspace(row)
     raise NotFound("workspace", name)
-
-
-def _view(row: dict[str, Any]) -> views.View:
-    return {
-        "name": row["name"],
-        "description": row["description"],
-        "tags": row["tags"],
-        "created_at": views.at(row["created_at"]),
-    }

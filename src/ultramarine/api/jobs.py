@@ -56,13 +56,13 @@ async def cancel_job(workspace: str, name: str, ctx: Ctx, _: Worker) -> views.Vi
 @router.get("/{name}/explain")
 async def explain_job(workspace: str, name: str, ctx: Ctx, _: Reader) -> views.View:
     """Why it waits, and where in the queue; or why it failed, with the end of its log."""
-    return await streams.explain_job(ctx, workspace, name)
+    return views.explanation(await jobs.explain(ctx, workspace, name))
 
 
 @router.get("/{name}/events")
 async def list_job_events(workspace: str, name: str, ctx: Ctx, _: Reader) -> views.View:
     happened = await jobs.history(ctx, workspace, name)
-    return views.listed([streams.happening_view(each) for each in happened])
+    return views.listed([views.happening(each) for each in happened])
 
 
 @router.get("/{name}/stream")

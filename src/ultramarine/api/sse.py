@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 from fastapi.responses import StreamingResponse
 
+from ultramarine.api import views
 from ultramarine.services.streams import Message
 
 
@@ -15,8 +16,8 @@ def answer(messages: AsyncIterator[Message]) -> StreamingResponse:
 
 async def _lines(messages: AsyncIterator[Message]) -> AsyncIterator[str]:
     async for message in messages:
-        if message.event == "quiet":
+        if message.news is None:
             yield ": still here\n\n"
             continue
         place = "" if message.id is None else f"id: {message.id}\n"
-        yield f"event: {message.event}\n{place}data: {json.dumps(message.data)}\n\n"
+        yield f"event: {message.event}\n{place}data: {json.dumps(views.news(message.news))}\n\n"

@@ -1,5 +1,7 @@
 """What a client reads of each thing: the specification as it was given, and what is known besides."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,12 +10,16 @@ from ultramarine.domain.data import DataAsset
 from ultramarine.domain.environment import Environment
 from ultramarine.domain.identity import Token
 from ultramarine.domain.job import Job
-from ultramarine.domain.run import Run
+from ultramarine.domain.run import Ending, Run, RunStatus
 from ultramarine.files.logs import LogFile
 from ultramarine.services.computes import ComputeState
 from ultramarine.services.deployments import DeploymentState
 from ultramarine.services.endpoints import EndpointState
+from ultramarine.services.jobs import Explanation
 from ultramarine.services.models import ENVIRONMENT, JOB, TYPE, VERSION, version_of
+from ultramarine.services.status import Status
+from ultramarine.services.streams import Piece, Standing
+from ultramarine.store.events import Happening
 from ultramarine.tracking.registry import ModelVersion
 
 View = dict[str, Any]
@@ -24,14 +30,6 @@ def at(moment: datetime | None) -> str | None:
 
 
 def job(job: Job, run: Run) -> View:
-    ending = None
-    if run.ending is not None:
-        ending = {
-            "cause": run.ending.cause.value,
-            "code": run.ending.code,
-            "words": run.ending.words,
-            "rank": run.ending.rank,
-        }
     return job.spec.body() | {
         "name": job.name,
         "id": job.id,
@@ -43,8 +41,12 @@ def job(job: Job, run: Run) -> View:
         "created_at": at(job.created_at),
         "started_at": at(run.started_at),
         "ended_at": at(run.ended_at),
-        "ending": ending,
+        "ending": None if run.ending is None else _ending(run.ending),
     }
+
+
+def _ending(ending: Ending) -> View:
+    return {"cause": ending.cause.value, "code": ending.code, "words": ending.words, "rank": ending.rank}
 
 
 def job_row(row: dict[str, Any]) -> View:
@@ -61,6 +63,43 @@ def job_row(row: dict[str, Any]) -> View:
         "started_at": at(row["started_at"]),
         "ended_at": at(row["ended_at"]),
     }
+
+
+def explanation(found: Explanation) -> View:
+    run = found.state.run
+    waiting: View | None = None
+    if found.position is not None:
+        waiting = {"position": found.position, "queued": found.queued, "reason": run.reason}
+    failed: View | None = None
+    if run.status is RunStatus.FAILED and run.ending is not None:
+        failed = _ending(run.ending) | {"tail": run.ending.tail}
+    return {
+        "name": found.state.job.name,
+        "status": run.status.value,
+        "reason": run.reason,
+        "attempt": run.ordinal,
+        "waiting": waiting,
+        "failed": failed,
+    }
+
+
+def happening(happening: Happening) -> View:
+    h = happening
+    return {
+        "seq": h.seq,
+        "noun": h.noun,
+        "id": h.id,
+        "name": h.name,
+        "event": h.event,
+        "status": h.status,
+        "reason": h.reason,
+        "at": at(h.at),
+    }
+
+
+def news(news: Standing | Piece | Happening) -> View:
+    """What a stream tells."""
+    return happening(news) if isinstance(news, Happening) else asdict(news)
 
 
 def log(run: Run, log: LogFile) -> View:
@@ -181,6 +220,33 @@ def token(token: Token) -> View:
         "created_at": at(token.created_at),
         "expires_at": at(token.expires_at),
         "revoked_at": at(token.revoked_at),
+    }
+
+
+def workspace(row: Mapping[str, Any]) -> View:
+    return {
+        "name": row["name"],
+        "description": row["description"],
+        "tags": row["tags"],
+        "created_at": at(row["created_at"]),
+    }
+
+
+def status(found: Status) -> View:
+    return {
+        "workspaces": list(found.workspaces),
+        "allocations": [
+            {"key": a.key, "compute": a.compute_name, "status": a.status.value} for a in found.state.allocations
+        ],
+        "runs": [
+            {
+                "workspace": run.workspace,
+                "noun": run.owner_noun.value,
+                "name": run.owner_name,
+                "status": run.status.value,
+            }
+            for run in found.state.runs
+        ],
     }
 
 

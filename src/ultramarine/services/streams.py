@@ -2,28 +2,53 @@
 
 import codecs
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ultramarine.domain.names import RunKey
-from ultramarine.domain.run import RUN, RunStatus
+from ultramarine.domain.run import RUN
 from ultramarine.files.logs import LogFile
 from ultramarine.services import jobs
 from ultramarine.services.context import Context
-from ultramarine.store import events, runs
+from ultramarine.store import events
 
 PIECE_BYTES = 256 * 1024
 QUIET_S = 15.0  #: after so long without news something is sent, so that a dead connection is noticed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where a job stands."""
+
+    status: str
+    reason: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """What a log has gained, from byte `offset` on."""
+
+    attempt: int
+    rank: str
+    file: str
+    offset: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A server-sent event. `id` names the place in the stream after it; None keeps the place."""
+    """A server-sent event; without news it only says that the stream lives.
+
+    `id` names the place in the stream after it; None keeps the place.
+    """
 
     event: str
-    data: Mapping[str, Any]
+    news: Standing | Piece | events.Happening | None = None
     id: str | None = None
+
+
+QUIET = Message(event="quiet")
 
 
 @dataclass(slots=True)
@@ -57,20 +82,17 @@ async def of_job(ctx: Context, workspace: str, name: str, *, last_id: str | None
         for happening in happened:
             place.seq = happening.seq
             if happening.status not in {s.value for s in RUN.final}:
-                yield _status(happening.status, happening.reason, newest.ordinal, place)
+                stands = Standing(status=happening.status, reason=happening.reason, attempt=newest.ordinal)
+                yield Message(event="status", news=stands, id=str(place))
         for run in attempts:
             for message in _logs(ctx, run.key, run.ordinal, place, is_over=run.is_final):
                 yield message
         if newest.is_final and not _has_more(ctx, newest.key, newest.ordinal, place):
-            data = {"status": newest.status.value, "reason": newest.reason, "attempt": newest.ordinal}
-            yield Message(event="end", data=data, id=str(place))
+            stands = Standing(status=newest.status.value, reason=newest.reason, attempt=newest.ordinal)
+            yield Message(event="end", news=stands, id=str(place))
             return
         if not happened and await ctx.changes.after(count, timeout_s=QUIET_S) == count:
-            yield Message(event="quiet", data={})
-
-
-def _status(status: str, reason: str, attempt: int, place: _Place) -> Message:
-    return Message(event="status", data={"status": status, "reason": reason, "attempt": attempt}, id=str(place))
+            yield QUIET
 
 
 def _logs(ctx: Context, run: RunKey, attempt: int, place: _Place, *, is_over: bool) -> list[Message]:
@@ -87,9 +109,8 @@ def _logs(ctx: Context, run: RunKey, attempt: int, place: _Place, *, is_over: bo
             continue
         place.read[name] = offset + end
         text = codecs.decode(piece[:end], "utf-8", "replace")
-        where = {"attempt": attempt, "rank": log.place.rank, "file": log.place.file}
-        data = where | {"offset": offset, "text": text}
-        found.append(Message(event="log", data=data, id=str(place)))
+        news = Piece(attempt=attempt, rank=log.place.rank, file=log.place.file, offset=offset, text=text)
+        found.append(Message(event="log", news=news, id=str(place)))
     return found
 
 
@@ -117,46 +138,6 @@ async def of_events(ctx: Context, workspace: str, *, after: int, noun: str = "")
             happened = await events.after(tx, workspace, after, noun=noun)
         for happening in happened:
             after = happening.seq
-            yield Message(event="event", data=happening_view(happening), id=str(after))
+            yield Message(event="event", news=happening, id=str(after))
         if not happened and await ctx.changes.after(count, timeout_s=QUIET_S) == count:
-            yield Message(event="quiet", data={})
-
-
-def happening_view(h: events.Happening) -> dict[str, Any]:
-    at = h.at.isoformat()
-    return {
-        "seq": h.seq,
-        "noun": h.noun,
-        "id": h.id,
-        "name": h.name,
-        "event": h.event,
-        "status": h.status,
-        "reason": h.reason,
-        "at": at,
-    }
-
-
-async def explain_job(ctx: Context, workspace: str, name: str) -> dict[str, Any]:
-    """Why a job waits, with its place in the queue, or why it failed, with the end of its log."""
-    state = await jobs.get(ctx, workspace, name)
-    run = state.run
-    waiting: dict[str, Any] | None = None
-    if run.status is RunStatus.QUEUED:
-        async with ctx.read() as tx:
-            same = [
-                r.key for r in await runs.open_ones(tx) if r.status is RunStatus.QUEUED and r.compute == run.compute
-            ]
-        position = same.index(run.key) + 1 if run.key in same else 1
-        waiting = {"position": position, "queued": len(same), "reason": run.reason}
-    failed: dict[str, Any] | None = None
-    if run.status is RunStatus.FAILED and run.ending is not None:
-        e = run.ending
-        failed = {"cause": e.cause.value, "code": e.code, "words": e.words, "rank": e.rank, "tail": e.tail}
-    return {
-        "name": name,
-        "status": run.status.value,
-        "reason": run.reason,
-        "attempt": run.ordinal,
-        "waiting": waiting,
-        "failed": failed,
-    }
+            yield QUIET
