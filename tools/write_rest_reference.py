@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast, get_args
 
+from fastapi._compat import ModelField
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from ultramarine.api import access
@@ -21,7 +23,8 @@ At the gateway's address, `http://127.0.0.1:7770` by default; the same as OpenAP
 token is in `HOME/connection.json`. Bodies are the [YAML](yaml.md) as JSON. A `PUT` with the same body again answers 200 with what is there, with another
 body 409.
 
-Lists are `{"value": […], "next": CURSOR}`; send the cursor as `after`. Errors are `application/problem+json`: `type`, `title`, `status`, `code`, `detail`
+Lists are `{"value": […], "next": CURSOR}`, at most `limit` rows a page (50, up to 1000): send the cursor as `after` for the next page, until it is null.
+Errors are `application/problem+json`: `type`, `title`, `status`, `code`, `detail`
 (what and why) and `hint` (what to do next); [errors](errors.md) lists them. `text/event-stream` answers go on where they broke off when `Last-Event-ID` is sent.
 Endpoints are called at their own address, with their own key: see [how to call a scoring script](../how-to/score-script.md).
 """
@@ -29,9 +32,9 @@ TITLES: Mapping[str, str] = {
     "installation": "Installation, tokens, workspaces, events",
     "jobs": "Jobs",
     "computes": "Computes",
-    "assets": "Environments and data",
+    "assets": "Environments, data and models",
     "files": "Files",
-    "models": "Models",
+    "models": "Files of models",
     "endpoints": "Online endpoints and deployments",
 }
 INSIDE = "What the parts of an installation say to each other is not listed: the runners' protocol has a page of its own, [runner-protocol.md](runner-protocol.md)."
@@ -56,12 +59,19 @@ def _section(title: str, routes: list[APIRoute]) -> Iterator[str]:
 
 
 def _row(route: APIRoute) -> str:
-    query = "&".join(parameter.alias for parameter in route.dependant.query_params)
+    query = "&".join(parameter.alias for parameter in _query(route.dependant))
     address = f"{'/'.join(sorted(route.methods or ()))} {route.path_format.removeprefix('/api/v1')}" + (
         f"?{query}" if query else ""
     )
     words = " ".join((route.endpoint.__doc__ or route.endpoint.__name__.replace("_", " ").capitalize() + ".").split())
     return f"| `{address}` | {_role(route)} | {words.replace('|', chr(92) + '|')} |"
+
+
+def _query(dependant: Dependant) -> Iterator[ModelField]:
+    """The parameters of a route, and of what it depends on."""
+    for below in dependant.dependencies:
+        yield from _query(below)
+    yield from dependant.query_params
 
 
 def _role(route: APIRoute) -> str:

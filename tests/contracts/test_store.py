@@ -3,21 +3,35 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import TypeVar
 
 import pytest
 import sqlalchemy as sa
-from tests.factories import NOON, later, make_allocation, make_host, make_job, make_local, make_node, make_run
+from tests.factories import (
+    NOON,
+    later,
+    make_allocation,
+    make_cluster,
+    make_host,
+    make_job,
+    make_local,
+    make_node,
+    make_run,
+)
 
 from ultramarine.domain.allocation import AllocationEvent, AllocationStatus
-from ultramarine.domain.errors import Conflict, IllegalTransition, NotFound, StaleWrite
+from ultramarine.domain.errors import Conflict, IllegalTransition, InvalidInput, NotFound, StaleWrite
+from ultramarine.domain.identity import Role, Token
 from ultramarine.domain.names import JobId, NodeKey, RunKey
+from ultramarine.domain.page import Page, PageRequest
 from ultramarine.domain.run import Cause, Ending, Master, RunEvent, RunStatus
 from ultramarine.domain.size import Amount
-from ultramarine.store import allocations, computes, events, hosts, jobs, leases, runs
+from ultramarine.store import allocations, computes, events, hosts, installation, jobs, leases, runs
 from ultramarine.store import tables as t
 from ultramarine.store.database import AsyncDatabase, Database, Tx
 from ultramarine.store.migration import migrate
 
+T = TypeVar("T")
 TTL = timedelta(seconds=15)
 
 
@@ -90,11 +104,11 @@ async def test_a_move_and_its_event_are_one_transaction(db: Database) -> None:
         await undo()
     async with db.read() as tx:
         assert (await runs.get(tx, run.key)).status is RunStatus.QUEUED
-        assert [h.event for h in await events.of(tx, "j1")] == ["created"]
+        assert [h.event for h in (await events.of(tx, "j1", PageRequest())).rows] == ["created"]
     async with db.begin() as tx:
         await runs.record(tx, run, RunEvent.CANCEL_ASKED, now=later(1), reason="Asked.")
     async with db.read() as tx:
-        told = (await events.of(tx, "j1"))[-1]
+        told = (await events.of(tx, "j1", PageRequest())).rows[-1]
     assert (told.event, told.status, told.reason, told.at) == ("cancel_asked", "Canceled", "Asked.", later(1))
 
 
@@ -206,16 +220,42 @@ async def test_pages_of_jobs_hold_each_once_the_newest_first(db: Database) -> No
         for n in range(7):
             await jobs.add(tx, make_job(id=JobId(f"j{n}"), name=f"j{n}"))
             await runs.add(tx, make_run(f"j{n}"), {})
-    seen: list[str] = []
-    before: int | None = None
+    read = await every_page(db, lambda tx, request: jobs.page(tx, "w", request), limit=3)
+    assert [row["name"] for row in read] == [f"j{n}" for n in reversed(range(7))]
+
+
+async def test_pages_go_by_name_by_number_and_by_time(db: Database) -> None:
+    names = ["B", "a", "a-1", "b", "b_2"]
+    async with db.begin() as tx:
+        for n, name in enumerate(names):
+            await computes.add(tx, make_cluster(id=f"c{n}", name=name))
+            await allocations.add(tx, make_allocation(n, compute=make_cluster(), created_at=later(n // 2)))
+            token = Token(id=f"t{n}", subject=name, workspace="w", role=Role.READER, created_at=later(n // 3))
+            await installation.add_token(tx, token, sha256=name)
+    by_name = await every_page(db, lambda tx, request: computes.page(tx, "w", request), limit=2)
+    assert sorted(each.name for each in by_name) == sorted(names)
+    assert len(by_name) == len(names)
+    by_age = await every_page(db, lambda tx, request: allocations.of_compute(tx, "c1", request), limit=2)
+    assert [each.created_at for each in by_age] == [later(n // 2) for n in range(5)]
+    tokens = await every_page(db, installation.tokens, limit=2)
+    assert [each.id for each in tokens] == ["t0", "t1", "t2", "t3", "t4"]
+    for cursor in ("1", "1,2,3", "x,t0", "99999999999999999999999,t0", "1,\0", "9223372036854775807,t0"):
+        with pytest.raises(InvalidInput, match="no place in this list"):
+            async with db.read() as tx:
+                await installation.tokens(tx, PageRequest(after=cursor))
+
+
+async def every_page(db: Database, page: Callable[[Tx, PageRequest], Awaitable[Page[T]]], *, limit: int) -> list[T]:
+    found: list[T] = []
+    after = ""
     while True:
         async with db.read() as tx:
-            page = await jobs.page(tx, "w", before=before, limit=3)
-        if not page:
-            break
-        seen += [row["name"] for _, row in page]
-        before = page[-1][0]
-    assert seen == [f"j{n}" for n in reversed(range(7))]
+            one = await page(tx, PageRequest(after=after, limit=limit))
+        found += one.rows
+        if one.next is None:
+            return found
+        assert len(one.rows) == limit
+        after = one.next
 
 
 async def test_the_queue_is_ordered_by_priority_then_age_without_what_has_ended(db: Database) -> None:

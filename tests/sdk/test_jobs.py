@@ -10,6 +10,8 @@ from ultramarine.domain.errors import AlreadyExists, InvalidInput, NotFound, Not
 from ultramarine.domain.job import JobSpec
 from ultramarine.sdk import Workspace
 from ultramarine.sdk.connection import Connection
+from ultramarine.sdk.http import Client
+from ultramarine.sdk.jobs import Jobs
 from ultramarine.sdk.names import job_name
 
 
@@ -68,11 +70,12 @@ def test_a_specification_is_taken_as_it_is(workspace: Workspace):
     assert made["command"] == "true"
 
 
-def test_lists_go_over_all_pages(workspace: Workspace, monkeypatch: pytest.MonkeyPatch):
-    names = {workspace.jobs.create(job("true", experiment_name="pages"))["name"] for _ in range(5)}
-    whole = workspace.jobs.client.pages(workspace.jobs.path, experiment_name="pages", limit=2)
-    assert [row["name"] for row in whole] == [row["name"] for row in workspace.jobs.list(experiment_name="pages")]
-    assert names == {row["name"] for row in workspace.jobs.list(experiment_name="pages")}
+def test_lists_go_over_all_pages(workspace: Workspace, server: Served):
+    names = [workspace.jobs.create(job("true", experiment_name="pages"))["name"] for _ in range(5)]
+    connection = Connection(url=server.url, token=server.token, workspace="default")
+    jobs = Jobs(Client(connection, page_rows=2))
+    for limit, expected in ((None, names[::-1]), (3, names[:1:-1]), (0, [])):
+        assert [row["name"] for row in jobs.list(experiment_name="pages", limit=limit)] == expected
 
 
 def test_errors_are_the_servers_own(workspace: Workspace, server: Served):

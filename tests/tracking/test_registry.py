@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ultramarine.domain.errors import AlreadyExists, InvalidInput, NotFound
+from ultramarine.domain.page import PageRequest
 from ultramarine.tracking.artifacts import ArtifactLocation
 from ultramarine.tracking.client import MlflowClient
 from ultramarine.tracking.registry import NewVersion
@@ -43,12 +44,35 @@ async def test_versions_count_up_and_the_latest_is_found(client: MlflowClient, f
         for d in "ab"
     ]
     assert [version.version for version in made] == [1, 2]
-    latest = await client.registry.latest(W, name)
+    latest = await client.registry.version(W, name, 2)
     assert (latest.version, latest.description, latest.tags) == (2, "b", {"n": "b"})
     assert latest.location.uri == files.uri
     assert latest.location.run_id == run_id
     assert [version.version for version in await client.registry.versions(W, name)] == [2, 1]
     assert [model.latest for model in await client.registry.models(W) if model.name == name] == [2]
+
+
+async def test_pages_of_models_and_versions_are_walked_by_mlflows_cursors(
+    client: MlflowClient, files: ArtifactLocation, run_id: str
+):
+    names = [f"page-{run_id[:8]}-{letter}" for letter in "abc"]
+    for name in names:
+        await client.registry.ensure("pages", name)
+    await client.registry.ensure(W, names[0])
+    for _ in range(3):
+        await client.registry.create_version(W, names[0], NewVersion(location=files))
+    seen: list[str] = []
+    page = await client.registry.model_page("pages", PageRequest(limit=2))
+    seen += [model.name for model in page.rows]
+    assert page.next is not None
+    page = await client.registry.model_page("pages", PageRequest(limit=2, after=page.next))
+    assert ([*seen, *(model.name for model in page.rows)], page.next) == (names, None)
+    first = await client.registry.version_page(W, names[0], PageRequest(limit=2))
+    assert first.next is not None
+    second = await client.registry.version_page(W, names[0], PageRequest(limit=2, after=first.next))
+    assert [each.version for each in (*first.rows, *second.rows)] == [3, 2, 1]
+    with pytest.raises(InvalidInput):
+        await client.registry.model_page("pages", PageRequest(after="nonsense"))
 
 
 async def test_many_registrations_at_once_get_numbers_of_their_own(
@@ -91,12 +115,11 @@ async def test_a_deleted_version_is_gone_and_its_number_too(client: MlflowClient
 
 async def test_what_is_not_there_is_not_found_and_a_taken_name_is_said(client: MlflowClient, run_id: str):
     with pytest.raises(NotFound, match="nosuch"):
-        await client.registry.latest(W, "nosuch")
+        await client.registry.get(W, "nosuch")
     await client.registry.create(W, f"taken-{run_id}")
     with pytest.raises(AlreadyExists):
         await client.registry.create(W, f"taken-{run_id}")
-    with pytest.raises(NotFound, match="@latest"):
-        await client.registry.latest(W, f"taken-{run_id}")
+    assert (await client.registry.get(W, f"taken-{run_id}")).latest is None
 
 
 async def test_a_model_of_another_workspace_cannot_be_seen_or_registered(

@@ -11,7 +11,7 @@ ROUTERS = (
     installation.router,
     jobs.router,
     computes.router,
-    assets.router,
+    *assets.routers,
     files.router,
     models.router,
     endpoints.router,

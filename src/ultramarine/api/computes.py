@@ -6,6 +6,7 @@ from fastapi import APIRouter, Body, Response
 
 from ultramarine.api import created, views
 from ultramarine.api.access import Ctx, Operator, Reader
+from ultramarine.api.paging import Paging
 from ultramarine.services import computes
 
 router = APIRouter(prefix="/api/v1/workspaces/{workspace}", tags=["computes"])
@@ -28,8 +29,8 @@ async def update_compute(workspace: str, name: str, body: ComputeBody, ctx: Ctx,
 
 
 @router.get("/computes")
-async def list_computes(workspace: str, ctx: Ctx, _: Reader) -> views.View:
-    return views.listed([views.compute(state) for state in await computes.every(ctx, workspace)])
+async def list_computes(workspace: str, ctx: Ctx, _: Reader, paging: Paging) -> views.View:
+    return views.listed((await computes.page(ctx, workspace, paging)).map(views.compute))
 
 
 @router.get("/computes/{name}")
@@ -44,40 +45,17 @@ async def delete_compute(workspace: str, name: str, ctx: Ctx, _: Operator) -> vi
 
 
 @router.get("/computes/{name}/nodes")
-async def list_nodes(workspace: str, name: str, ctx: Ctx, _: Reader) -> views.View:
-    state = await computes.get(ctx, workspace, name)
-    return views.listed([views.node(state, a, dict(ctx.hub.load(a.node))) for a in state.allocations])
+async def list_nodes(workspace: str, name: str, ctx: Ctx, _: Reader, paging: Paging) -> views.View:
+    return views.listed((await computes.nodes(ctx, workspace, name, request=paging)).map(views.node))
 
 
 @router.get("/compute-sizes")
-async def list_sizes(workspace: str, ctx: Ctx, _: Reader) -> views.View:
+async def list_sizes(workspace: str, ctx: Ctx, _: Reader, paging: Paging) -> views.View:
     """The catalogue, with whether this machine has room for each size."""
-    machine, sizes = ctx.site.machine.total, ctx.site.sizes
-    aliases = {name: [alias for alias, meant in sizes.aliases.items() if meant == name] for name in sizes.native}
-    return views.listed(
-        [
-            {
-                "name": n,
-                "cpus": a.cpus_milli / 1000,
-                "memory_bytes": a.memory_bytes,
-                "gpus": a.gpus,
-                "fits": a.fits_in(machine),
-                "aliases": aliases[n],
-            }
-            for n, a in sizes.native.items()
-        ]
-    )
+    return views.listed(computes.sizes(ctx, paging).map(views.size))
 
 
 @router.get("/compute-usage")
-async def list_usage(workspace: str, ctx: Ctx, _: Reader) -> views.View:
+async def list_usage(workspace: str, ctx: Ctx, _: Reader, paging: Paging) -> views.View:
     """Of each host, what is promised and what it has."""
-    rows: list[views.View] = []
-    for usage in await computes.usage(ctx):
-        for unit, taken, total in (
-            ("cpus", usage.taken.cpus_milli / 1000, usage.total.cpus_milli / 1000),
-            ("memory_bytes", usage.taken.memory_bytes, usage.total.memory_bytes),
-            ("gpus", usage.taken.gpus, usage.total.gpus),
-        ):
-            rows.append({"host": usage.host, "name": unit, "current_value": taken, "limit": total})
-    return views.listed(rows)
+    return views.listed((await computes.usage(ctx, paging)).map(views.usage))

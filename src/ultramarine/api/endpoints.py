@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from ultramarine.api import created, views
 from ultramarine.api.access import Ctx, Reader, Worker
+from ultramarine.api.paging import Paging
 from ultramarine.services import deployments, endpoints
 
 router = APIRouter(prefix="/api/v1/workspaces/{workspace}/online-endpoints", tags=["online endpoints"])
@@ -32,8 +33,9 @@ async def update_endpoint(workspace: str, name: str, body: AnyBody, ctx: Ctx, _:
 
 
 @router.get("")
-async def list_endpoints(workspace: str, ctx: Ctx, _: Reader) -> views.View:
-    return views.listed([views.endpoint(state, ctx.site.address) for state in await endpoints.every(ctx, workspace)])
+async def list_endpoints(workspace: str, ctx: Ctx, _: Reader, paging: Paging) -> views.View:
+    found = await endpoints.page(ctx, workspace, paging)
+    return views.listed(found.map(lambda state: views.endpoint(state, ctx.site.address)))
 
 
 @router.get("/{name}")
@@ -77,8 +79,8 @@ async def update_deployment(workspace: str, endpoint: str, name: str, body: AnyB
 
 
 @router.get("/{endpoint}/deployments")
-async def list_deployments(workspace: str, endpoint: str, ctx: Ctx, _: Reader) -> views.View:
-    return views.listed([views.deployment(state) for state in await deployments.every(ctx, workspace, endpoint)])
+async def list_deployments(workspace: str, endpoint: str, ctx: Ctx, _: Reader, paging: Paging) -> views.View:
+    return views.listed((await deployments.page(ctx, workspace, endpoint, request=paging)).map(views.deployment))
 
 
 @router.get("/{endpoint}/deployments/{name}")

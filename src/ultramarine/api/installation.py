@@ -9,33 +9,30 @@ from pydantic import BaseModel
 from ultramarine import __version__
 from ultramarine.api import created, sse, views
 from ultramarine.api.access import Ctx, Owner, Reader, SignedIn
-from ultramarine.domain.errors import NotFound
-from ultramarine.domain.identity import EVERY_WORKSPACE
+from ultramarine.api.paging import Paging
 from ultramarine.services import identity, sessions, status, streams
 from ultramarine.services.identity import TokenSpec, WorkspaceSpec
 
 router = APIRouter(prefix="/api/v1", tags=["installation"])
+SEQ_MAX = 2**63 - 1
 
 
 @router.put("/workspaces/{workspace}", status_code=201)
 async def put_workspace(workspace: str, body: WorkspaceSpec, ctx: Ctx, _: Owner, response: Response) -> views.View:
     is_new = await identity.create_workspace(ctx, workspace, body)
     created.answer(response, is_new=is_new)
-    return await _workspace(ctx, workspace)
+    return views.workspace(await identity.workspace(ctx, workspace))
 
 
 @router.get("/workspaces")
-async def list_workspaces(ctx: Ctx, token: SignedIn) -> views.View:
+async def list_workspaces(ctx: Ctx, token: SignedIn, paging: Paging) -> views.View:
     """Those that the token is good for."""
-    rows = [
-        views.workspace(w) for w in await identity.workspaces(ctx) if token.workspace in (EVERY_WORKSPACE, w["name"])
-    ]
-    return views.listed(rows)
+    return views.listed((await identity.workspaces(ctx, token, paging)).map(views.workspace))
 
 
 @router.get("/workspaces/{workspace}")
 async def get_workspace(workspace: str, ctx: Ctx, _: Reader) -> views.View:
-    return await _workspace(ctx, workspace)
+    return views.workspace(await identity.workspace(ctx, workspace))
 
 
 @router.post("/tokens", status_code=201)
@@ -46,8 +43,8 @@ async def create_token(body: TokenSpec, ctx: Ctx, _: Owner) -> views.View:
 
 
 @router.get("/tokens")
-async def list_tokens(ctx: Ctx, _: Owner) -> views.View:
-    return views.listed([views.token(token) for token in await identity.tokens(ctx)])
+async def list_tokens(ctx: Ctx, _: Owner, paging: Paging) -> views.View:
+    return views.listed((await identity.tokens(ctx, paging)).map(views.token))
 
 
 @router.delete("/tokens/{id}", status_code=204)
@@ -57,17 +54,10 @@ async def revoke_token(id: str, ctx: Ctx, _: Owner) -> None:
 
 @router.get("/workspaces/{workspace}/events")
 async def list_events(
-    workspace: str,
-    ctx: Ctx,
-    _: Reader,
-    noun: str = "",
-    name: str = "",
-    after: int = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    workspace: str, ctx: Ctx, _: Reader, paging: Paging, noun: str = "", name: str = ""
 ) -> views.View:
-    happened = await streams.happenings(ctx, workspace, after, noun=noun, name=name, limit=limit)
-    cursor = str(happened[-1].seq) if len(happened) == limit else None
-    return views.listed([views.happening(h) for h in happened], cursor)
+    """What has happened, the oldest first; the cursor is the number of an event."""
+    return views.listed((await streams.happenings(ctx, workspace, paging, noun=noun, name=name)).map(views.happening))
 
 
 @router.get("/workspaces/{workspace}/events/stream")
@@ -76,11 +66,11 @@ async def stream_events(
     ctx: Ctx,
     _: Reader,
     noun: str = "",
-    after: int = 0,
+    after: Annotated[int, Query(ge=0, le=SEQ_MAX)] = 0,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> StreamingResponse:
     """Server-sent events: every move, as it happens."""
-    begin = int(last_event_id) if last_event_id and last_event_id.isdigit() else after
+    begin = last_event_id if last_event_id and last_event_id.isdecimal() else str(after)
     return sse.answer(streams.of_events(ctx, workspace, after=begin, noun=noun))
 
 
@@ -106,10 +96,3 @@ async def get_status(ctx: Ctx, _: Owner) -> views.View:
 async def drain(ctx: Ctx, _: Owner) -> views.View:
     """Ask everything to end and take no new work: what is left. Ask again until nothing is."""
     return views.status(await status.drain(ctx))
-
-
-async def _workspace(ctx: Ctx, name: str) -> views.View:
-    for row in await identity.workspaces(ctx):
-        if row["name"] == name:
-            return views.workspace(row)
-    raise NotFound("workspace", name)

@@ -7,6 +7,7 @@ from fastapi.responses import StreamingResponse
 
 from ultramarine.api import created, sse, views
 from ultramarine.api.access import Ctx, Reader, Worker
+from ultramarine.api.paging import Paging
 from ultramarine.files.logs import LogPlace
 from ultramarine.services import jobs, streams
 
@@ -30,14 +31,13 @@ async def list_jobs(
     workspace: str,
     ctx: Ctx,
     _: Reader,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 50,
-    after: int | None = None,
+    paging: Paging,
     status: str = "",
     experiment_name: str = "",
 ) -> views.View:
-    """The newest first, a page at a time: `next` is the cursor to send as `after`."""
-    rows = await jobs.page(ctx, workspace, before=after, limit=limit, status=status, experiment=experiment_name)
-    return views.listed([views.job_row(row) for _, row in rows], str(rows[-1][0]) if len(rows) == limit else None)
+    """The newest first."""
+    found = await jobs.page(ctx, workspace, paging, status=status, experiment=experiment_name)
+    return views.listed(found.map(views.job_row))
 
 
 @router.get("/{name}")
@@ -60,9 +60,9 @@ async def explain_job(workspace: str, name: str, ctx: Ctx, _: Reader) -> views.V
 
 
 @router.get("/{name}/events")
-async def list_job_events(workspace: str, name: str, ctx: Ctx, _: Reader) -> views.View:
-    happened = await jobs.history(ctx, workspace, name)
-    return views.listed([views.happening(each) for each in happened])
+async def list_job_events(workspace: str, name: str, ctx: Ctx, _: Reader, paging: Paging) -> views.View:
+    """What has happened to it, the oldest first."""
+    return views.listed((await jobs.history(ctx, workspace, name, request=paging)).map(views.happening))
 
 
 @router.get("/{name}/stream")
@@ -75,9 +75,8 @@ async def stream_job(
 
 
 @router.get("/{name}/logs")
-async def list_job_logs(workspace: str, name: str, ctx: Ctx, _: Reader) -> views.View:
-    _job, attempts = await jobs.attempts(ctx, workspace, name)
-    return views.listed([views.log(run, log) for run in attempts for log in ctx.logs.files(run.key)])
+async def list_job_logs(workspace: str, name: str, ctx: Ctx, _: Reader, paging: Paging) -> views.View:
+    return views.listed((await jobs.log_files(ctx, workspace, name, request=paging)).map(views.log))
 
 
 @router.get("/{name}/logs/{attempt}/{rank}/{file}")

@@ -5,14 +5,15 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from ultramarine.domain.allocation import Allocation, AllocationStatus
+from ultramarine.domain.allocation import AllocationStatus
 from ultramarine.domain.data import DataAsset
 from ultramarine.domain.environment import Environment
 from ultramarine.domain.identity import Token
 from ultramarine.domain.job import Job
+from ultramarine.domain.page import Page
 from ultramarine.domain.run import Ending, Run, RunStatus
 from ultramarine.files.logs import LogFile
-from ultramarine.services.computes import ComputeState
+from ultramarine.services.computes import ComputeState, NodeState, SizeState, Usage
 from ultramarine.services.deployments import DeploymentState
 from ultramarine.services.endpoints import EndpointState
 from ultramarine.services.jobs import Explanation
@@ -49,7 +50,7 @@ def _ending(ending: Ending) -> View:
     return {"cause": ending.cause.value, "code": ending.code, "words": ending.words, "rank": ending.rank}
 
 
-def job_row(row: dict[str, Any]) -> View:
+def job_row(row: Mapping[str, Any]) -> View:
     """A row of the list, straight from its columns."""
     spec = row["spec"]
     return spec | {
@@ -102,7 +103,8 @@ def news(news: Standing | Piece | Happening) -> View:
     return happening(news) if isinstance(news, Happening) else asdict(news)
 
 
-def log(run: Run, log: LogFile) -> View:
+def log(found: tuple[Run, LogFile]) -> View:
+    run, log = found
     return {"attempt": run.ordinal, "rank": log.place.rank, "file": log.place.file, "size": log.size}
 
 
@@ -131,15 +133,32 @@ def compute(state: ComputeState) -> View:
     }
 
 
-def node(state: ComputeState, allocation: Allocation, load: View) -> View:
+def node(state: NodeState) -> View:
+    allocation = state.allocation
     return {
         "name": allocation.node,
         "status": allocation.status.value,
         "reason": allocation.reason,
-        "runs": [run.owner_name for run in state.runs_on(allocation)],
+        "runs": [run.owner_name for run in state.runs],
         "since": at(allocation.changed_at),
-        "load": load,
+        "load": dict(state.load),
     }
+
+
+def size(size: SizeState) -> View:
+    a = size.amount
+    return {
+        "name": size.name,
+        "cpus": a.cpus_milli / 1000,
+        "memory_bytes": a.memory_bytes,
+        "gpus": a.gpus,
+        "fits": size.fits,
+        "aliases": size.aliases,
+    }
+
+
+def usage(usage: Usage) -> View:
+    return {"host": usage.host, "name": usage.of, "current_value": usage.taken, "limit": usage.total}
 
 
 def environment(environment: Environment) -> View:
@@ -250,5 +269,5 @@ def status(found: Status) -> View:
     }
 
 
-def listed(rows: list[View], next: str | None = None) -> View:
-    return {"value": rows, "next": next}
+def listed(page: Page[View]) -> View:
+    return {"value": page.rows, "next": page.next}

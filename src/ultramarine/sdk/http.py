@@ -16,6 +16,7 @@ from ultramarine.sdk.sse import Event, parse
 
 View = dict[str, Any]
 Body = bytes | IO[bytes] | None
+ROWS_MAX = 1000  #: that the server gives at once
 TIMEOUT_S = 60.0  #: an event stream says something every 15 s
 RECONNECT_WITHIN_S = 120.0
 BACKOFF_MIN_S, BACKOFF_MAX_S = 0.1, 5.0
@@ -26,8 +27,11 @@ _CUT_OFF = (ConnectionError, TimeoutError, http.client.HTTPException)  #: while 
 class Client:
     """One server, one token. Its connection stays open between requests; it is not for several threads at once."""
 
-    def __init__(self, connection: Connection, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, connection: Connection, *, sleep: Callable[[float], None] = time.sleep, page_rows: int = ROWS_MAX
+    ) -> None:
         self.connection = connection
+        self._page_rows = page_rows
         self._sleep = sleep
         self._kept: http.client.HTTPConnection | None = None
 
@@ -43,14 +47,17 @@ class Client:
         )
         return json.loads(answered) if answered else None
 
-    def pages(self, path: str, **query: object) -> Iterator[View]:
-        """Every row of a list, page after page."""
-        after: str | None = None
-        while True:
-            page = self.get(path, **query, after=after)
+    def pages(self, path: str, *, after: object = None, limit: int | None = None, **query: object) -> Iterator[View]:
+        """The rows of a list, page after page until there are no more, or `limit` are given."""
+        left = limit
+        while left is None or left > 0:
+            page = self.get(
+                path, **query, after=after, limit=self._page_rows if left is None else min(left, self._page_rows)
+            )
             yield from page["value"]
-            after = page.get("next")
-            if not after:
+            left = None if left is None else left - len(page["value"])
+            after = page["next"]
+            if after is None:
                 return
 
     def send(self, method: str, path: str, body: Body = None, *, headers: Mapping[str, str] | None = None) -> bytes:

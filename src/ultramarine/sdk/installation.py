@@ -52,13 +52,7 @@ class Events(Collection):
 
     def list(self, *, noun: str = "", name: str = "", after: int | None = None) -> Iterator[View]:
         """Every move of anything in the workspace, the oldest first, from event `after` on."""
-        start = after
-        while True:
-            page = self.client.get(self.path, noun=noun, name=name, after=start)
-            yield from page["value"]
-            if not page.get("next"):
-                return
-            start = int(page["next"])
+        return self.client.pages(self.path, noun=noun, name=name, after=after)
 
     def stream(self, *, noun: str = "", after: int | None = None) -> Iterator[Event]:
         """The same, as they happen, without end."""

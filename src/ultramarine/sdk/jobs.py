@@ -1,6 +1,5 @@
 """Jobs: created, followed, canceled, and what they have left."""
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,17 +13,13 @@ from ultramarine.sdk.sse import Event
 if TYPE_CHECKING:
     from ultramarine.sdk.collection import Given
 
-PAGE_MAX = 1000  #: rows that the server gives at once
-
 
 class Jobs(Named):
     noun, plural = "job", "jobs"
 
     def list(self, *, status: str = "", experiment_name: str = "", limit: int | None = None) -> Iterator[View]:
         """The newest first, at most `limit` of them."""
-        page = min(limit or PAGE_MAX, PAGE_MAX)
-        rows = self.client.pages(self.path, status=status, experiment_name=experiment_name, limit=page)
-        return itertools.islice(rows, limit)
+        return self.client.pages(self.path, status=status, experiment_name=experiment_name, limit=limit)
 
     def create_or_update(self, given: "Given", *, folder: Path | None = None) -> View:
         """Create a job; one without a name gets one. The same again under its name is the same job."""

@@ -8,6 +8,7 @@ from ultramarine.domain.allocation import Allocation, AllocationStatus
 from ultramarine.domain.compute import ClusterSpec, Compute, ComputeEvent, ComputeStatus, LocalSpec, read_spec
 from ultramarine.domain.errors import Conflict, InvalidInput
 from ultramarine.domain.names import ComputeId, checked_name
+from ultramarine.domain.page import Page, PageRequest, cut
 from ultramarine.domain.run import ON_NODES, Run
 from ultramarine.domain.size import Amount, Size
 from ultramarine.planning.state import State
@@ -101,10 +102,29 @@ async def get(ctx: Context, workspace: str, name: str) -> ComputeState:
         return await _state(tx, await computes.get(tx, workspace, name))
 
 
-async def every(ctx: Context, workspace: str) -> Sequence[ComputeState]:
+async def page(ctx: Context, workspace: str, request: PageRequest) -> Page[ComputeState]:
     async with ctx.read() as tx:
         await identity.require_workspace(tx, workspace)
-        return [await _state(tx, compute) for compute in await computes.every(tx, workspace)]
+        found = await computes.page(tx, workspace, request)
+        open_allocations, open_runs = await allocations.open_ones(tx), await runs.open_ones(tx)
+    return found.map(lambda compute: _standing(compute, open_allocations, open_runs))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeState:
+    """A node, what runs on it, and what its runner last said of its load."""
+
+    allocation: Allocation
+    runs: Sequence[Run]
+    load: Mapping[str, Any]
+
+
+async def nodes(ctx: Context, workspace: str, name: str, *, request: PageRequest) -> Page[NodeState]:
+    async with ctx.read() as tx:
+        compute = await computes.get(tx, workspace, name)
+        found = await allocations.of_compute(tx, compute.id, request)
+        state = await _state(tx, compute)
+    return found.map(lambda a: NodeState(allocation=a, runs=state.runs_on(a), load=ctx.hub.load(a.node)))
 
 
 async def delete(ctx: Context, workspace: str, name: str) -> ComputeState:
@@ -123,15 +143,40 @@ async def delete(ctx: Context, workspace: str, name: str) -> ComputeState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SizeState:
+    """A size of the catalogue, the names that mean it, and whether this machine has room for it."""
+
+    name: str
+    amount: Amount
+    aliases: Sequence[str]
+    fits: bool
+
+
+def sizes(ctx: Context, request: PageRequest) -> Page[SizeState]:
+    machine, known = ctx.site.machine.total, ctx.site.sizes
+    found = [
+        SizeState(
+            name=name,
+            amount=amount,
+            aliases=[alias for alias, meant in known.aliases.items() if meant == name],
+            fits=amount.fits_in(machine),
+        )
+        for name, amount in known.native.items()
+    ]
+    return cut(found, request, key=lambda size: size.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Of one host: what it has and what is promised of it."""
+    """Of one thing of one host: how much there is, and how much of it is promised."""
 
     host: str
-    total: Amount
-    taken: Amount
+    of: str
+    taken: float
+    total: float
 
 
-async def usage(ctx: Context) -> Sequence[Usage]:
+async def usage(ctx: Context, request: PageRequest) -> Page[Usage]:
     async with ctx.read() as tx:
         state = State(
             epoch=ctx.site.epoch,
@@ -141,12 +186,25 @@ async def usage(ctx: Context) -> Sequence[Usage]:
             nodes=(),
             hosts=await hosts.every(tx),
         )
-    return [Usage(host=host.name, total=host.total, taken=state.taken(host.name)) for host in state.hosts]
+    found = [one for host in state.hosts for one in _usage(host.name, state.taken(host.name), host.total)]
+    return cut(found, request, key=lambda usage: f"{usage.host}/{usage.of}")
+
+
+def _usage(host: str, taken: Amount, total: Amount) -> Sequence[Usage]:
+    return [
+        Usage(host=host, of="cpus", taken=taken.cpus_milli / 1000, total=total.cpus_milli / 1000),
+        Usage(host=host, of="memory_bytes", taken=taken.memory_bytes, total=total.memory_bytes),
+        Usage(host=host, of="gpus", taken=taken.gpus, total=total.gpus),
+    ]
 
 
 async def _state(tx: Tx, compute: Compute, notice: str = "") -> ComputeState:
-    held = [
-        a for a in await allocations.open_ones(tx) if a.compute == compute.id and a.status is not AllocationStatus.ENDED
-    ]
-    there = [run for run in await runs.open_ones(tx) if run.compute == compute.id]
+    return _standing(compute, await allocations.open_ones(tx), await runs.open_ones(tx), notice=notice)
+
+
+def _standing(
+    compute: Compute, open_allocations: Sequence[Allocation], open_runs: Sequence[Run], *, notice: str = ""
+) -> ComputeState:
+    held = [a for a in open_allocations if a.compute == compute.id and a.status is not AllocationStatus.ENDED]
+    there = [run for run in open_runs if run.compute == compute.id]
     return ComputeState(compute=compute, allocations=held, runs=there, notice=notice)

@@ -1,11 +1,12 @@
 """Data assets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ultramarine.domain.data import DataAsset, DataSpec
 from ultramarine.domain.errors import InvalidInput
 from ultramarine.domain.names import checked_name
+from ultramarine.domain.page import Page, PageRequest
 from ultramarine.services import identity
 from ultramarine.services.context import Context
 from ultramarine.services.snapshots import get_snapshot, uploaded
@@ -58,7 +59,8 @@ async def get(ctx: Context, workspace: str, name: str, version: str | None) -> D
         return await assets.data(tx, workspace, name, version)
 
 
-async def versions(ctx: Context, workspace: str, name: str | None = None) -> Sequence[DataAsset]:
+async def page(ctx: Context, workspace: str, request: PageRequest, *, name: str = "") -> Page[DataAsset]:
+    """The newest version of each, or every version of one."""
     async with ctx.read() as tx:
         await identity.require_workspace(tx, workspace)
-        return await assets.data_assets(tx, workspace, name)
+        return await assets.data_page(tx, workspace, request, name=name)

@@ -7,6 +7,7 @@ from typing import Any
 from ultramarine.domain.endpoint import Deployment, DeploymentEvent, DeploymentSpec, DeploymentStatus
 from ultramarine.domain.errors import Conflict, InvalidInput
 from ultramarine.domain.names import Reference, checked_name
+from ultramarine.domain.page import Page, PageRequest
 from ultramarine.domain.run import Run
 from ultramarine.services import endpoints as endpoint_services
 from ultramarine.services import environments, models
@@ -135,10 +136,11 @@ async def get(ctx: Context, workspace: str, endpoint: str, name: str) -> Deploym
         return await _state(tx, await endpoints.deployment(tx, workspace, endpoint, name))
 
 
-async def every(ctx: Context, workspace: str, endpoint: str) -> Sequence[DeploymentState]:
+async def page(ctx: Context, workspace: str, endpoint: str, *, request: PageRequest) -> Page[DeploymentState]:
     async with ctx.read() as tx:
         await endpoints.get(tx, workspace, endpoint)
-        return [await _state(tx, each) for each in await endpoints.deployments(tx, workspace, endpoint)]
+        found = await endpoints.deployment_page(tx, workspace, endpoint, request=request)
+        return Page(rows=[await _state(tx, each) for each in found.rows], next=found.next)
 
 
 async def delete(ctx: Context, workspace: str, endpoint: str, name: str) -> DeploymentState:

@@ -8,6 +8,7 @@ from typing import Any
 from ultramarine.domain.endpoint import DEPLOYMENT, Deployment, DeploymentEvent, Endpoint, EndpointSpec
 from ultramarine.domain.errors import Conflict, InvalidInput
 from ultramarine.domain.names import checked_name
+from ultramarine.domain.page import Page, PageRequest
 from ultramarine.services import identity
 from ultramarine.services.context import Context
 from ultramarine.services.secrets import sha256_of
@@ -88,10 +89,14 @@ async def get(ctx: Context, workspace: str, name: str) -> EndpointState:
         return await _state(tx, workspace, name)
 
 
-async def every(ctx: Context, workspace: str) -> Sequence[EndpointState]:
+async def page(ctx: Context, workspace: str, request: PageRequest) -> Page[EndpointState]:
     async with ctx.read() as tx:
         await identity.require_workspace(tx, workspace)
-        return [await _state(tx, workspace, each.name) for each in await endpoints.every(tx, workspace)]
+        found = await endpoints.page(tx, workspace, request)
+        behind = await endpoints.deployments(tx, workspace)
+    return found.map(
+        lambda each: EndpointState(endpoint=each, deployments=[d for d in behind if d.endpoint == each.name])
+    )
 
 
 async def delete(ctx: Context, workspace: str, name: str) -> EndpointState:

@@ -9,6 +9,7 @@ from typing import Any
 from ultramarine.domain.conda import Wanted, choose_python, from_conda, from_requirements
 from ultramarine.domain.environment import Environment, EnvironmentSpec, EnvironmentStatus
 from ultramarine.domain.names import Reference, checked_name
+from ultramarine.domain.page import Page, PageRequest
 from ultramarine.services import identity
 from ultramarine.services.context import Context
 from ultramarine.services.versions import next_number, version_to_make
@@ -77,10 +78,11 @@ async def get(ctx: Context, workspace: str, name: str, version: str | None) -> E
         return await assets.environment(tx, workspace, name, version)
 
 
-async def versions(ctx: Context, workspace: str, name: str | None = None) -> Sequence[Environment]:
+async def page(ctx: Context, workspace: str, request: PageRequest, *, name: str = "") -> Page[Environment]:
+    """The newest version of each, or every version of one."""
     async with ctx.read() as tx:
         await identity.require_workspace(tx, workspace)
-        return await assets.environments(tx, workspace, name)
+        return await assets.environment_page(tx, workspace, request, name=name)
 
 
 def _content(spec: EnvironmentSpec) -> dict[str, Any]:

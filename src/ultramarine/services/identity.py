@@ -1,6 +1,6 @@
 """Tokens and workspaces: who may ask what."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,6 +10,7 @@ from ultramarine.domain.compute import LOCAL, Compute, LocalSpec
 from ultramarine.domain.errors import InvalidInput, NotFound, NotSignedIn
 from ultramarine.domain.identity import EVERY_WORKSPACE, Right, Role, Token, check
 from ultramarine.domain.names import ComputeId, JobId, RunKey, checked_name
+from ultramarine.domain.page import Page, PageRequest
 from ultramarine.domain.quota import Quota
 from ultramarine.domain.run import OwnerNoun
 from ultramarine.domain.spec import Spec
@@ -114,9 +115,9 @@ async def create_token(ctx: Context, spec: TokenSpec) -> tuple[Token, str]:
     return token, secret
 
 
-async def tokens(ctx: Context) -> Sequence[Token]:
+async def tokens(ctx: Context, request: PageRequest) -> Page[Token]:
     async with ctx.read() as tx:
-        return await installation.tokens(tx)
+        return await installation.tokens(tx, request)
 
 
 async def revoke_token(ctx: Context, id: str) -> None:
@@ -150,9 +151,17 @@ async def found_workspace(tx: Tx, ctx: Context, name: str, spec: WorkspaceSpec, 
     await computes.add(tx, local)
 
 
-async def workspaces(ctx: Context) -> Sequence[dict[str, Any]]:
+async def workspaces(ctx: Context, token: Token, request: PageRequest) -> Page[Mapping[str, Any]]:
+    """Those that the token is good for."""
+    only = None if token.workspace == EVERY_WORKSPACE else token.workspace
     async with ctx.read() as tx:
-        return await installation.workspaces(tx)
+        return await installation.workspace_page(tx, request, only=only)
+
+
+async def workspace(ctx: Context, name: str) -> Mapping[str, Any]:
+    async with ctx.read() as tx:
+        await require_workspace(tx, name)
+        return (await installation.workspace_page(tx, PageRequest(), only=name)).rows[0]
 
 
 async def require_workspace(tx: Tx, name: str) -> None:

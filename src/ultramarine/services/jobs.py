@@ -12,9 +12,11 @@ from ultramarine.domain.errors import AlreadyExists, Conflict, InvalidInput, Not
 from ultramarine.domain.job import PRIORITIES, Input, Job, JobSpec
 from ultramarine.domain.model import job_output
 from ultramarine.domain.names import JobId, Reference, checked_name
+from ultramarine.domain.page import Page, PageRequest, cut
 from ultramarine.domain.quota import Usage
 from ultramarine.domain.run import RUN, Mode, OwnerNoun, Run, RunEvent, RunStatus, Tier
 from ultramarine.domain.size import Amount
+from ultramarine.files.logs import LogFile
 from ultramarine.planning.quotas import usage_of
 from ultramarine.planning.runs import run_key
 from ultramarine.services import environments, identity
@@ -217,11 +219,11 @@ async def attempt(ctx: Context, workspace: str, name: str, *, number: int) -> Ru
 
 
 async def page(
-    ctx: Context, workspace: str, *, before: int | None, limit: int, status: str = "", experiment: str = ""
-) -> Sequence[tuple[int, dict[str, Any]]]:
+    ctx: Context, workspace: str, request: PageRequest, *, status: str = "", experiment: str = ""
+) -> Page[Mapping[str, Any]]:
     async with ctx.read() as tx:
         await identity.require_workspace(tx, workspace)
-        return await jobs.page(tx, workspace, before=before, limit=limit, status=status, experiment=experiment)
+        return await jobs.page(tx, workspace, request, status=status, experiment=experiment)
 
 
 async def cancel(ctx: Context, workspace: str, name: str) -> JobState:
@@ -254,7 +256,14 @@ async def explain(ctx: Context, workspace: str, name: str) -> Explanation:
     return Explanation(state=JobState(job=job, run=run), position=position, queued=len(keys))
 
 
-async def history(ctx: Context, workspace: str, name: str) -> Sequence[events.Happening]:
+async def history(ctx: Context, workspace: str, name: str, *, request: PageRequest) -> Page[events.Happening]:
     async with ctx.read() as tx:
         job = await jobs.get(tx, workspace, name)
-        return await events.of(tx, job.id)
+        return await events.of(tx, job.id, request)
+
+
+async def log_files(ctx: Context, workspace: str, name: str, *, request: PageRequest) -> Page[tuple[Run, LogFile]]:
+    """The log files of each attempt."""
+    _job, runs_there = await attempts(ctx, workspace, name)
+    found = [(run, log) for run in runs_there for log in ctx.logs.files(run.key)]
+    return cut(found, request, key=lambda one: f"{one[0].ordinal}/{one[1].place.rank}/{one[1].place.file}")

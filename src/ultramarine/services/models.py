@@ -10,6 +10,7 @@ from typing import Any
 from ultramarine.domain.errors import Conflict, NotFound
 from ultramarine.domain.model import ModelSpec, job_output, not_a_model
 from ultramarine.domain.names import Reference, checked_name
+from ultramarine.domain.page import Page, PageRequest
 from ultramarine.files.snapshots import Entry, Manifest, canonical
 from ultramarine.services import identity
 from ultramarine.services.context import Context
@@ -27,10 +28,15 @@ TYPE, ENVIRONMENT, VERSION, JOB = (
 PIECE_BYTES = 1 << 20
 
 
-async def create(ctx: Context, workspace: str, name: str, body: Mapping[str, Any]) -> ModelVersion:
-    """Register a version. MLflow numbers it; a version of Azure's free form is kept as a tag and found by it."""
+async def create(
+    ctx: Context, workspace: str, name: str, body: Mapping[str, Any], *, version: str | None = None
+) -> tuple[ModelVersion, bool]:
+    """Register a version, which is always new.
+
+    MLflow numbers it; a version of Azure's free form is kept as a tag and found by it.
+    """
     checked_name("model", name)
-    spec = ModelSpec.read({**body, "name": name}, what=f"model {name}")
+    spec = ModelSpec.read({**body, "name": name} | ({"version": version} if version else {}), what=f"model {name}")
     async with ctx.read() as tx:
         await identity.require_workspace(tx, workspace)
     there = await ctx.tracking.registry.versions(workspace, name)
@@ -41,9 +47,10 @@ async def create(ctx: Context, workspace: str, name: str, body: Mapping[str, Any
     location, tags = await _source(ctx, workspace, spec)
     await ctx.tracking.registry.ensure(workspace, name)
     tags = {**spec.tags, **tags, TYPE: spec.type} | ({VERSION: spec.version} if spec.version else {})
-    return await ctx.tracking.registry.create_version(
+    made = await ctx.tracking.registry.create_version(
         workspace, name, NewVersion(location=location, description=spec.description, tags=tags)
     )
+    return made, True
 
 
 async def _source(ctx: Context, workspace: str, spec: ModelSpec) -> tuple[ArtifactLocation, dict[str, str]]:
@@ -127,14 +134,14 @@ async def by_reference(ctx: Context, workspace: str, reference: str, *, field: s
     return await get(ctx, workspace, parsed.name, parsed.version)
 
 
-async def versions(ctx: Context, workspace: str, name: str) -> Sequence[ModelVersion]:
-    return await ctx.tracking.registry.versions(workspace, name)
-
-
-async def newest(ctx: Context, workspace: str) -> Sequence[ModelVersion]:
-    """Of each model the newest version."""
-    models = await ctx.tracking.registry.models(workspace)
-    return [await ctx.tracking.registry.latest(workspace, model.name) for model in models if model.latest is not None]
+async def page(ctx: Context, workspace: str, request: PageRequest, *, name: str = "") -> Page[ModelVersion]:
+    """The newest version of each, or every version of one. The cursors are MLflow's own."""
+    registry = ctx.tracking.registry
+    if name:
+        return await registry.version_page(workspace, name, request)
+    found = await registry.model_page(workspace, request)
+    latest = [await registry.version(workspace, m.name, m.latest) for m in found.rows if m.latest is not None]
+    return Page(rows=latest, next=found.next)
 
 
 async def files(ctx: Context, workspace: str, model: ModelVersion) -> Sequence[ArtifactFile]:

@@ -2,10 +2,11 @@
 
 import codecs
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from ultramarine.domain.names import RunKey
+from ultramarine.domain.page import Page, PageRequest
 from ultramarine.domain.run import RUN
 from ultramarine.files.logs import LogFile
 from ultramarine.services import jobs
@@ -13,6 +14,7 @@ from ultramarine.services.context import Context
 from ultramarine.store import events
 
 PIECE_BYTES = 256 * 1024
+EVENTS_AT_ONCE = 500
 QUIET_S = 15.0  #: after so long without news something is sent, so that a dead connection is noticed
 
 
@@ -78,7 +80,7 @@ async def of_job(ctx: Context, workspace: str, name: str, *, last_id: str | None
         job, attempts = await jobs.attempts(ctx, workspace, name)
         newest = attempts[-1]
         async with ctx.read() as tx:
-            happened = [h for h in await events.of(tx, job.id) if h.seq > place.seq]
+            happened = (await events.of(tx, job.id, PageRequest(after=str(place.seq), limit=EVENTS_AT_ONCE))).rows
         for happening in happened:
             place.seq = happening.seq
             if happening.status not in {s.value for s in RUN.final}:
@@ -123,21 +125,22 @@ def _name(attempt: int, log: LogFile) -> str:
 
 
 async def happenings(
-    ctx: Context, workspace: str, seq: int, *, noun: str = "", name: str = "", limit: int
-) -> Sequence[events.Happening]:
-    """The next moves of anything in a workspace after event `seq`, the oldest first."""
+    ctx: Context, workspace: str, request: PageRequest, *, noun: str = "", name: str = ""
+) -> Page[events.Happening]:
+    """The moves of anything in a workspace, the oldest first."""
     async with ctx.read() as tx:
-        return await events.after(tx, workspace, seq, noun=noun, name=name, limit=limit)
+        return await events.page(tx, workspace, request, noun=noun, name=name)
 
 
-async def of_events(ctx: Context, workspace: str, *, after: int, noun: str = "") -> AsyncIterator[Message]:
+async def of_events(ctx: Context, workspace: str, *, after: str, noun: str = "") -> AsyncIterator[Message]:
     """Every move of anything in a workspace, from event `after` on, without end."""
     while True:
         count = ctx.changes.count
         async with ctx.read() as tx:
-            happened = await events.after(tx, workspace, after, noun=noun)
+            request = PageRequest(after=after, limit=EVENTS_AT_ONCE)
+            happened = (await events.page(tx, workspace, request, noun=noun)).rows
         for happening in happened:
-            after = happening.seq
-            yield Message(event="event", news=happening, id=str(after))
+            after = str(happening.seq)
+            yield Message(event="event", news=happening, id=after)
         if not happened and await ctx.changes.after(count, timeout_s=QUIET_S) == count:
             yield QUIET

@@ -8,10 +8,12 @@ import sqlalchemy as sa
 
 from ultramarine.domain.allocation import HOLDS_ROOM, Allocation, AllocationEvent, AllocationStatus, Node
 from ultramarine.domain.errors import NotFound
+from ultramarine.domain.page import Page, PageRequest
 from ultramarine.domain.size import Amount
 from ultramarine.store import events
 from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
+from ultramarine.store.paging import fetch_page
 from ultramarine.store.rows import Row, amount_to_json, change, fetch, fetch_many, fetch_one, fields
 
 _A = t.allocations.c
@@ -30,6 +32,7 @@ _FAILED_STARTS = (
     .order_by(_A.changed_at)
 )
 _NODES = sa.select(t.nodes).order_by(t.nodes.c.key)
+_LIVING = [s.value for s in AllocationStatus if s not in (AllocationStatus.FORGOTTEN, AllocationStatus.ENDED)]
 
 
 async def add(tx: Tx, allocation: Allocation) -> None:
@@ -53,6 +56,13 @@ async def record(
 async def open_ones(tx: Tx) -> Sequence[Allocation]:
     """All that are not forgotten yet, the oldest first."""
     return await fetch_many(tx, _OPEN, _allocation)
+
+
+async def of_compute(tx: Tx, compute: str, request: PageRequest) -> Page[Allocation]:
+    """Those of a compute that may have machines, the oldest first."""
+    c = t.allocations.c
+    query = sa.select(t.allocations).where(c.compute == compute, c.status.in_(_LIVING))
+    return await fetch_page(tx, query, request, order=[c.created_at, c.key], read=_allocation)
 
 
 async def failed_starts(tx: Tx, *, since: datetime) -> Sequence[Allocation]:

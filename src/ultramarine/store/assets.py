@@ -1,19 +1,22 @@
 """Environments and data assets: named, versioned, never changed after they are made."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from ultramarine.domain.data import DataAsset, DataSpec
 from ultramarine.domain.environment import Environment, EnvironmentEvent, EnvironmentSpec, EnvironmentStatus, Locked
 from ultramarine.domain.errors import NotFound
+from ultramarine.domain.page import Page, PageRequest
 from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
+from ultramarine.store.paging import fetch_page
 from ultramarine.store.rows import Row, fetch, fetch_one
 
+T = TypeVar("T")
 CURATED = "*"  #: the workspace of what belongs to every workspace
 INTERNAL = "**"  #: of what is ours alone: users neither see nor name it
 
@@ -64,6 +67,11 @@ async def environments(tx: Tx, workspace: str, name: str | None = None) -> Seque
     return [_environment(row) for row in rows]
 
 
+async def environment_page(tx: Tx, workspace: str, request: PageRequest, *, name: str = "") -> Page[Environment]:
+    """The newest version of each by name, the curated ones too; or every version of one, the newest first."""
+    return await _page(tx, t.environments, request, within=[workspace, CURATED], name=name, read=_environment)
+
+
 async def resolving(tx: Tx) -> Sequence[Environment]:
     query = (
         sa.select(t.environments)
@@ -96,6 +104,24 @@ async def data(tx: Tx, workspace: str, name: str, version: str | None = None) ->
 
 async def data_assets(tx: Tx, workspace: str, name: str | None = None) -> Sequence[DataAsset]:
     return [_data(row) for row in await _assets(tx, t.data_assets, [workspace], name)]
+
+
+async def data_page(tx: Tx, workspace: str, request: PageRequest, *, name: str = "") -> Page[DataAsset]:
+    """The newest version of each by name; or every version of one, the newest first."""
+    return await _page(tx, t.data_assets, request, within=[workspace], name=name, read=_data)
+
+
+async def _page(
+    tx: Tx, table: sa.Table, request: PageRequest, *, within: list[str], name: str, read: Callable[[Row], T]
+) -> Page[T]:
+    c = table.c
+    if name:
+        newest_first = sa.select(table).where(c.workspace.in_(within), c.name == name)
+        return await fetch_page(tx, newest_first, request, order=[c.seq], read=read, is_descending=True)
+    newest = sa.func.row_number().over(partition_by=c.name, order_by=(c.workspace == CURATED, c.seq.desc()))
+    ranked = sa.select(table, newest.label("rank")).where(c.workspace.in_(within)).subquery()
+    first = sa.select(*(ranked.c[column.name] for column in c)).where(ranked.c["rank"] == 1)
+    return await fetch_page(tx, first, request, order=[ranked.c.name], read=read)
 
 
 async def _asset(tx: Tx, table: sa.Table, workspaces: list[str], name: str, version: str | None) -> Row | None:

@@ -9,10 +9,12 @@ import sqlalchemy as sa
 from ultramarine.domain.compute import Compute, ComputeEvent, ComputeStatus, read_spec
 from ultramarine.domain.errors import NotFound
 from ultramarine.domain.names import ComputeId
+from ultramarine.domain.page import Page, PageRequest
 from ultramarine.domain.size import Amount
 from ultramarine.store import events
 from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
+from ultramarine.store.paging import fetch_page
 from ultramarine.store.rows import Row, change, fetch, fetch_one
 
 _THERE = sa.select(t.computes).where(t.computes.c.status != ComputeStatus.DELETED.value)
@@ -45,6 +47,12 @@ async def every(tx: Tx, workspace: str | None = None) -> Sequence[Compute]:
     """All that are not deleted, of one workspace or of all."""
     query = _EVERY if workspace is None else _EVERY_OF_WORKSPACE
     return [_compute(row) for row in await fetch(tx, query, {"of_workspace": workspace} if workspace else None)]
+
+
+async def page(tx: Tx, workspace: str, request: PageRequest) -> Page[Compute]:
+    """Those of a workspace that are not deleted, by name."""
+    query = sa.select(t.computes).where(_THERE, t.computes.c.workspace == workspace)
+    return await fetch_page(tx, query, request, order=[t.computes.c.name], read=_compute)
 
 
 async def find(tx: Tx, workspace: str, name: str) -> Compute | None:

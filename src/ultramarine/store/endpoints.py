@@ -15,9 +15,11 @@ from ultramarine.domain.endpoint import (
     EndpointSpec,
 )
 from ultramarine.domain.errors import NotFound, StaleWrite
+from ultramarine.domain.page import Page, PageRequest
 from ultramarine.store import events
 from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
+from ultramarine.store.paging import fetch_page
 from ultramarine.store.rows import Row, change, fetch, fetch_one, fields
 
 _THERE = t.deployments.c.status != DeploymentStatus.DELETED.value
@@ -61,6 +63,12 @@ async def every(tx: Tx, workspace: str | None = None) -> Sequence[Endpoint]:
     return [_endpoint(row) for row in await fetch(tx, query)]
 
 
+async def page(tx: Tx, workspace: str, request: PageRequest) -> Page[Endpoint]:
+    """Those of a workspace, by name."""
+    query = sa.select(t.endpoints).where(t.endpoints.c.workspace == workspace)
+    return await fetch_page(tx, query, request, order=[t.endpoints.c.name], read=_endpoint)
+
+
 async def add_deployment(tx: Tx, deployment: Deployment) -> None:
     await tx.execute(
         t.deployments.insert(), {**_row(deployment), "id": deployment.id, "created_at": deployment.created_at}
@@ -92,6 +100,13 @@ async def deployments(tx: Tx, workspace: str | None = None, endpoint: str | None
     if endpoint is not None:
         query = query.where(t.deployments.c.endpoint == endpoint)
     return [_deployment(row) for row in await fetch(tx, query)]
+
+
+async def deployment_page(tx: Tx, workspace: str, endpoint: str, *, request: PageRequest) -> Page[Deployment]:
+    """Those of an endpoint that are not deleted, by name."""
+    c = t.deployments.c
+    query = sa.select(t.deployments).where(_THERE, c.workspace == workspace, c.endpoint == endpoint)
+    return await fetch_page(tx, query, request, order=[c.name], read=_deployment)
 
 
 async def deployment(tx: Tx, workspace: str, endpoint: str, name: str) -> Deployment:

@@ -1,6 +1,5 @@
 """The history: one row for each move, written in the transaction of the move."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -8,9 +7,11 @@ from typing import Protocol
 
 import sqlalchemy as sa
 
+from ultramarine.domain.page import Page, PageRequest
 from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
-from ultramarine.store.rows import fetch
+from ultramarine.store.paging import fetch_page
+from ultramarine.store.rows import Row
 
 _ADD = t.events.insert()
 
@@ -65,20 +66,21 @@ async def add(tx: Tx, thing: Standing, about: About, *, event: str, at: datetime
     await tx.execute(_ADD, row)
 
 
-async def after(
-    tx: Tx, workspace: str, seq: int, *, noun: str = "", name: str = "", limit: int = 500
-) -> Sequence[Happening]:
-    """The next ones after `seq`, the oldest first."""
-    e = t.events.c
-    query = sa.select(t.events).where(e.workspace == workspace, e.seq > seq).order_by(e.seq).limit(limit)
+async def page(tx: Tx, workspace: str, request: PageRequest, *, noun: str = "", name: str = "") -> Page[Happening]:
+    """What happened in a workspace, the oldest first. The cursor is the number of an event."""
+    query = sa.select(t.events).where(t.events.c.workspace == workspace)
     if noun:
-        query = query.where(e.noun == noun)
+        query = query.where(t.events.c.noun == noun)
     if name:
-        query = query.where(e.name == name)
-    return [Happening(**row) for row in await fetch(tx, query)]
+        query = query.where(t.events.c.name == name)
+    return await fetch_page(tx, query, request, order=[t.events.c.seq], read=_happening)
 
 
-async def of(tx: Tx, id: str, *, limit: int = 1000) -> Sequence[Happening]:
-    """All of one thing's, the oldest first."""
-    query = sa.select(t.events).where(t.events.c.id == id).order_by(t.events.c.seq).limit(limit)
-    return [Happening(**row) for row in await fetch(tx, query)]
+async def of(tx: Tx, id: str, request: PageRequest) -> Page[Happening]:
+    """What happened to one thing, the oldest first."""
+    query = sa.select(t.events).where(t.events.c.id == id)
+    return await fetch_page(tx, query, request, order=[t.events.c.seq], read=_happening)
+
+
+def _happening(row: Row) -> Happening:
+    return Happening(**row)

@@ -9,9 +9,11 @@ import sqlalchemy as sa
 from ultramarine.domain.errors import NotFound
 from ultramarine.domain.identity import Role, Token
 from ultramarine.domain.names import Epoch
+from ultramarine.domain.page import Page, PageRequest
 from ultramarine.domain.quota import Quota
 from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
+from ultramarine.store.paging import fetch_page
 from ultramarine.store.rows import Row, fetch, fetch_one, fields
 
 _HAS_WORKSPACE = sa.select(t.workspaces.c.name).where(t.workspaces.c.name == sa.bindparam("of_name"))
@@ -44,6 +46,14 @@ async def workspaces(tx: Tx) -> Sequence[dict[str, Any]]:
     return [dict(row) for row in await fetch(tx, sa.select(t.workspaces).order_by(t.workspaces.c.name))]
 
 
+async def workspace_page(tx: Tx, request: PageRequest, *, only: str | None) -> Page[Row]:
+    """By name; `only`: no other than the one of this name."""
+    query = sa.select(t.workspaces)
+    if only is not None:
+        query = query.where(t.workspaces.c.name == only)
+    return await fetch_page(tx, query, request, order=[t.workspaces.c.name], read=lambda row: row)
+
+
 async def has_workspace(tx: Tx, name: str) -> bool:
     return await fetch_one(tx, _HAS_WORKSPACE, {"of_name": name}) is not None
 
@@ -65,8 +75,10 @@ async def find_token(tx: Tx, sha256: str) -> Token | None:
     return None if row is None else _token(row)
 
 
-async def tokens(tx: Tx) -> Sequence[Token]:
-    return [_token(row) for row in await fetch(tx, sa.select(t.tokens).order_by(t.tokens.c.created_at))]
+async def tokens(tx: Tx, request: PageRequest) -> Page[Token]:
+    """The oldest first."""
+    c = t.tokens.c
+    return await fetch_page(tx, sa.select(t.tokens), request, order=[c.created_at, c.id], read=_token)
 
 
 async def revoke_token(tx: Tx, id: str, *, now: datetime) -> None:

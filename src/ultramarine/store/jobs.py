@@ -9,10 +9,12 @@ import sqlalchemy as sa
 from ultramarine.domain.errors import NotFound, StaleWrite
 from ultramarine.domain.job import Job, JobSpec, Tracking
 from ultramarine.domain.names import JobId
+from ultramarine.domain.page import Page, PageRequest
 from ultramarine.domain.run import RunStatus
 from ultramarine.store import tables as t
-from ultramarine.store.database import MANY, Tx
-from ultramarine.store.rows import Row, fetch, fetch_one
+from ultramarine.store.database import Tx
+from ultramarine.store.paging import fetch_page
+from ultramarine.store.rows import Row, fetch_one
 
 _ADD = t.jobs.insert()
 _ONE = sa.select(t.jobs).where(
@@ -75,39 +77,24 @@ async def by_id(tx: Tx, id: str) -> Job | None:
     return None if row is None else _job(row)
 
 
-async def page(
-    tx: Tx, workspace: str, *, before: int | None, limit: int, status: str = "", experiment: str = ""
-) -> Sequence[tuple[int, dict[str, Any]]]:
-    """The newest first, from below `before`, as (cursor, plain columns): nothing is validated on the way out."""
+async def page(tx: Tx, workspace: str, request: PageRequest, *, status: str = "", experiment: str = "") -> Page[Row]:
+    """The newest first, as plain columns: nothing is validated on the way out."""
     j, r = t.jobs.c, t.runs.c
-    columns = (
-        j.seq,
-        j.name,
-        j.id,
-        j.spec,
-        j.user,
-        j.attempt,
-        j.created_at,
-        r.status,
-        r.reason,
-        r.started_at,
-        r.ended_at,
+    of_job, of_run = (
+        (j.name, j.id, j.spec, j.user, j.attempt, j.created_at),
+        (r.status, r.reason, r.started_at, r.ended_at),
     )
     query = (
-        sa.select(*columns)
+        sa.select(j.seq)
+        .add_columns(*of_job, *of_run)
         .join(t.runs, sa.and_(r.owner_id == j.id, r.ordinal == j.attempt))
         .where(j.workspace == workspace)
-        .order_by(j.seq.desc())
-        .limit(limit)
-        .execution_options(many_rows=limit > MANY)
     )
-    if before is not None:
-        query = query.where(j.seq < before)
     if status:
         query = query.where(r.status == status)
     if experiment:
         query = query.where(j.experiment == experiment)
-    return [(row["seq"], dict(row)) for row in await fetch(tx, query)]
+    return await fetch_page(tx, query, request, order=[j.seq], read=lambda row: row, is_descending=True)
 
 
 def _job(row: Row) -> Job:

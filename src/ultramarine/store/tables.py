@@ -11,6 +11,10 @@ import sqlalchemy as sa
 metadata = sa.MetaData()
 
 
+def microseconds(moment: datetime) -> int:
+    return round(moment.timestamp() * 1_000_000)
+
+
 class Moment(sa.types.TypeDecorator[datetime]):
     """A datetime in UTC."""
 
@@ -18,7 +22,7 @@ class Moment(sa.types.TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Any) -> int | None:
-        return None if value is None else round(value.timestamp() * 1_000_000)
+        return None if value is None else microseconds(value)
 
     def process_result_value(self, value: Any | None, dialect: Any) -> datetime | None:
         return None if value is None else datetime.fromtimestamp(value / 1_000_000, UTC)

@@ -1,12 +1,15 @@
 """Registered models and their versions: MLflow's registry, the only one there is."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from ultramarine.domain.errors import AlreadyExists, NotFound
+from ultramarine.domain.page import Page, PageRequest
 from ultramarine.tracking.artifacts import ArtifactLocation
 from ultramarine.tracking.connection import API, Connection, JsonObject
 
+T = TypeVar("T")
 _PAGE = 200
 
 
@@ -51,9 +54,7 @@ class Registry:
 
     async def models(self, workspace: str) -> tuple[RegisteredModel, ...]:
         """All, by name."""
-        path = f"{API}/registered-models/search"
-        found = await self._pages(workspace, path, "registered_models", order_by="name ASC")
-        return tuple(_model(each) for each in found)
+        return await _every(lambda request: self.model_page(workspace, request))
 
     async def get(self, workspace: str, name: str) -> RegisteredModel:
         """Raises `NotFound`."""
@@ -109,19 +110,7 @@ class Registry:
 
     async def versions(self, workspace: str, name: str) -> tuple[ModelVersion, ...]:
         """All versions of a name, the newest first; none where there is no such name."""
-        quoted = name.replace("'", "''")
-        path = f"{API}/model-versions/search"
-        found = await self._pages(workspace, path, "model_versions", filter=f"name='{quoted}'")
-        return tuple(sorted((_version(each) for each in found), key=lambda version: -version.version))
-
-    async def latest(self, workspace: str, name: str) -> ModelVersion:
-        """The newest version. Raises `NotFound` where there is none."""
-        model = await self.get(workspace, name)
-        if model.latest is None:
-            raise NotFound(
-                "model", f"{name}@latest", hint=f"It has no version yet. Register one: um model create --name {name}"
-            )
-        return await self.version(workspace, name, model.latest)
+        return await _every(lambda request: self.version_page(workspace, name, request))
 
     async def delete_version(self, workspace: str, name: str, version: int) -> None:
         """Its number is not given again. Raises `NotFound`."""
@@ -153,16 +142,36 @@ class Registry:
             path, body = f"{API}/registered-models/set-tag", {"name": name, "key": key, "value": value}
             await self._connection.send("POST", workspace, path, about=("model", name), body=body)
 
-    async def _pages(self, workspace: str, path: str, key: str, **params: str) -> list[JsonObject]:
-        found: list[JsonObject] = []
-        token = ""
-        while True:
-            query = {"max_results": _PAGE, **params, **({"page_token": token} if token else {})}
-            page = await self._connection.get(workspace, path, about=("model", ""), query=query)
-            found += page.get(key, [])
-            token = page.get("next_page_token", "")
-            if not token:
-                return found
+    async def model_page(self, workspace: str, request: PageRequest) -> Page[RegisteredModel]:
+        """By name. The cursors are MLflow's own."""
+        path = f"{API}/registered-models/search"
+        found = await self._page(workspace, path, request, order_by="name ASC")
+        return Page(rows=[_model(each) for each in found.get("registered_models", [])], next=_next(found))
+
+    async def version_page(self, workspace: str, name: str, request: PageRequest) -> Page[ModelVersion]:
+        """Of one name, the newest first; none where there is no such name."""
+        path, quoted = f"{API}/model-versions/search", name.replace("'", "''")
+        found = await self._page(workspace, path, request, filter=f"name='{quoted}'", order_by="version_number DESC")
+        return Page(rows=[_version(each) for each in found.get("model_versions", [])], next=_next(found))
+
+    async def _page(self, workspace: str, path: str, request: PageRequest, **params: str) -> JsonObject:
+        query = {"max_results": request.limit, **params} | ({"page_token": request.after} if request.after else {})
+        return await self._connection.get(workspace, path, about=("model", ""), query=query)
+
+
+async def _every(page: Callable[[PageRequest], Awaitable[Page[T]]]) -> tuple[T, ...]:
+    found: list[T] = []
+    after = ""
+    while True:
+        one = await page(PageRequest(after=after, limit=_PAGE))
+        found += one.rows
+        if one.next is None:
+            return tuple(found)
+        after = one.next
+
+
+def _next(page: JsonObject) -> str | None:
+    return page.get("next_page_token") or None
 
 
 def _tags(thing: JsonObject) -> dict[str, str]:
