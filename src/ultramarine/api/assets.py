@@ -63,6 +63,13 @@ def _routes(plural: str, kind: Kind[A]) -> APIRouter:
         asset, _new = await kind.create(ctx, workspace, name, body)
         return kind.view(asset)
 
+    if kind.can_put:
+        _add_put(router, kind)
+    return router
+
+
+def _add_put(router: APIRouter, kind: Kind[A]) -> None:
+    @router.put("/{name}/versions/{version}", status_code=201)
     async def put_version(
         workspace: str, name: str, version: str, body: AssetBody, ctx: Ctx, _: Worker, response: Response
     ) -> views.View:
@@ -70,10 +77,6 @@ def _routes(plural: str, kind: Kind[A]) -> APIRouter:
         asset, is_new = await kind.create(ctx, workspace, name, body, version=version)
         created.answer(response, is_new=is_new)
         return kind.view(asset)
-
-    if kind.can_put:
-        router.add_api_route("/{name}/versions/{version}", put_version, methods=["PUT"], status_code=201)
-    return router
 
 
 _ENVIRONMENTS = Kind(page=environments.page, get=environments.get, create=environments.create, view=views.environment)
