@@ -56,12 +56,19 @@ def test_prose_is_wrapped_between_words_and_what_is_copied_stays_whole():
     [
         ("json", "[0].name", '"first"\n'),
         ("yaml", "[].name", "- first\n- second\n"),
+        ("tsv", None, "first\t2\tIt waits for a node with 4 CPUs, and none has so many.\nsecond\t\t\n"),
+        ("tsv", "[].name", "first\nsecond\n"),
+        ("tsv", "[].[name, nodes]", 'first\t{"total":2}\nsecond\t{}\n'),
+        ("tsv", "[?nodes.total].{total: nodes.total, who: name}", "2\tfirst\n"),
+        ("tsv", "[0].nodes.total", "2\n"),
+        ("tsv", "[?name=='third'].name", ""),
+        ("tsv", "[0].{a: `true`, b: `null`, c: `1.5`}", "true\t\t1.5\n"),
         ("table", "[].name", "first\nsecond\n"),
         ("table", "[?nodes.total > `1`].{who: name}", "WHO\nfirst\n"),
         ("table", "[5]", ""),
     ],
 )
-def test_a_query_picks(form: str, query: str, printed: str, capsys: pytest.CaptureFixture[str]):
+def test_a_query_picks(form: str, query: str | None, printed: str, capsys: pytest.CaptureFixture[str]):
     show(ROWS, COLUMNS, form=form, query=query)
     assert capsys.readouterr().out == printed
 
@@ -87,3 +94,8 @@ def test_amounts_are_written_for_people():
     assert bare("azureml:local") == "local"
     assert ago("2020-01-01T00:00:00+00:00").endswith(" d")
     assert ago(None) == ""
+
+
+def test_a_row_of_tsv_is_one_line_whatever_was_written(capsys: pytest.CaptureFixture[str]):
+    show([{"a": "one\ntwo\tthree\x1b[2J", "b": ["x", "y\n"]}], (), form="tsv", query=None)
+    assert capsys.readouterr().out == 'one two three·[2J\t["x","y\\n"]\n'

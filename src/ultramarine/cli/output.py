@@ -1,4 +1,4 @@
-"""Data on stdout: a table for people, JSON or YAML for programs."""
+"""Data on stdout: a table for people, JSON or YAML for programs, TSV for the shell."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from ultramarine.domain.errors import InvalidInput
 
-FORMATS = ("table", "json", "yaml")
+FORMATS = ("table", "json", "yaml", "tsv")
 WIDTH_MIN = 6
 _CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "·")  # but tab and line feed
 WIDTH_WITHOUT_TERMINAL = 200
@@ -40,6 +40,8 @@ def show(view: Any, columns: Sequence[Column], *, form: str | None, query: str |
         import yaml
 
         _write(yaml.safe_dump(data, sort_keys=False, allow_unicode=True).rstrip())
+    elif form == "tsv":
+        _write(tsv(data, columns))
     elif isinstance(data, list):
         _write(table(cast(list[Any], data), columns, width=terminal_width()))
     else:
@@ -92,15 +94,43 @@ def table(rows: Sequence[Any], columns: Sequence[Column], *, width: int) -> str:
     )
 
 
+def tsv(data: Any, columns: Sequence[Column]) -> str:
+    """A line for each row, its values with tabs between, no heads; of a list the columns of its table.
+
+    Numbers and times are as in JSON, null is empty, and what is nested is JSON. A tab or line feed within a value is a
+    space: one line is one row, whatever people have written.
+    """
+    rows = cast("list[Any]", data) if isinstance(data, list) else [data]
+    return "\n".join("\t".join(_raw(value) for value in _values(row, columns)) for row in rows)
+
+
+def _values(row: Any, columns: Sequence[Column]) -> Sequence[Any]:
+    if isinstance(row, Mapping):
+        values = cast("Mapping[str, Any]", row)
+        return [_found(values, column) for column in columns] if columns else list(values.values())
+    return cast("list[Any]", row) if isinstance(row, list) else [row]
+
+
+def _raw(value: Any) -> str:
+    if value is None:
+        return ""
+    given = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return plain(" ".join(given.splitlines()).replace("\t", " "))
+
+
 def _fitted(cell: str, width: int) -> str:
     return cell.ljust(width) if len(cell) <= width else cell[: width - 1] + "…"
 
 
 def _cell(row: Mapping[str, Any], column: Column) -> str:
+    return " ".join((column.read or text)(_found(row, column)).split())
+
+
+def _found(row: Mapping[str, Any], column: Column) -> Any:
     value: Any = row
     for step in column.field.split("."):
         value = value.get(step) if isinstance(value, Mapping) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    return " ".join((column.read or text)(value).split())
+    return value  # pyright: ignore[reportUnknownVariableType]
 
 
 def terminal_width() -> int:
