@@ -49,6 +49,20 @@ def test_a_field_of_azures_that_is_not_there_yet_is_said_to_be_so(later: dict[st
     assert "not supported yet" in str(error)
 
 
+@pytest.mark.parametrize("kind", ["pipeline", "sweep", "parallel", "spark", "automl"])
+def test_a_type_of_azures_that_is_not_there_yet_is_named_before_its_fields(kind: str) -> None:
+    body: dict[str, Any] = {"type": kind, "jobs": {"first": {}}, "settings": {"default_compute": "local"}, "unheard_of": 1}
+    error = refusal(JobSpec.read, body, what="the job")
+    assert isinstance(error, NotSupportedYet)
+    assert str(error) == f"the job: type: '{kind}' is not supported yet."
+
+
+def test_a_type_that_nobody_knows_is_no_promise() -> None:
+    error = refusal(make_spec, type="commnd")
+    assert not isinstance(error, NotSupportedYet)
+    assert "type: Input should be 'command'" in str(error)
+
+
 def test_a_missing_field_is_named() -> None:
     assert "compute: Field required" in str(refusal(JobSpec.read, {"command": "x", "environment": "e"}, what="the job"))
 

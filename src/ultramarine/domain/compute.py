@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
-from ultramarine.domain.errors import InvalidInput
+from ultramarine.domain.errors import InvalidInput, NotSupportedYet
 from ultramarine.domain.machine import Machine
 from ultramarine.domain.names import ComputeId
 from ultramarine.domain.size import Amount
@@ -73,7 +73,7 @@ def read_spec(body: object) -> ClusterSpec | LocalSpec:
     """A compute's specification from a file or request, or `InvalidInput`."""
     kind = body.get("type") if isinstance(body, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     if kind in NOT_YET:
-        raise InvalidInput(f"type: {kind!r} is not supported yet.", hint="Supported now: amlcompute.")
+        raise NotSupportedYet(f"type: {kind!r} is not supported yet.", hint="Supported now: amlcompute.")
     if kind not in ("amlcompute", LOCAL):
         seen = "missing" if kind is None else f"{str(kind)[:80]!r}, which is no type of compute"  # pyright: ignore[reportUnknownArgumentType]
         raise InvalidInput(f"type: it is {seen}.", hint="Write type: amlcompute (or --type amlcompute) for a cluster.")

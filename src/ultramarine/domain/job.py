@@ -107,6 +107,9 @@ class JobSpec(Spec):
     not_yet: ClassVar[frozenset[str]] = frozenset(
         {"identity", "services", "parent_job_name", "component", "trial", "jobs", "settings"}
     )
+    types_not_yet: ClassVar[frozenset[str]] = frozenset(
+        {"pipeline", "sweep", "parallel", "spark", "automl", "import", "finetuning", "distillation"}
+    )
     type: Literal["command"] = "command"
     name: str | None = None
     command: str = Field(min_length=1)

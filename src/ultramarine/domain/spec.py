@@ -17,6 +17,7 @@ class Spec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
     not_yet: ClassVar[frozenset[str]] = frozenset()  #: fields of Azure ML's schema that we cannot do yet
+    types_not_yet: ClassVar[frozenset[str]] = frozenset()  #: the same of values of `type`
     ignored: ClassVar[frozenset[str]] = frozenset({"$schema"})
 
     @model_validator(mode="before")
@@ -27,6 +28,8 @@ class Spec(BaseModel):
         given: dict[str, Any] = {str(k): v for k, v in value.items() if k not in cls.ignored}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
         if _has_nul(given):
             raise ValueError("a text holds the character NUL, which no file, program or database takes")
+        if (kind := given.get("type")) in cls.types_not_yet:
+            raise ValueError(f"type: {kind!r} is not supported yet")
         known = set(cls.model_fields) | {f.alias for f in cls.model_fields.values() if f.alias}
         for name in given:
             if name in cls.not_yet:
@@ -71,7 +74,7 @@ def refused(error: ValidationError, *, what: str) -> InvalidInput:
     lines = [_finding(dict(found)) for found in error.errors(include_url=False)]
     kind = NotSupportedYet if any("not supported yet" in line for line in lines) else InvalidInput
     do = (
-        "Leave out what is named above"
+        "Leave out, or change, what is named above"
         if kind is NotSupportedYet
         else "Correct the field named above and send it again"
     )
