@@ -11,6 +11,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "settings
 DEFAULTS_IN_WORDS = {
     "home": "the user's data folder",
     "cache": "`HOME/cache`, and `HOME/mlflow` for MLflow's environment",
+    "second_port": "the one after `ULTRAMARINE_PORT`",
     "sizes": "none",
     "size_aliases": "none",
     "database_url": "empty",
@@ -25,6 +26,8 @@ def _settings() -> Iterator[str]:
     yield "# Settings"
     yield ""
     yield "Environment variables of the server. The page is made by `tools/write_settings_reference.py`."
+    yield ""
+    yield "What an option of `um up` says goes before the variable, and the variable before the default."
     for name, field in Settings.model_fields.items():
         yield ""
         yield f"## `ULTRAMARINE_{name.upper()}`"

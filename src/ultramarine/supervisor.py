@@ -12,8 +12,8 @@ def main(arguments: Sequence[str]) -> int:
     """Exit code: 0 ended as asked (with -d: ready), 1 a part fails, 2 nothing was started."""
     parser = argparse.ArgumentParser(prog="python -m ultramarine.supervisor", description=__doc__)
     parser.add_argument("--home", type=Path, required=True, help="the installation's folder")
-    parser.add_argument("--port", type=int, default=7770, help="where everything is reached (7770)")
-    parser.add_argument("--second-port", type=int, help="the second origin: MLflow's pages, instances (PORT + 1)")
+    parser.add_argument("--port", type=int, required=True, help="where everything is reached")
+    parser.add_argument("--second-port", type=int, required=True, help="the second origin: MLflow's pages, instances")
     parser.add_argument("--grace-s", type=float, default=commands.GRACE_S, help="seconds that the parts have to end")
     parser.add_argument("-d", "--detach", action="store_true", help="in a session of its own; returns when ready")
     given = parser.parse_args(arguments)

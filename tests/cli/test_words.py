@@ -62,6 +62,31 @@ def test_a_server_that_does_not_answer_and_a_wrong_token_have_codes_of_their_own
     assert um("job", "list", "--token", "wrong").code == NOT_ALLOWED
 
 
+@pytest.mark.parametrize(
+    ("words", "variable", "said"),
+    [
+        (["--listen", "0.0.0.0"], None, "--listen 0.0.0.0: other machines are not served yet"),
+        ([], ("ULTRAMARINE_HOST", "0.0.0.0"), "ULTRAMARINE_HOST 0.0.0.0: other machines"),
+        ([], ("ULTRAMARINE_SECOND_PORT", "x"), "ULTRAMARINE_SECOND_PORT='x' is no port"),
+        (["--port", "7001"], ("ULTRAMARINE_SECOND_PORT", "7001"), "Port 7001 cannot be both"),
+    ],
+)
+def test_what_cannot_be_listened_on_is_refused_with_who_said_it(
+    um: Um,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    variable: tuple[str, str] | None,
+    said: str,
+):
+    if variable is not None:
+        monkeypatch.setenv(*variable)
+    refused = um("up", "-d", "--home", str(tmp_path / "h"), *words)
+    assert refused.code == USAGE
+    assert said in refused.err
+    assert not (tmp_path / "h").exists()
+
+
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]):
     main(["--version"])
     assert capsys.readouterr().out == f"ultramarine {__version__}\n"

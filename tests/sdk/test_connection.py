@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ultramarine.domain.errors import InvalidInput, Unavailable
-from ultramarine.sdk.connection import Connection, find, home, port
+from ultramarine.sdk.connection import Connection, find, home, port, second_port
 
 
 @pytest.fixture
@@ -63,3 +63,10 @@ def test_the_port_of_an_installation_is_that_of_the_environment(environ: dict[st
     for wrong in ("no", "0", "65535", "-1"):
         with pytest.raises(InvalidInput, match="ULTRAMARINE_PORT"):
             port({"ULTRAMARINE_PORT": wrong})
+
+
+def test_the_second_port_is_that_of_the_environment_else_the_next_one(environ: dict[str, str]):
+    assert second_port(7790, environ) == 7791
+    assert second_port(7790, {**environ, "ULTRAMARINE_SECOND_PORT": "9000"}) == 9000
+    with pytest.raises(InvalidInput, match="ULTRAMARINE_SECOND_PORT"):
+        second_port(7790, {"ULTRAMARINE_SECOND_PORT": "65536"})

@@ -1,4 +1,4 @@
-"""A supervisor over three small parts, as a program: `installation.py HOME PORT FOLDER [-d]`."""
+"""A supervisor over three small parts, as a program: `installation.py HOME PORT FOLDER [-d [--soon]]`."""
 
 import sys
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ def small_table(home: Path, port: int, second_port: int) -> Sequence[Program]:
 
 def main() -> int:
     if "-d" in sys.argv:
-        argv = [sys.executable, *(word for word in sys.argv if word != "-d")]
+        argv = [sys.executable, *(word for word in sys.argv if word not in ("-d", "--soon"))]
         try:
-            return commands.start_detached(HOME, argv, ready_within_s=20)
+            return commands.start_detached(HOME, argv, ready_within_s=1 if "--soon" in sys.argv else 20)
         except CannotStart as error:
             print(f"{error}\n{error.hint}", file=sys.stderr)
             return 2

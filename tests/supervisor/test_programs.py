@@ -11,6 +11,7 @@ def test_the_control_plane_learns_where_it_is_reached():
     control = installation(Path("/h"), 8000, 8001)[1]
     assert dict(control.variables) == {
         "ULTRAMARINE_HOME": "/h",
+        "ULTRAMARINE_HOST": "127.0.0.1",
         "ULTRAMARINE_PORT": "8000",
         "ULTRAMARINE_SECOND_PORT": "8001",
     }

@@ -93,12 +93,33 @@ def test_a_new_supervisor_ends_what_a_killed_one_left(installation: Installation
 def test_a_second_start_in_the_same_home_is_refused_with_the_process_that_holds_it(installation: Installation):
     first = installation.up()
     installation.pids()
-    for options in ((), ("-d",)):
-        second = installation.up(*options)
-        _, said = second.communicate(timeout=10)
-        assert second.returncode == 2
-        assert str(first.pid) in said
-        assert "um down" in said
+    second = installation.up()
+    _, said = second.communicate(timeout=10)
+    assert second.returncode == 2
+    assert str(first.pid) in said
+    assert "um down" in said
+
+
+def test_detached_starts_at_once_and_after_one_another_are_one_installation(installation: Installation):
+    several = [installation.up("-d") for _ in range(3)]
+    assert [each.wait(30) for each in several] == [0, 0, 0]
+    before, found = installation.pids(), commands.running(installation.home)
+    assert found is not None
+    assert found.port == installation.port
+    assert installation.up("-d").wait(10) == 0
+    assert (installation.pids(), commands.running(installation.home)) == (before, found)
+    assert commands.last_ports(installation.home) == (installation.port, installation.port + 1)
+
+
+def test_detached_where_one_never_becomes_ready_says_so(installation: Installation):
+    installation.tell("control", "mute")
+    first = installation.up()
+    until(lambda: commands.running(installation.home), "it holds the home")
+    second = installation.up("-d", "--soon")
+    _, said = second.communicate(timeout=20)
+    assert second.returncode == 1
+    assert "um status" in said
+    assert first.poll() is None
 
 
 def test_a_port_in_use_is_an_error_before_anything_starts(installation: Installation):

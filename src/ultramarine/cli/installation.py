@@ -5,12 +5,11 @@ import time
 import webbrowser
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from ultramarine.cli.command import FAILED, OK, Call, Command, Group, Option
 from ultramarine.cli.output import Column
-from ultramarine.domain.errors import InvalidInput, NotSupportedYet, UltramarineError, Unavailable
-from ultramarine.sdk.connection import DEFAULT_PORT, home, is_named, of_home, port
+from ultramarine.domain.errors import Conflict, InvalidInput, NotSupportedYet, UltramarineError, Unavailable
+from ultramarine.sdk.connection import DEFAULT_PORT, home, is_named, listen, of_home, port, second_port
 from ultramarine.sdk.workspace import Workspace
 
 if sys.platform == "linux":  # the client is for every system
@@ -40,18 +39,48 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 def up(call: Call) -> int:
     _server_can_run()
-    if call.args.listen is not None and call.args.listen not in LOOPBACK:
+    _check_listen(call)
+    folder, first = _home(call), call.args.port or port()
+    second = call.args.second_port or second_port(first)
+    if first == second:
         raise InvalidInput(
-            f"--listen {call.args.listen}: other machines are not served yet; Ultramarine listens on 127.0.0.1 alone.",
-            hint="Leave it out, and reach it from elsewhere through SSH: ssh -L 7770:127.0.0.1:7770 HOST",
+            f"Port {first} cannot be both: what is asked, and the second origin.", hint="Leave out --second-port."
         )
-    folder, at = _home(call), call.args.port or port()
-    code = commands.start(folder, at, call.args.detach)
+    running = commands.running(folder) if call.args.detach else None
+    if running is not None:
+        _check_same(call, running, folder)
+    code = commands.start(folder, first, call.args.detach, second_port=second)
     if code == OK and call.args.detach:
+        is_up = "is up" if running is None else "is up already"
+        found = commands.running(folder)
+        at = first if found is None else found.port
         call.talk.say(
-            f"Ultramarine is up at http://127.0.0.1:{at}, home {folder}.\n  next: um job create -f job.yml --stream"
+            f"Ultramarine {is_up} at http://127.0.0.1:{at}, home {folder}.\n  next: um job create -f job.yml --stream"
         )
     return code
+
+
+def _check_listen(call: Call) -> None:
+    given = call.args.listen or listen()
+    if given not in LOOPBACK:
+        name = "--listen" if call.args.listen else "ULTRAMARINE_HOST"
+        raise InvalidInput(
+            f"{name} {given}: other machines are not served yet; Ultramarine listens on 127.0.0.1 alone.",
+            hint="Leave it out, and reach it from elsewhere through SSH: ssh -L 7770:127.0.0.1:7770 HOST",
+        )
+
+
+def _check_same(call: Call, running: "commands.Holder", folder: Path) -> None:
+    """It runs already: what was said of its ports must be so."""
+    for flag, wanted, there in (
+        ("--port", call.args.port, running.port),
+        ("--second-port", call.args.second_port, running.second_port),
+    ):
+        if wanted not in (None, there):
+            raise Conflict(
+                f"{flag} {wanted}: Ultramarine runs already in {folder}, with {flag} {there}.",
+                hint="um down --keep-runs ends it, um up -d starts it anew; what runs goes on meanwhile.",
+            )
 
 
 def down(call: Call) -> int:
@@ -63,7 +92,8 @@ def down(call: Call) -> int:
         if call.args.keep_runs or not _has_nodes(folder):
             return code
         call.talk.say("Nodes of it run on: it is started once more, to end them.")
-        if (code := commands.start(folder, urlsplit(of_home(folder).url).port or DEFAULT_PORT, detach=True)) != OK:
+        first, second = commands.last_ports(folder) or (port(), second_port(port()))
+        if (code := commands.start(folder, first, detach=True, second_port=second)) != OK:
             return code
     is_drained = call.args.keep_runs or _drained(call, folder, within_s=call.args.timeout)
     code = commands.stop(folder, GRACE_S)
@@ -191,17 +221,21 @@ GROUP = Group(
     commands=(
         Command(
             name="up",
-            summary="Start Ultramarine on this machine.",
+            summary="Start Ultramarine on this machine; with -d, one that is up already is left as it is.",
             run=up,
             options=(
                 Option("--detach -d", "in the background; returns when it is ready", "switch"),
                 Option(
                     "--port",
-                    "port of 127.0.0.1; the one after it serves pages that run people's code; else ULTRAMARINE_PORT, "
-                    f"else {DEFAULT_PORT}",
+                    f"port of 127.0.0.1; else ULTRAMARINE_PORT, else {DEFAULT_PORT}",
                     "number",
                 ),
-                Option("--listen", "address to listen on; 127.0.0.1 only, for now"),
+                Option(
+                    "--second-port",
+                    "port of pages that run people's code; else ULTRAMARINE_SECOND_PORT, else the one after --port",
+                    "number",
+                ),
+                Option("--listen", "address to listen on; else ULTRAMARINE_HOST; 127.0.0.1 only, for now"),
                 HOME,
             ),
             example="um up -d",

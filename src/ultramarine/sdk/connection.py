@@ -11,6 +11,7 @@ from ultramarine.domain.errors import InvalidInput, Unavailable
 from ultramarine.domain.identity import DEFAULT_WORKSPACE
 
 DEFAULT_PORT = 7770
+PORT_MAX = 65535
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +38,25 @@ def home(environ: Mapping[str, str] = os.environ) -> Path:
 
 def port(environ: Mapping[str, str] = os.environ) -> int:
     """Where the installation on this machine listens when nobody says so at its start."""
-    given = environ.get("ULTRAMARINE_PORT") or str(DEFAULT_PORT)
-    if not given.isdecimal() or not 0 < int(given) < 65535:
-        raise InvalidInput(f"ULTRAMARINE_PORT={given!r} is no port.", hint="Give 1 to 65534: the next one is used too.")
+    given = environ.get("ULTRAMARINE_PORT")
+    return DEFAULT_PORT if not given else _port(given, "ULTRAMARINE_PORT", most=PORT_MAX - 1)
+
+
+def second_port(first: int, environ: Mapping[str, str] = os.environ) -> int:
+    """The same of its second origin: else the port after the `first`."""
+    given = environ.get("ULTRAMARINE_SECOND_PORT")
+    return first + 1 if not given else _port(given, "ULTRAMARINE_SECOND_PORT", most=PORT_MAX)
+
+
+def _port(given: str, variable: str, *, most: int) -> int:
+    if not given.isdecimal() or not 0 < int(given) <= most:
+        raise InvalidInput(f"{variable}={given!r} is no port.", hint=f"Give 1 to {most}, or unset {variable}.")
     return int(given)
+
+
+def listen(environ: Mapping[str, str] = os.environ) -> str:
+    """The address to listen on when nobody says so at its start."""
+    return environ.get("ULTRAMARINE_HOST") or "127.0.0.1"
 
 
 def find(

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from ultramarine.supervision import lock, process
 from ultramarine.supervision.errors import CannotStart
-from ultramarine.supervision.home import prepare
+from ultramarine.supervision.home import last_ports, prepare
+from ultramarine.supervision.lock import Holder
 from ultramarine.supervision.loop import is_ready, supervise
 from ultramarine.supervision.parts import Part, current, end_leftovers
 from ultramarine.supervision.programs import Table, installation
 
-__all__ = ["CannotStart", "Part", "parts", "start", "stop"]
+__all__ = ["CannotStart", "Holder", "Part", "last_ports", "parts", "running", "start", "stop"]
 
 READY_WITHIN_S = 60.0
 FAILED_STARTS_MAX = 3
@@ -27,7 +28,7 @@ def start(
     port: int,
     detach: bool,
     *,
-    second_port: int | None = None,
+    second_port: int,
     grace_s: float = GRACE_S,
     table: Table = installation,
 ) -> int:
@@ -36,13 +37,13 @@ def start(
     `grace_s`: seconds that its parts have to end. Returns the exit code: 0 ended as asked or, detached, ready;
     1 a part fails; 2 nothing was started. What went wrong is on stderr.
     """
-    second = second_port if second_port is not None else port + 1
     home = home.expanduser().absolute()
     try:
         if detach:
-            words = ("--home", str(home), "--port", str(port), "--second-port", str(second), "--grace-s", str(grace_s))
+            options = {"--home": home, "--port": port, "--second-port": second_port, "--grace-s": grace_s}
+            words = [word for option, value in options.items() for word in (option, str(value))]
             return start_detached(home, (*_PROGRAM, *words))
-        supervise(home, port=port, second_port=second, grace_s=grace_s, table=table)
+        supervise(home, port=port, second_port=second_port, grace_s=grace_s, table=table)
     except CannotStart as error:
         print(f"{error}\n{error.hint}", file=sys.stderr)
         return 2
@@ -50,10 +51,13 @@ def start(
 
 
 def start_detached(home: Path, argv: Sequence[str], *, ready_within_s: float = READY_WITHIN_S) -> int:
-    """Start the supervisor `argv` in a session of its own, and wait until its essential parts answer."""
+    """Start the supervisor `argv` in a session of its own, and wait until its essential parts answer.
+
+    One that holds the home already, or is faster, is waited for instead.
+    """
     prepare(home)
     if lock.holder(home) is not None:
-        raise lock.in_use(home)
+        return _wait_for_other(home, ready_within_s)
     log = home / "logs" / "supervisor.log"
     with open(log, "ab") as stream:
         begin = stream.tell()
@@ -63,6 +67,8 @@ def start_detached(home: Path, argv: Sequence[str], *, ready_within_s: float = R
     deadline = time.monotonic() + ready_within_s
     while time.monotonic() < deadline:
         if (code := started.poll()) is not None:
+            if lock.holder(home) is not None:
+                return _wait_for_other(home, deadline - time.monotonic())
             print(_from(log, begin), file=sys.stderr)
             return code or 1
         found = lock.holder(home)
@@ -93,6 +99,21 @@ def stop(home: Path, grace_s: float = GRACE_S + 5) -> int:
 def parts(home: Path) -> list[Part]:
     """Each part of the installation, as it is now; none when it was never started."""
     return current(home.expanduser().absolute())
+
+
+def running(home: Path) -> Holder | None:
+    """The supervisor of this home, with the ports that it listens on; None when nothing runs there."""
+    return lock.holder(home.expanduser().absolute())
+
+
+def _wait_for_other(home: Path, within_s: float) -> int:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline and lock.holder(home) is not None:
+        if is_ready(current(home)):
+            return 0
+        time.sleep(0.02)
+    print(f"Ultramarine was started in {home} already, and is not ready. um status shows why.", file=sys.stderr)
+    return 1
 
 
 def _give_up(started: subprocess.Popen[bytes], failing: Sequence[Part]) -> int:

@@ -68,6 +68,15 @@ def write_gateway_config(home: Path, port: int, second_port: int) -> None:
     )
 
 
+def last_ports(home: Path) -> tuple[int, int] | None:
+    """The port and the second port that the installation was last started with."""
+    try:
+        listeners = json.loads((home / "gateway" / "gateway.json").read_text(encoding="utf-8"))["listeners"]
+        return int(listeners["api"]["port"]), int(listeners["second"]["port"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def write_json(file: Path, content: Any) -> None:
     """Replace `file` at once: a reader sees the old content or the new, never a part."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}")

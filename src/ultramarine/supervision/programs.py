@@ -39,6 +39,7 @@ def installation(home: Path, port: int, second_port: int) -> Sequence[Program]:
             address=control,
             variables=(
                 ("ULTRAMARINE_HOME", str(home)),
+                ("ULTRAMARINE_HOST", HOST),
                 ("ULTRAMARINE_PORT", str(port)),  # it tells others where they reach it
                 ("ULTRAMARINE_SECOND_PORT", str(second_port)),
             ),
