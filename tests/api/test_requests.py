@@ -6,6 +6,11 @@ from typing import Any
 
 import pytest
 from tests.api.conftest import Api
+from tests.unit.test_deployments import make_deployment, make_replica
+from tests.unit.test_routes import make_endpoint
+
+from ultramarine.routing.publisher import Reach
+from ultramarine.store import endpoints, runs
 
 W = "/api/v1/workspaces/w"
 
@@ -144,3 +149,20 @@ async def test_addresses_and_methods_that_are_not_there_are_problems_too(api: Ap
     for method, path, status in (("GET", "/api/v1/nothing", 404), ("DELETE", f"{W}/jobs", 405)):
         answer = await api.ask(method, path)
         assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+
+
+async def test_a_deployment_says_of_each_replica_whether_the_gateway_reaches_it_and_why_not(api: Api) -> None:
+    first, second, third = (make_replica(number, sockets={"http": "unix:/r.sock"}) for number in (1, 2, 3))
+    async with api.ctx.begin() as tx:
+        await endpoints.add(tx, make_endpoint())
+        await endpoints.add_deployment(tx, make_deployment(instance_count=3))
+        for replica in (first, second, third):
+            await runs.add(tx, replica, {})
+    api.ctx.hub.reached = {first.key: Reach(is_up=True), second.key: Reach(is_up=False, why="connection refused")}
+    view = (await api.ask("GET", f"{W}/online-endpoints/cancer/deployments/blue")).json()
+    assert [(row["run"], row["answers"], row["why"]) for row in view["replicas"]] == [
+        (first.key, True, ""),
+        (second.key, False, "The gateway cannot reach it: connection refused."),
+        (third.key, False, ""),
+    ]
+    assert (await api.ask("GET", f"{W}/online-endpoints/cancer/deployments")).json()["value"] == [view]

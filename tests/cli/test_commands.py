@@ -34,6 +34,8 @@ def test_a_job_is_followed_with_its_log_alone_on_stdout(um: Um, job_file: str):
     assert (followed.code, followed.out) == (OK, "trees 300\n")
     assert followed.err.startswith("Job followed: Queued\n")
     assert followed.err.endswith("Job followed: Completed\n")
+    shown = json.loads(um("job", "show", "followed").out)
+    assert shown["created_at"] <= shown["started_at"] <= shown["ended_at"], "however short it was"
 
 
 def test_a_job_that_fails_fails_the_command_and_names_the_next(um: Um, job_file: str):

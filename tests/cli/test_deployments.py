@@ -12,6 +12,7 @@ from tests.cli.conftest import Um
 
 from ultramarine.cli.command import FAILED, NOT_ALLOWED, OK, USAGE
 
+REFUSED = "The gateway cannot reach it: connection refused."
 BLUE = "name: blue\nendpoint_name: sum\nmodel: azureml:weights@latest\n"
 
 
@@ -40,7 +41,16 @@ class Small(ThreadingHTTPServer):
             case (("PUT" | "GET"), "/deployments/blue"):
                 state = self.becomes.pop(0) if len(self.becomes) > 1 else self.becomes[0]
                 reason = "score.py: no module named 'numpi'" if state == "Failed" else ""
-                view = {"name": "blue", "endpoint_name": "sum", "provisioning_state": state, "reason": reason}
+                view: dict[str, Any] = {
+                    "name": "blue",
+                    "endpoint_name": "sum",
+                    "provisioning_state": state,
+                    "reason": reason,
+                }
+                view |= {
+                    "reason": reason,
+                    "replicas": [{"run": "e1-d-1", "status": "Running", "answers": False, "why": REFUSED}],
+                }
                 return 200, view
             case "POST", "/endpoints/default/sum/score":
                 self.invoked.append((pin, body))
@@ -134,3 +144,9 @@ def test_what_an_endpoint_refuses_is_said(um: Um, small: Small, tmp_path: Path):
 def test_traffic_is_given_in_words(um: Um, small: Small):
     assert um("endpoint", "update", "sum", "--traffic", "blue=90 green=10").code == OK
     assert small.traffic == {"blue": 90, "green": 10}
+
+
+def test_a_replica_that_the_gateway_cannot_reach_is_shown_with_the_reason(um: Um, small: Small):
+    shown = um("deployment", "show", "-e", "sum", "-n", "blue", "-o", "table")
+    assert shown.code == OK
+    assert REFUSED in " ".join(shown.out.split())

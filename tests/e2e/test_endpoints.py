@@ -109,7 +109,7 @@ def replica(it: Installation) -> str:
 
     def running() -> str:
         there = it.workspace.online_deployments.get("blue", "times")["replicas"]
-        return next((row["run"] for row in there if row["status"] == "Running"), "")
+        return next((row["run"] for row in there if row["answers"]), "")
 
     return until(running, "a replica runs")
 

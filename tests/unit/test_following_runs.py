@@ -193,3 +193,37 @@ def test_what_would_come_out_the_same_is_not_tried_again(cause: Cause) -> None:
 def test_canceled_runs_and_replicas_are_not_tried_again() -> None:
     assert ended(placed(S.CANCEL_REQUESTED, retries_left=5), Cause.EXITED).again is None
     assert ended(placed(mode=Mode.SERVICE, retries_left=5), Cause.EXITED).again is None
+
+
+def test_a_run_that_has_ended_before_it_was_seen_running_began_when_its_ranks_did() -> None:
+    run = placed(S.PREPARING)
+    for report in (make_report(cause=Cause.COMPLETED, started_at=later(2)), make_report(started_at=later(2))):
+        made = after(run, make_seen({A.node: {run.key: report}}), 5)
+        assert made is not None
+        assert made.changes["started_at"] == later(2)
+
+
+@pytest.mark.parametrize(("told", "kept"), [(-9, 0), (3, 3), (99, 5)])
+def test_a_nodes_clock_puts_the_start_neither_before_the_run_nor_into_the_future(told: float, kept: float) -> None:
+    run = placed(S.PREPARING)
+    made = after(run, make_seen({A.node: {run.key: make_report(cause=Cause.EXITED, started_at=later(told))}}), 5)
+    assert made is not None
+    assert made.changes["started_at"] == later(kept)
+
+
+def test_a_gang_began_with_its_first_rank_and_one_without_ranks_never_did() -> None:
+    run = placed(S.PREPARING, TWO, master=MASTER)
+    reports = {A.node: {run.key: make_report(started_at=later(3))}, B.node: {run.key: make_report(started_at=later(2))}}
+    made = after(run, make_seen(reports), 5)
+    assert made is not None
+    assert made.changes["started_at"] == later(2)
+    failed = after(placed(S.PREPARING), make_seen({A.node: {run.key: make_report(cause=Cause.ENVIRONMENT)}}), 5)
+    assert failed is not None
+    assert "started_at" not in failed.changes
+
+
+def test_a_start_that_is_known_stays() -> None:
+    run = placed(S.RUNNING, started_at=later(1))
+    made = after(run, make_seen({A.node: {run.key: make_report(cause=Cause.COMPLETED, started_at=later(2))}}), 5)
+    assert made is not None
+    assert "started_at" not in made.changes

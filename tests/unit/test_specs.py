@@ -51,7 +51,12 @@ def test_a_field_of_azures_that_is_not_there_yet_is_said_to_be_so(later: dict[st
 
 @pytest.mark.parametrize("kind", ["pipeline", "sweep", "parallel", "spark", "automl"])
 def test_a_type_of_azures_that_is_not_there_yet_is_named_before_its_fields(kind: str) -> None:
-    body: dict[str, Any] = {"type": kind, "jobs": {"first": {}}, "settings": {"default_compute": "local"}, "unheard_of": 1}
+    body: dict[str, Any] = {
+        "type": kind,
+        "jobs": {"first": {}},
+        "settings": {"default_compute": "local"},
+        "unheard_of": 1,
+    }
     error = refusal(JobSpec.read, body, what="the job")
     assert isinstance(error, NotSupportedYet)
     assert str(error) == f"the job: type: '{kind}' is not supported yet."

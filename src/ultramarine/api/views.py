@@ -13,6 +13,7 @@ from ultramarine.domain.job import Job
 from ultramarine.domain.page import Page
 from ultramarine.domain.run import Ending, Run, RunStatus
 from ultramarine.files.logs import LogFile
+from ultramarine.routing.publisher import Reach
 from ultramarine.services.computes import ComputeState, NodeState, SizeState, Usage
 from ultramarine.services.deployments import DeploymentState
 from ultramarine.services.endpoints import EndpointState
@@ -211,8 +212,19 @@ def deployment(state: DeploymentState) -> View:
         "provisioning_state": d.status.value,
         "reason": d.reason,
         "model_used": f"{model['name']}:{model['version']}" if model else None,
-        "replicas": [{"run": run.key, "status": run.status.value, "reason": run.reason} for run in state.replicas],
+        "replicas": [_replica(run, state.reached.get(run.key)) for run in state.replicas],
         "created_at": at(d.created_at),
+    }
+
+
+def _replica(run: Run, reach: Reach | None) -> View:
+    why = f"The gateway cannot reach it: {reach.why}." if reach is not None and reach.why else ""
+    return {
+        "run": run.key,
+        "status": run.status.value,
+        "reason": run.reason,
+        "answers": reach is not None and reach.is_up,
+        "why": why,
     }
 
 

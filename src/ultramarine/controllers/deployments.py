@@ -33,7 +33,7 @@ class DeploymentLoop:
             there = await endpoints.deployments(tx)
         if not there:
             return
-        reached = await self._publisher.reached()
+        reached = self._ctx.hub.reached = await self._publisher.reached()
         for deployment in there:
             if deployment.status is DeploymentStatus.CREATING and not deployment.serving:
                 await self._resolve(deployment)

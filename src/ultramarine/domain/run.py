@@ -235,5 +235,6 @@ class RunReport:
     address: str = ""
     port: int = 0
     sockets: dict[str, str] = field(default_factory=dict[str, str])
+    started_at: datetime | None = None  #: when its ranks began, by the node's clock
     samples: dict[str, Any] = field(default_factory=dict[str, Any])
     ended: Ending | None = None

@@ -47,6 +47,23 @@ class _News:
 def follow(run: Run, seen: Seen, now: datetime, *, epoch: Epoch) -> RecordRun | None:
     """The one thing to record of a run on nodes now, or None. Called again after each record."""
     news = _news(run, seen, now)
+    made = _next(run, news, seen, epoch=epoch, now=now)
+    return None if made is None else _with_start(made, news, now)
+
+
+def _with_start(made: RecordRun, news: _News, now: datetime) -> RecordRun:
+    """With when its ranks began, as soon as that was said: a short run has ended before it was seen running.
+
+    Nodes have clocks of their own: it is never before the run was made, nor in the future.
+    """
+    told = [report.started_at for report in news.reports if report is not None and report.started_at is not None]
+    if made.run.started_at is not None or not told:
+        return made
+    at = min(max(min(told), made.run.created_at), now)
+    return replace(made, changes={**made.changes, "started_at": at})
+
+
+def _next(run: Run, news: _News, seen: Seen, *, epoch: Epoch, now: datetime) -> RecordRun | None:
     if news.is_over:
         return _finish(run, _decisive(run, news), epoch=epoch, now=now)
     if (bad := _first_bad(news)) is not None and not run.is_being_stopped:

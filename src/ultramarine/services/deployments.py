@@ -6,9 +6,10 @@ from typing import Any
 
 from ultramarine.domain.endpoint import Deployment, DeploymentEvent, DeploymentSpec, DeploymentStatus
 from ultramarine.domain.errors import Conflict, InvalidInput
-from ultramarine.domain.names import Reference, checked_name
+from ultramarine.domain.names import Reference, RunKey, checked_name
 from ultramarine.domain.page import Page, PageRequest
 from ultramarine.domain.run import Run
+from ultramarine.routing.publisher import Reach
 from ultramarine.services import endpoints as endpoint_services
 from ultramarine.services import environments, models
 from ultramarine.services.context import Context
@@ -23,8 +24,11 @@ LOG_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentState:
+    """`reached`: of its replicas, whether the gateway reaches each; nothing of one that it has not tried."""
+
     deployment: Deployment
     replicas: Sequence[Run]
+    reached: Mapping[RunKey, Reach]
 
 
 async def put(
@@ -50,7 +54,7 @@ async def put(
             await endpoints.add_deployment(tx, deployment)
         else:
             deployment = await _change(ctx, tx, there, spec)
-        state = await _state(tx, deployment)
+        state = await _state(ctx, tx, deployment)
     ctx.ring(ctx.serving)
     return state, there is None
 
@@ -133,14 +137,14 @@ async def update(
 
 async def get(ctx: Context, workspace: str, endpoint: str, name: str) -> DeploymentState:
     async with ctx.read() as tx:
-        return await _state(tx, await endpoints.deployment(tx, workspace, endpoint, name))
+        return await _state(ctx, tx, await endpoints.deployment(tx, workspace, endpoint, name))
 
 
 async def page(ctx: Context, workspace: str, endpoint: str, *, request: PageRequest) -> Page[DeploymentState]:
     async with ctx.read() as tx:
         await endpoints.get(tx, workspace, endpoint)
         found = await endpoints.deployment_page(tx, workspace, endpoint, request=request)
-        return Page(rows=[await _state(tx, each) for each in found.rows], next=found.next)
+        return Page(rows=[await _state(ctx, tx, each) for each in found.rows], next=found.next)
 
 
 async def delete(ctx: Context, workspace: str, endpoint: str, name: str) -> DeploymentState:
@@ -152,7 +156,7 @@ async def delete(ctx: Context, workspace: str, endpoint: str, name: str) -> Depl
             there = await endpoints.record(
                 tx, there, DeploymentEvent.DELETE_ASKED, now=ctx.clock(), reason="Asked by user."
             )
-        state = await _state(tx, there)
+        state = await _state(ctx, tx, there)
     ctx.ring(ctx.serving)
     return state
 
@@ -169,6 +173,7 @@ async def logs(ctx: Context, workspace: str, endpoint: str, name: str, *, lines:
     return ""
 
 
-async def _state(tx: Tx, deployment: Deployment) -> DeploymentState:
+async def _state(ctx: Context, tx: Tx, deployment: Deployment) -> DeploymentState:
     replicas = [run for run in await runs.of_owner(tx, deployment.id) if not run.is_final]
-    return DeploymentState(deployment=deployment, replicas=replicas)
+    reached = {run.key: ctx.hub.reached[run.key] for run in replicas if run.key in ctx.hub.reached}
+    return DeploymentState(deployment=deployment, replicas=replicas, reached=reached)

@@ -14,6 +14,7 @@ from typing import Any
 
 from ultramarine.domain.names import AllocationKey, NodeKey, RunKey
 from ultramarine.planning.seen import AllocationNews, NodeNews, Patience, Seen
+from ultramarine.routing.publisher import Reach
 from ultramarine.services.bell import Bell
 
 
@@ -36,6 +37,7 @@ class Hub:
         self.patience = patience
         self.listening_since = listening_since
         self.allocations: Mapping[AllocationKey, AllocationNews] = {}
+        self.reached: Mapping[str, Reach] = {}  #: by replica, whether the gateway reaches it
         self.is_draining = False  #: the service is being stopped: nothing new is placed, and idle nodes go at once
         self._news: dict[NodeKey, NodeNews] = {}
         self._loads: dict[NodeKey, Mapping[str, Any]] = {}

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,6 +22,7 @@ from ultramarine.store.database import Tx
 
 PROTOCOL = 1
 NODE, JOIN = "node", "join"
+WALL_MAX_S = 2.0**33  #: some time in 2242
 
 
 class NodeReleased(UltramarineError):
@@ -57,6 +59,7 @@ class Reported(BaseModel):
     address: str | None = None
     port: int | None = None
     sockets: dict[str, str] = Field(default_factory=dict[str, str])
+    started_at: float | None = None
     samples: dict[str, Any] = Field(default_factory=dict[str, Any])
     ended: Ended | None = None
 
@@ -78,9 +81,15 @@ class Reported(BaseModel):
             address=self.address or "",
             port=self.port or 0,
             sockets=dict(self.sockets),
+            started_at=_moment(self.started_at),
             samples=dict(self.samples),
             ended=ended,
         )
+
+
+def _moment(wall_s: float | None) -> datetime | None:
+    """A node's wall clock; one that is out of its mind says nothing."""
+    return None if wall_s is None or not 0 < wall_s < WALL_MAX_S else datetime.fromtimestamp(wall_s, UTC)
 
 
 class Report(BaseModel):
