@@ -35,7 +35,7 @@ async def exchange(said: Code, ctx: Ctx) -> dict[str, str]:
 @router.get("/tracking/workspaces")
 async def list_workspaces(ctx: Ctx, _: Inside) -> list[str]:
     """For MLflow's own choice of workspaces."""
-    return [workspace["name"] for workspace in await identity.workspaces(ctx)]
+    return await identity.workspace_names(ctx)
 
 
 @router.get("/tracking/runs/{id}")

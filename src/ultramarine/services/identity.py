@@ -158,6 +158,11 @@ async def workspaces(ctx: Context, token: Token, request: PageRequest) -> Page[M
         return await installation.workspace_page(tx, request, only=only)
 
 
+async def workspace_names(ctx: Context) -> list[str]:
+    async with ctx.read() as tx:
+        return [row["name"] for row in await installation.workspaces(tx)]
+
+
 async def workspace(ctx: Context, name: str) -> Mapping[str, Any]:
     async with ctx.read() as tx:
         await require_workspace(tx, name)

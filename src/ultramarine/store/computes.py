@@ -51,7 +51,7 @@ async def every(tx: Tx, workspace: str | None = None) -> Sequence[Compute]:
 
 async def page(tx: Tx, workspace: str, request: PageRequest) -> Page[Compute]:
     """Those of a workspace that are not deleted, by name."""
-    query = sa.select(t.computes).where(_THERE, t.computes.c.workspace == workspace)
+    query = _THERE.where(t.computes.c.workspace == workspace)
     return await fetch_page(tx, query, request, order=[t.computes.c.name], read=_compute)
 
 
