@@ -7,7 +7,7 @@ from fastapi import APIRouter, Body, Response
 from ultramarine.api import created, views
 from ultramarine.api.access import Ctx, Operator, Reader
 from ultramarine.api.paging import Paging
-from ultramarine.services import computes
+from ultramarine.services import computes, explanations
 
 router = APIRouter(prefix="/api/v1/workspaces/{workspace}", tags=["computes"])
 ComputeBody = Annotated[dict[str, Any], Body()]
@@ -42,6 +42,12 @@ async def get_compute(workspace: str, name: str, ctx: Ctx, _: Reader) -> views.V
 async def delete_compute(workspace: str, name: str, ctx: Ctx, _: Operator) -> views.View:
     """Ask for its end: its jobs are canceled, its nodes released. It is gone when it is not found any more."""
     return views.compute(await computes.delete(ctx, workspace, name))
+
+
+@router.get("/computes/{name}/explain")
+async def explain_compute(workspace: str, name: str, ctx: Ctx, _: Reader) -> views.View:
+    """Why each of its nodes is kept, made or removed, and who waits first."""
+    return views.compute_explanation(name, await explanations.of_nodes(ctx, workspace, name))
 
 
 @router.get("/computes/{name}/nodes")

@@ -8,8 +8,9 @@ from fastapi.responses import StreamingResponse
 from ultramarine.api import created, sse, views
 from ultramarine.api.access import Ctx, Reader, Worker
 from ultramarine.api.paging import Paging
+from ultramarine.domain.page import cut
 from ultramarine.files.logs import LogPlace
-from ultramarine.services import jobs, streams
+from ultramarine.services import explanations, jobs, streams
 
 router = APIRouter(prefix="/api/v1/workspaces/{workspace}/jobs", tags=["jobs"])
 JobBody = Annotated[dict[str, Any], Body()]
@@ -55,8 +56,16 @@ async def cancel_job(workspace: str, name: str, ctx: Ctx, _: Worker) -> views.Vi
 
 @router.get("/{name}/explain")
 async def explain_job(workspace: str, name: str, ctx: Ctx, _: Reader) -> views.View:
-    """Why it waits, and where in the queue; or why it failed, with the end of its log."""
-    return views.explanation(await jobs.explain(ctx, workspace, name))
+    """Why it waits, where in the queue and what would let it start; or why it failed, with the end of its log."""
+    return views.explanation(await explanations.of_job(ctx, workspace, name))
+
+
+@router.get("/{name}/timeline")
+async def list_job_phases(workspace: str, name: str, ctx: Ctx, _: Reader, paging: Paging) -> views.View:
+    """How long each attempt was in each status."""
+    found = await explanations.timeline(ctx, workspace, name)
+    page = cut(found, paging, key=lambda each: f"{each.attempt}/{each.began_at.isoformat()}")
+    return views.listed(page.map(views.phase))
 
 
 @router.get("/{name}/events")

@@ -13,11 +13,12 @@ from ultramarine.domain.job import Job
 from ultramarine.domain.page import Page
 from ultramarine.domain.run import Ending, Run, RunStatus
 from ultramarine.files.logs import LogFile
+from ultramarine.planning.why import ComputeWhy
 from ultramarine.routing.publisher import Reach
 from ultramarine.services.computes import ComputeState, NodeState, SizeState, Usage
 from ultramarine.services.deployments import DeploymentState
 from ultramarine.services.endpoints import EndpointState
-from ultramarine.services.jobs import Explanation
+from ultramarine.services.explanations import Explanation, Phase
 from ultramarine.services.models import ENVIRONMENT, JOB, TYPE, VERSION, version_of
 from ultramarine.services.status import Status
 from ultramarine.services.streams import Piece, Standing
@@ -68,10 +69,11 @@ def job_row(row: Mapping[str, Any]) -> View:
 
 
 def explanation(found: Explanation) -> View:
-    run = found.state.run
-    waiting: View | None = None
-    if found.position is not None:
-        waiting = {"position": found.position, "queued": found.queued, "reason": run.reason}
+    run, waiting = found.state.run, found.waiting
+    waits: View | None = None
+    if waiting is not None:
+        why = {"reason": waiting.why.words or run.reason, "would_unblock": waiting.why.unblocks}
+        waits = {"position": waiting.position, "queued": waiting.queued, **why}
     failed: View | None = None
     if run.status is RunStatus.FAILED and run.ending is not None:
         failed = _ending(run.ending) | {"tail": run.ending.tail}
@@ -80,8 +82,31 @@ def explanation(found: Explanation) -> View:
         "status": run.status.value,
         "reason": run.reason,
         "attempt": run.ordinal,
-        "waiting": waiting,
+        "waiting": waits,
         "failed": failed,
+    }
+
+
+def phase(found: Phase) -> View:
+    return {
+        "attempt": found.attempt,
+        "status": found.status,
+        "began_at": found.began_at.isoformat(),
+        "seconds": round(found.seconds, 3),
+        "reason": found.reason,
+    }
+
+
+def compute_explanation(name: str, found: ComputeWhy) -> View:
+    first = None if found.first is None else {"name": found.first, "reason": found.first_words}
+    nodes = [{"name": n.key, "status": n.status.value, "runs": list(n.runs), "reason": n.words} for n in found.nodes]
+    return {
+        "name": name,
+        "min_instances": found.min_instances,
+        "max_instances": found.max_instances,
+        "waiting": {"count": found.waiting, "first": first},
+        "starts": found.resting or "possible",
+        "nodes": nodes,
     }
 
 

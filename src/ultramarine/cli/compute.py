@@ -64,6 +64,21 @@ def delete(call: Call) -> int | None:
     return None
 
 
+def explain(call: Call) -> None:
+    view = call.workspace.computes.explain(call.args.name)
+    if not call.is_table:
+        call.show(view)
+        return
+    first = view["waiting"]["first"]
+    call.talk.say(f"{view['name']}: {view['min_instances']} to {view['max_instances']} nodes")
+    if first is not None:
+        call.talk.say(f"{view['waiting']['count']} waiting, the first is {first['name']}: {first['reason']}")
+    if view["starts"] != "possible":
+        call.talk.say(view["starts"])
+    columns = (Column("name", "name"), Column("status", "status"), Column("runs", "runs"), Column("reason", "reason"))
+    call.show(view["nodes"], columns)
+
+
 def list_nodes(call: Call) -> None:
     columns = (
         Column("name", "name"),
@@ -132,6 +147,14 @@ GROUP = Group(
             options=(NAME, YES, NO_WAIT),
             needs=("name",),
             example="um compute delete -n NAME",
+        ),
+        Command(
+            name="explain",
+            summary="Say why each node is kept, made or removed, and who waits first.",
+            run=explain,
+            options=(NAME,),
+            needs=("name",),
+            example="um compute explain -n NAME",
         ),
         Command(
             name="list-nodes",

@@ -56,6 +56,17 @@ def explain(call: Call) -> None:
     call.show(call.workspace.jobs.explain(call.args.name))
 
 
+def timeline(call: Call) -> None:
+    columns = (
+        Column("attempt", "attempt"),
+        Column("status", "status"),
+        Column("began", "began_at"),
+        Column("seconds", "seconds"),
+        Column("reason", "reason"),
+    )
+    call.show(call.workspace.jobs.timeline(call.args.name), columns)
+
+
 def events(call: Call) -> None:
     columns = (Column("at", "at"), Column("event", "event"), Column("status", "status"), Column("reason", "reason"))
     call.show(call.workspace.jobs.events(call.args.name), columns)
@@ -118,11 +129,19 @@ GROUP = Group(
         ),
         Command(
             name="explain",
-            summary="Say why a job waits, or why it failed.",
+            summary="Say why a job waits and what would let it start, or why it failed.",
             run=explain,
             options=(NAME,),
             needs=("name",),
             example="um job explain -n NAME",
+        ),
+        Command(
+            name="timeline",
+            summary="Show where a job's time went, attempt by attempt.",
+            run=timeline,
+            options=(NAME,),
+            needs=("name",),
+            example="um job timeline -n NAME",
         ),
         Command(
             name="events",

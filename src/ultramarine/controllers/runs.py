@@ -2,14 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from ultramarine.domain.allocation import ALLOCATION, AllocationEvent, AllocationStatus
-from ultramarine.domain.environment import Environment, EnvironmentStatus
 from ultramarine.domain.errors import UltramarineError
-from ultramarine.domain.names import AllocationKey, RunKey
-from ultramarine.domain.run import OwnerNoun, Run, RunStatus
+from ultramarine.domain.names import AllocationKey
+from ultramarine.domain.run import OwnerNoun, Run
 from ultramarine.drivers.protocol import Driver, Observation
 from ultramarine.planning.actions import (
     AddAllocation,
@@ -23,11 +22,12 @@ from ultramarine.planning.actions import (
     RecordCompute,
     RecordRun,
 )
-from ultramarine.planning.state import FAILED_STARTS_S, Need, State
+from ultramarine.planning.state import State
 from ultramarine.planning.turn import plan
 from ultramarine.services.context import Context
 from ultramarine.services.desired import Renderer
-from ultramarine.store import allocations, assets, computes, hosts, installation, jobs, leases, runs
+from ultramarine.services.look import Look
+from ultramarine.store import allocations, computes, hosts, jobs, leases, runs
 from ultramarine.store.database import Tx
 
 log = logging.getLogger(__name__)
@@ -42,8 +42,7 @@ class RunLoop:
     def __init__(self, ctx: Context, driver: Driver, *, owner: str, pool: str = "local") -> None:
         self._ctx, self._driver, self._owner, self._pool = ctx, driver, owner, pool
         self._renderer = Renderer(ctx)
-        self._known: Mapping[RunKey, Run] = {}  #: open runs as they were last read
-        self._ready: set[RunKey] = set()  #: runs whose environment is known to be locked: it stays so
+        self._look = Look(ctx)
         self._led_at = ctx.clock()  #: the beginning of our last turn
         self._generation: int | None = None  #: of the lease that we hold
         self._renewed_at = self._led_at
@@ -54,12 +53,13 @@ class RunLoop:
         if not await self._lead(now):
             return
         self._ctx.hub.allocations = await self._observe()
-        state = await self._look()
+        async with self._ctx.read() as tx:
+            state = await self._look.state(tx)
         made = await self._plan(state, now)
         if made.records or made.reasons:
             written = await self._record(made)
             state = state.with_runs(written)
-            self._known = {**self._known, **{run.key: run for run in written}}
+            self._look.knows(written)
             self._tell(written)
         await self._publish(state)
         done = [await self._act(effect) for effect in made.effects]
@@ -90,50 +90,6 @@ class RunLoop:
         except (OSError, UltramarineError) as failure:
             log.warning("driver %s: observe: %s", self._driver.kind, failure)
             return {}
-
-    async def _look(self) -> State:
-        async with self._ctx.read() as tx:
-            open_runs = await self._open_runs(tx)
-            return State(
-                epoch=self._ctx.site.epoch,
-                runs=open_runs,
-                computes=await computes.every(tx),
-                allocations=await allocations.open_ones(tx),
-                nodes=await allocations.nodes(tx),
-                hosts=await hosts.every(tx),
-                environments=await self._environments(tx, open_runs),
-                quotas=await installation.quotas(tx),
-                failed_starts=await allocations.failed_starts(
-                    tx, since=self._ctx.clock() - timedelta(seconds=FAILED_STARTS_S)
-                ),
-            )
-
-    async def _open_runs(self, tx: Tx) -> Sequence[Run]:
-        """All that have not ended. Those that are as they were are not read again: a long queue stands mostly still."""
-        found = await runs.open_again(tx, self._known)
-        self._known = {run.key: run for run in found}
-        return found
-
-    async def _environments(self, tx: Tx, open_runs: Sequence[Run]) -> Mapping[RunKey, Need]:
-        """Of queued runs whose environment is not locked: what they wait for."""
-        queued = [run for run in open_runs if run.status is RunStatus.QUEUED]
-        self._ready &= {run.key for run in queued}
-        unknown = [run.key for run in queued if run.key not in self._ready]
-        needs: dict[RunKey, Need] = {}
-        found: dict[tuple[str, ...], Environment] = {}
-        for key, spec in (await runs.specs(tx, unknown) if unknown else {}).items():
-            named = spec.get("environment")
-            if named is None:
-                self._ready.add(key)
-                continue
-            name = (named["workspace"], named["name"], named["version"])
-            if name not in found:
-                found[name] = await assets.environment(tx, *name)
-            if found[name].status is EnvironmentStatus.SUCCEEDED:
-                self._ready.add(key)
-            else:
-                needs[key] = Need(name=f"{name[1]}:{name[2]}", status=found[name].status, reason=found[name].reason)
-        return needs
 
     async def _plan(self, state: State, now: datetime) -> Plan:
         seen = self._ctx.hub.seen()

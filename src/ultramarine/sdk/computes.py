@@ -10,6 +10,10 @@ from ultramarine.sdk.http import View
 class Computes(Named):
     noun, plural = "compute", "computes"
 
+    def explain(self, name: str) -> View:
+        """Why each of its nodes is kept, made or removed, and who waits first."""
+        return self.client.get(f"{self.at(name)}/explain")
+
     def nodes(self, name: str) -> Iterator[View]:
         return self.client.pages(f"{self.at(name)}/nodes")
 

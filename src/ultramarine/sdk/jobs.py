@@ -36,6 +36,10 @@ class Jobs(Named):
         """Why it waits, or why it failed."""
         return self.client.get(f"{self.at(name)}/explain")
 
+    def timeline(self, name: str) -> Iterator[View]:
+        """How long each attempt was in each status."""
+        return self.client.pages(f"{self.at(name)}/timeline")
+
     def events(self, name: str) -> Iterator[View]:
         return self.client.pages(f"{self.at(name)}/events")
 

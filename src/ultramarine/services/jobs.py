@@ -14,7 +14,7 @@ from ultramarine.domain.model import job_output
 from ultramarine.domain.names import JobId, Reference, checked_name
 from ultramarine.domain.page import Page, PageRequest, cut
 from ultramarine.domain.quota import Usage
-from ultramarine.domain.run import RUN, Mode, OwnerNoun, Run, RunEvent, RunStatus, Tier
+from ultramarine.domain.run import RUN, Mode, OwnerNoun, Run, RunEvent, Tier
 from ultramarine.domain.size import Amount
 from ultramarine.files.logs import LogFile
 from ultramarine.planning.quotas import usage_of
@@ -235,25 +235,6 @@ async def cancel(ctx: Context, workspace: str, name: str) -> JobState:
             run = await runs.record(tx, run, RunEvent.CANCEL_ASKED, now=ctx.clock(), reason="Asked by user.")
     ctx.ring()
     return JobState(job=job, run=run)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
-    """Where a job stands; while it waits, its `position` among the `queued` jobs of its compute, from 1."""
-
-    state: JobState
-    position: int | None
-    queued: int
-
-
-async def explain(ctx: Context, workspace: str, name: str) -> Explanation:
-    async with ctx.read() as tx:
-        job = await jobs.get(tx, workspace, name)
-        run = await runs.newest(tx, job.id)
-        waiting = [r for r in await runs.open_ones(tx) if r.status is RunStatus.QUEUED and r.compute == run.compute]
-    keys = [each.key for each in waiting]
-    position = keys.index(run.key) + 1 if run.key in keys else None
-    return Explanation(state=JobState(job=job, run=run), position=position, queued=len(keys))
 
 
 async def history(ctx: Context, workspace: str, name: str, *, request: PageRequest) -> Page[events.Happening]:
