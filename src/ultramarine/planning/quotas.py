@@ -11,8 +11,7 @@ from ultramarine.planning.room import Room
 def exceeded(room: Room, compute: Compute, claim: Amount, *, nodes: int, run: Run | None = None) -> str | None:
     """Why a workspace may not take so much more now, or None. The first run that waits for a quota is not passed."""
     quota = room.state.quotas.get(compute.workspace)
-    wanted = usage_of(compute, claim, nodes=nodes)
-    if quota is None or wanted == Usage():
+    if quota is None or (wanted := usage_of(compute, claim, nodes=nodes)) == Usage():
         return None
     first = room.over_quota.get(compute.workspace)
     if first is not None and first is not run:
