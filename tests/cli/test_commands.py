@@ -165,6 +165,20 @@ def test_a_workspace_is_made_and_its_lists_are_empty(um: Um, signed_in: Path):
     assert (empty.out, empty.err) == ("", "(none)\n")
 
 
+def test_a_workspace_in_use_says_what_to_type_and_an_empty_one_is_deleted(um: Um, signed_in: Path):
+    assert um("workspace", "create", "-n", "short").code == OK
+    assert um("online-endpoint", "create", "-n", "ep", "-w", "short").code == OK
+    refused = um("workspace", "delete", "short", "--yes")
+    assert refused.code == FAILED
+    assert "next: End what lives in it, e.g. um online-endpoint delete -n ep -w short" in refused.err
+    assert um("online-endpoint", "delete", "-n", "ep", "-w", "short", "--yes").code == OK
+    assert "Add --yes" in um("workspace", "delete", "short").err
+    asked = um("workspace", "delete", "short", "--yes", "--no-wait")
+    assert (asked.code, asked.err) == (OK, "Workspace short: Deleting\n")
+    assert um("workspace", "show", "short", "--query", "provisioning_state").out == '"Deleting"\n'
+    assert "always there" in um("workspace", "delete", "default", "--yes").err
+
+
 def test_what_runs_is_shown(um: Um, signed_in: Path):
     shown = um("status")
     assert (shown.code, json.loads(shown.out)["workspaces"][0]) == (OK, "default")

@@ -10,7 +10,7 @@ from ultramarine import __version__
 from ultramarine.api import created, sse, views
 from ultramarine.api.access import Ctx, Owner, Reader, SignedIn
 from ultramarine.api.paging import Paging
-from ultramarine.services import identity, sessions, status, streams
+from ultramarine.services import identity, sessions, status, streams, workspaces
 from ultramarine.services.identity import TokenSpec, WorkspaceSpec
 
 router = APIRouter(prefix="/api/v1", tags=["installation"])
@@ -33,6 +33,12 @@ async def list_workspaces(ctx: Ctx, token: SignedIn, paging: Paging) -> views.Vi
 @router.get("/workspaces/{workspace}")
 async def get_workspace(workspace: str, ctx: Ctx, _: Reader) -> views.View:
     return views.workspace(await identity.workspace(ctx, workspace))
+
+
+@router.delete("/workspaces/{workspace}", status_code=202)
+async def delete_workspace(workspace: str, ctx: Ctx, _: Owner) -> views.View:
+    """Ask for its end; refused while anything lives in it. It is gone when it is not found any more."""
+    return views.workspace(await workspaces.delete(ctx, workspace))
 
 
 @router.post("/tokens", status_code=201)

@@ -1,8 +1,9 @@
 """`um compute …`"""
 
+from ultramarine.cli import resource
 from ultramarine.cli.command import FILE, NAME, NO_WAIT, SET, YES, Call, Command, Group, Option
 from ultramarine.cli.output import Column, size
-from ultramarine.cli.resource import changes, document, may_delete
+from ultramarine.cli.resource import changes, document
 from ultramarine.domain.errors import InvalidInput
 
 MIN = Option("--min-instances", "fewest nodes", "number", field="min_instances")
@@ -53,15 +54,16 @@ def list_(call: Call) -> None:
 
 def delete(call: Call) -> int | None:
     name, computes = call.args.name, call.workspace.computes
-    computes.get(name)
-    if not may_delete(call, f"the compute {name}, with what runs on it"):
-        return 1
-    computes.delete(name)
-    if not call.args.no_wait:
-        with call.talk.spinning(f"Compute {name}: Deleting"):
-            computes.wait_gone(name)
-    call.talk.say(f"Compute {name}: {'Deleting' if call.args.no_wait else 'Deleted'}")
-    return None
+    return resource.delete(
+        call,
+        resource.Deletion(
+            what=f"the compute {name}, with what runs on it",
+            title=f"Compute {name}",
+            look=lambda: computes.get(name),
+            delete=lambda: computes.delete(name),
+            wait=lambda: computes.wait_gone(name),
+        ),
+    )
 
 
 def explain(call: Call) -> None:

@@ -3,9 +3,10 @@
 import sys
 from typing import Any
 
+from ultramarine.cli import resource
 from ultramarine.cli.command import ENDPOINT_NAME, FAILED, FILE, NAME, NO_WAIT, SET, YES, Call, Command, Group, Option
 from ultramarine.cli.output import Column, bare
-from ultramarine.cli.resource import changes, document, may_delete
+from ultramarine.cli.resource import changes, document
 from ultramarine.domain.errors import InvalidInput
 
 ALL_TRAFFIC = Option("--all-traffic", "once it answers, send it all requests of the endpoint", "switch")
@@ -90,15 +91,16 @@ def list_(call: Call) -> None:
 
 def delete(call: Call) -> int | None:
     name, endpoint, deployments = call.args.name, call.args.endpoint_name, call.workspace.online_deployments
-    deployments.get(name, endpoint)
-    if not may_delete(call, f"the deployment {name} of {endpoint}"):
-        return 1
-    deployments.delete(name, endpoint)
-    if not call.args.no_wait:
-        with call.talk.spinning(f"Deployment {name}: Deleting"):
-            deployments.wait_gone(name, endpoint)
-    call.talk.say(f"Deployment {name}: {'Deleting' if call.args.no_wait else 'Deleted'}")
-    return None
+    return resource.delete(
+        call,
+        resource.Deletion(
+            what=f"the deployment {name} of {endpoint}",
+            title=f"Deployment {name}",
+            look=lambda: deployments.get(name, endpoint),
+            delete=lambda: deployments.delete(name, endpoint),
+            wait=lambda: deployments.wait_gone(name, endpoint),
+        ),
+    )
 
 
 def get_logs(call: Call) -> None:

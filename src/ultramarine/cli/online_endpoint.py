@@ -3,9 +3,10 @@
 import sys
 from typing import Any
 
+from ultramarine.cli import resource
 from ultramarine.cli.command import FILE, NAME, NO_WAIT, SET, YES, Call, Command, Group, Option
 from ultramarine.cli.output import Column
-from ultramarine.cli.resource import changes, document, may_delete
+from ultramarine.cli.resource import changes, document
 from ultramarine.domain.errors import InvalidInput
 
 AUTH = Option("--auth-mode", "how callers sign in", choices=("key",), field="auth_mode")
@@ -61,15 +62,16 @@ def list_(call: Call) -> None:
 
 def delete(call: Call) -> int | None:
     name, endpoints = call.args.name, call.workspace.online_endpoints
-    endpoints.get(name)
-    if not may_delete(call, f"the endpoint {name}, with its deployments"):
-        return 1
-    endpoints.delete(name)
-    if not call.args.no_wait:
-        with call.talk.spinning(f"Endpoint {name}: Deleting"):
-            endpoints.wait_gone(name)
-    call.talk.say(f"Endpoint {name}: {'Deleting' if call.args.no_wait else 'Deleted'}")
-    return None
+    return resource.delete(
+        call,
+        resource.Deletion(
+            what=f"the endpoint {name}, with its deployments",
+            title=f"Endpoint {name}",
+            look=lambda: endpoints.get(name),
+            delete=lambda: endpoints.delete(name),
+            wait=lambda: endpoints.wait_gone(name),
+        ),
+    )
 
 
 def invoke(call: Call) -> None:

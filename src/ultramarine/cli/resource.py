@@ -1,10 +1,11 @@
 """What the commands of all nouns share: reading the file and the options, asking before deleting."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ultramarine.cli.command import Call, Option
+from ultramarine.cli.command import FAILED, Call, Option
 from ultramarine.cli.parsing import attribute
 from ultramarine.domain.errors import InvalidInput
 
@@ -41,8 +42,28 @@ def changes(call: Call, options: Sequence[Option]) -> dict[str, Any]:
     return found
 
 
-def may_delete(call: Call, what: str) -> bool:
-    return call.args.yes or call.talk.confirm(f"Delete {what}?")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deletion:
+    """How one thing is deleted: `what` is asked about, `title` is told about."""
+
+    what: str
+    title: str
+    look: Callable[[], object]
+    delete: Callable[[], object]
+    wait: Callable[[], object]
+
+
+def delete(call: Call, deletion: Deletion) -> int | None:
+    """Delete it if it is there and a person, or `--yes`, says so; and wait for its end, but for `--no-wait`."""
+    deletion.look()
+    if not (call.args.yes or call.talk.confirm(f"Delete {deletion.what}?")):
+        return FAILED
+    deletion.delete()
+    if not call.args.no_wait:
+        with call.talk.spinning(f"{deletion.title}: Deleting"):
+            deletion.wait()
+    call.talk.say(f"{deletion.title}: {'Deleting' if call.args.no_wait else 'Deleted'}")
+    return None
 
 
 def named(text: str, version: str) -> tuple[str, str]:

@@ -1,9 +1,15 @@
 """`um workspace …`"""
 
-from ultramarine.cli.command import NAME, Call, Command, Group, Option
+from ultramarine.cli import resource
+from ultramarine.cli.command import NAME, NO_WAIT, YES, Call, Command, Group, Option
 from ultramarine.cli.output import Column, ago
 
-COLUMNS = (Column("name", "name"), Column("description", "description"), Column("age", "created_at", ago))
+COLUMNS = (
+    Column("name", "name"),
+    Column("description", "description"),
+    Column("state", "provisioning_state"),
+    Column("age", "created_at", ago),
+)
 
 
 def create(call: Call) -> None:
@@ -18,6 +24,20 @@ def list_(call: Call) -> None:
     call.show(call.workspace.workspaces.list(), COLUMNS)
 
 
+def delete(call: Call) -> int | None:
+    name, workspaces = call.args.name, call.workspace.workspaces
+    return resource.delete(
+        call,
+        resource.Deletion(
+            what=f"the workspace {name}, with its history",
+            title=f"Workspace {name}",
+            look=lambda: workspaces.get(name),
+            delete=lambda: workspaces.delete(name),
+            wait=lambda: workspaces.wait_gone(name),
+        ),
+    )
+
+
 GROUP = Group(
     noun="workspace",
     summary="Workspaces: all of one team's things.",
@@ -29,6 +49,14 @@ GROUP = Group(
             options=(NAME, Option("--description", "what it is for")),
             needs=("name",),
             example="um workspace create -n vision",
+        ),
+        Command(
+            name="delete",
+            summary="Delete a workspace in which nothing lives any more.",
+            run=delete,
+            options=(NAME, YES, NO_WAIT),
+            needs=("name",),
+            example="um workspace delete -n vision",
         ),
         Command(name="list", summary="List the workspaces that the token is good for.", run=list_),
         Command(

@@ -31,7 +31,7 @@ NEEDS = {
     Right.OWN: Role.OWNER,
 }
 EVERY_WORKSPACE = "*"
-DEFAULT_WORKSPACE = "default"
+DEFAULT_WORKSPACE = "default"  #: the one that is always there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

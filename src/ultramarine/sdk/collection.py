@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ultramarine.domain.errors import InvalidInput, UltramarineError, Unavailable
+from ultramarine.domain.errors import InvalidInput, NotFound, UltramarineError, Unavailable
 from ultramarine.sdk.http import Client, View, part
 
 if TYPE_CHECKING:
@@ -68,6 +68,10 @@ class Named(Collection):
         """Ask for its end; `wait_gone` waits for it."""
         self.client.call("DELETE", self.at(name))
 
+    def wait_gone(self, name: str, *, timeout_s: float = 300) -> None:
+        """Wait until a deleted one is gone."""
+        until_gone(lambda: self.get(name), name, timeout_s=timeout_s)
+
 
 class Versioned(Collection):
     """Assets: named, versioned, never changed."""
@@ -94,6 +98,18 @@ class Versioned(Collection):
 
     def _version(self, name: str, version: str) -> str:
         return f"{self.at(name)}/versions/{part(version)}"
+
+
+def until_gone(look: Callable[[], View], name: str, *, timeout_s: float) -> None:
+    """Look until it is not found any more, or says that it is deleted."""
+
+    def or_gone() -> View:
+        try:
+            return look()
+        except NotFound:
+            return {"name": name, "provisioning_state": "Deleted"}
+
+    until(or_gone, lambda view: view["provisioning_state"] == "Deleted", timeout_s=timeout_s)
 
 
 def until(

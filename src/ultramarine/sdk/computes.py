@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from ultramarine.domain.errors import NotFound
-from ultramarine.sdk.collection import Named, until
+from ultramarine.sdk.collection import Named
 from ultramarine.sdk.http import View
 
 
@@ -24,14 +23,3 @@ class Computes(Named):
     def usage(self) -> Iterator[View]:
         """Of each host, what is promised and what it has."""
         return self.client.pages(f"{self.workspace_path}/compute-usage")
-
-    def wait_gone(self, name: str, *, timeout_s: float = 300) -> None:
-        """Wait until a deleted compute is gone."""
-
-        def look() -> View:
-            try:
-                return self.get(name)
-            except NotFound:
-                return {"name": name, "provisioning_state": "Deleted"}
-
-        until(look, lambda view: view["provisioning_state"] == "Deleted", timeout_s=timeout_s)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from ultramarine.sdk.collection import Collection
+from ultramarine.sdk.collection import Collection, until_gone
 from ultramarine.sdk.http import Client, View, part, with_query
 from ultramarine.sdk.sse import Event
 
@@ -24,6 +24,13 @@ class Workspaces:
         return self.client.call(
             "PUT", f"{self.path}/{part(name)}", {"description": description, "tags": dict(tags or {})}
         )
+
+    def delete(self, name: str) -> None:
+        """Ask for its end, which is refused while anything lives in it; `wait_gone` waits for it."""
+        self.client.call("DELETE", f"{self.path}/{part(name)}")
+
+    def wait_gone(self, name: str, *, timeout_s: float = 300) -> None:
+        until_gone(lambda: self.get(name), name, timeout_s=timeout_s)
 
 
 class Tokens:

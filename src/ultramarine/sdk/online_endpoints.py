@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-from ultramarine.domain.errors import NotFound, Unavailable
-from ultramarine.sdk.collection import Collection, Named, until
+from ultramarine.domain.errors import Unavailable
+from ultramarine.sdk.collection import Collection, Named, until, until_gone
 from ultramarine.sdk.http import View, part
 from ultramarine.sdk.problems import error_of
 
@@ -36,9 +36,6 @@ class OnlineEndpoints(Named):
         if deployment_name:
             headers["azureml-model-deployment"] = deployment_name
         return _post(address, body, headers)
-
-    def wait_gone(self, name: str, *, timeout_s: float = 300) -> None:
-        until(lambda: _or_gone(lambda: self.get(name), name), _is_gone, timeout_s=timeout_s)
 
 
 class OnlineDeployments(Collection):
@@ -82,18 +79,7 @@ class OnlineDeployments(Collection):
         )
 
     def wait_gone(self, name: str, endpoint_name: str, *, timeout_s: float = 300) -> None:
-        until(lambda: _or_gone(lambda: self.get(name, endpoint_name), name), _is_gone, timeout_s=timeout_s)
-
-
-def _or_gone(look: Callable[[], View], name: str) -> View:
-    try:
-        return look()
-    except NotFound:
-        return {"name": name, "provisioning_state": "Deleted"}
-
-
-def _is_gone(view: View) -> bool:
-    return view["provisioning_state"] == "Deleted"
+        until_gone(lambda: self.get(name, endpoint_name), name, timeout_s=timeout_s)
 
 
 def _post(address: str, body: bytes, headers: Mapping[str, str]) -> bytes:

@@ -37,7 +37,7 @@ async def begin(ctx: Context, home: Path) -> None:
     """Make what is missing. May be interrupted and repeated anywhere."""
     async with ctx.begin() as tx:
         await hosts.put(tx, ctx.site.machine)
-        if not await installation.has_workspace(tx, DEFAULT_WORKSPACE):
+        if await installation.workspace(tx, DEFAULT_WORKSPACE) is None:
             await identity.found_workspace(tx, ctx, DEFAULT_WORKSPACE, identity.WorkspaceSpec(), now=ctx.clock())
     await _owner(ctx, home / "connection.json")
     await _curated(ctx)

@@ -17,6 +17,7 @@ from ultramarine.controllers.loop import forever
 from ultramarine.controllers.routes import RouteLoop
 from ultramarine.controllers.runs import RunLoop
 from ultramarine.controllers.tracking import TrackingLoop
+from ultramarine.controllers.workspaces import WorkspaceLoop
 from ultramarine.domain.allocation import Allocation
 from ultramarine.domain.names import Epoch
 from ultramarine.domain.size import GIB, Amount, Sizes
@@ -97,6 +98,7 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
         Loop(name="routes", tick=RouteLoop(ctx, publisher, upstreams).tick, bell=ctx.serving),
         Loop(name="deployments", tick=DeploymentLoop(ctx, publisher, serving).tick, bell=ctx.serving),
         Loop(name="environments", tick=EnvironmentLoop(ctx, uv).tick, bell=ctx.locking),
+        Loop(name="workspaces", tick=WorkspaceLoop(ctx).tick, bell=ctx.work),
         Loop(name="tracking", tick=TrackingLoop(ctx).tick, bell=Bell()),  # never rung: nobody waits for what it does
     )
     return Parts(ctx=ctx, loops=loops)

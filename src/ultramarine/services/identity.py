@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from ultramarine.domain.compute import LOCAL, Compute, LocalSpec
-from ultramarine.domain.errors import InvalidInput, NotFound, NotSignedIn
+from ultramarine.domain.errors import Conflict, InvalidInput, NotFound, NotSignedIn
 from ultramarine.domain.identity import EVERY_WORKSPACE, Right, Role, Token, check
 from ultramarine.domain.names import ComputeId, JobId, RunKey, checked_name
 from ultramarine.domain.page import Page, PageRequest
@@ -129,7 +129,8 @@ async def create_workspace(ctx: Context, name: str, spec: WorkspaceSpec) -> bool
     """Make a workspace with its `local` compute. False when it is there."""
     checked_name("workspace", name)
     async with ctx.begin() as tx:
-        if await installation.has_workspace(tx, name):
+        if await installation.workspace(tx, name) is not None:
+            await require_workspace(tx, name)
             return False
         await found_workspace(tx, ctx, name, spec, now=ctx.clock())
     return True
@@ -164,11 +165,27 @@ async def workspace_names(ctx: Context) -> list[str]:
 
 
 async def workspace(ctx: Context, name: str) -> Mapping[str, Any]:
+    """Also one that is being deleted."""
     async with ctx.read() as tx:
-        await require_workspace(tx, name)
-        return (await installation.workspace_page(tx, PageRequest(), only=name)).rows[0]
+        return await _known_workspace(tx, name)
+
+
+async def is_usable(ctx: Context, workspace: str) -> bool:
+    """Whether it is there and not being deleted."""
+    async with ctx.read() as tx:
+        found = await installation.workspace(tx, workspace)
+    return found is not None and bool(found["is_usable"])
 
 
 async def require_workspace(tx: Tx, name: str) -> None:
-    if not await installation.has_workspace(tx, name):
+    """Raises `NotFound`, and `Conflict` for one that is being deleted."""
+    if not (await _known_workspace(tx, name))["is_usable"]:
+        raise Conflict(
+            f"Workspace {name} is being deleted.", hint=f"Wait until um workspace show {name} says that it is gone."
+        )
+
+
+async def _known_workspace(tx: Tx, name: str) -> Mapping[str, Any]:
+    if (found := await installation.workspace(tx, name)) is None:
         raise NotFound("workspace", name, known=[w["name"] for w in await installation.workspaces(tx)])
+    return found

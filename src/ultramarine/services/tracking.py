@@ -40,11 +40,19 @@ async def access(ctx: Context, question: Question) -> Access:
     if question.purpose == "session":
         session = sessions.read(ctx, question.token)
         workspace = await _named(ctx, question.workspace, reach=session.reach, own=session.workspace)
+        await _check_usable(ctx, workspace)
         return Access(workspace=workspace, subject=session.subject, reach=session.reach)
     token = await identity.signed_in(ctx, question.token)
     workspace = await _named(ctx, question.workspace, reach=token.workspace, own=token.own_workspace)
     check(token, Right.WORK, workspace)
+    await _check_usable(ctx, workspace)
     return Access(workspace=workspace, subject=token.subject, reach=token.workspace, run=token.job)
+
+
+async def _check_usable(ctx: Context, workspace: str) -> None:
+    """MLflow makes a workspace when it is first named, so one that is gone must not come to it again."""
+    if not await identity.is_usable(ctx, workspace):
+        raise NotAllowed(f"There is no workspace {workspace!r} (any more).", hint="um workspace list")
 
 
 async def _named(ctx: Context, named: str | None, *, reach: str, own: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ultramarine.domain.compute import LOCAL, ComputeStatus
 from ultramarine.domain.errors import NotFound
 from ultramarine.domain.identity import Role, Token
 from ultramarine.domain.names import Epoch
@@ -16,9 +17,17 @@ from ultramarine.store.database import Tx
 from ultramarine.store.paging import fetch_page
 from ultramarine.store.rows import Row, fetch, fetch_one, fields
 
-_HAS_WORKSPACE = sa.select(t.workspaces.c.name).where(t.workspaces.c.name == sa.bindparam("of_name"))
 _QUOTAS = sa.select(t.workspaces.c.name, t.workspaces.c.quota).where(t.workspaces.c.quota.is_not(None))
 _TOKEN = sa.select(t.tokens).where(t.tokens.c.sha256 == sa.bindparam("of_sha256"))
+#: A workspace is being deleted from when its compute `local` is.
+_IS_USABLE = sa.exists().where(
+    t.computes.c.workspace == t.workspaces.c.name,
+    t.computes.c.name == LOCAL,
+    t.computes.c.status == ComputeStatus.SUCCEEDED.value,
+)
+_WORKSPACE = sa.select(t.workspaces, _IS_USABLE.label("is_usable")).where(
+    t.workspaces.c.name == sa.bindparam("of_name")
+)
 
 
 async def epoch(tx: Tx) -> Epoch | None:
@@ -46,16 +55,34 @@ async def workspaces(tx: Tx) -> Sequence[dict[str, Any]]:
     return [dict(row) for row in await fetch(tx, sa.select(t.workspaces).order_by(t.workspaces.c.name))]
 
 
+async def unusable_workspaces(tx: Tx) -> Sequence[str]:
+    """Those whose compute `local` is gone: all that ran in them has ended, and they are to be purged."""
+    has_local = sa.exists().where(
+        t.computes.c.workspace == t.workspaces.c.name,
+        t.computes.c.name == LOCAL,
+        t.computes.c.status != ComputeStatus.DELETED.value,
+    )
+    return [row["name"] for row in await fetch(tx, sa.select(t.workspaces.c.name).where(sa.not_(has_local)))]
+
+
+async def purge_workspace(tx: Tx, name: str) -> None:
+    """Remove it with every row that is of it; tokens stay, revoked, as what was given out."""
+    for table in (t.jobs, t.runs, t.events, t.environments, t.data_assets, t.deployments, t.allocations, t.computes):
+        await tx.execute(table.delete().where(table.c.workspace == name))
+    await tx.execute(t.workspaces.delete().where(t.workspaces.c.name == name))
+
+
 async def workspace_page(tx: Tx, request: PageRequest, *, only: str | None) -> Page[Row]:
-    """By name; `only`: no other than the one of this name."""
-    query = sa.select(t.workspaces)
+    """By name, each with `is_usable`: not being deleted. `only`: no other than the one of this name."""
+    query = sa.select(t.workspaces, _IS_USABLE.label("is_usable"))
     if only is not None:
         query = query.where(t.workspaces.c.name == only)
     return await fetch_page(tx, query, request, order=[t.workspaces.c.name], read=lambda row: row)
 
 
-async def has_workspace(tx: Tx, name: str) -> bool:
-    return await fetch_one(tx, _HAS_WORKSPACE, {"of_name": name}) is not None
+async def workspace(tx: Tx, name: str) -> Row | None:
+    """As in `workspace_page`."""
+    return await fetch_one(tx, _WORKSPACE, {"of_name": name})
 
 
 async def add_token(tx: Tx, token: Token, *, sha256: str) -> None:
@@ -89,6 +116,12 @@ async def revoke_token(tx: Tx, id: str, *, now: datetime) -> None:
     )
     if done.rowcount == 0:
         raise NotFound("token", id)
+
+
+async def revoke_tokens_of(tx: Tx, workspace: str, *, now: datetime) -> None:
+    c = t.tokens.c
+    where = (c.workspace == workspace, c.revoked_at.is_(None))
+    await tx.execute(t.tokens.update().where(*where).values(revoked_at=now))
 
 
 def _token(row: Row) -> Token:

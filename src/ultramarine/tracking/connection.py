@@ -17,6 +17,7 @@ JsonObject = dict[str, Any]
 API = "/api/2.0/mlflow"
 FILES = "/api/2.0/mlflow-artifacts/artifacts"
 WORKSPACE_HEADER = "X-MLFLOW-WORKSPACE"
+SECRET_HEADER = "X-Ultramarine-Internal"
 CONNECT_S, ANSWER_S = 2.0, 30.0
 
 
@@ -53,10 +54,18 @@ class Connection:
         return await self._json(request, about)
 
     async def send(
-        self, method: str, workspace: str, path: str, *, about: tuple[str, str], body: JsonObject
+        self,
+        method: str,
+        workspace: str,
+        path: str,
+        *,
+        about: tuple[str, str],
+        body: JsonObject,
+        secret: str = "",
     ) -> JsonObject:
-        """A request with a JSON body; `about` as in `get`."""
-        request = self._http.build_request(method, path, json=body, headers={WORKSPACE_HEADER: workspace})
+        """A request with a JSON body; `about` as in `get`. `secret`: for what only the control plane may ask."""
+        headers = {WORKSPACE_HEADER: workspace} | ({SECRET_HEADER: secret} if secret else {})
+        request = self._http.build_request(method, path, json=body, headers=headers)
         return await self._json(request, about)
 
     async def put_file(

@@ -50,6 +50,11 @@ class Runs:
         """Make it in MLflow, where it is made by being named."""
         await self.experiments(workspace, max_results=1)
 
+    async def delete_workspace(self, workspace: str, *, secret: str) -> None:
+        """Its experiments, runs and models; their files stay. `secret`: the installation's. Raises `NotFound`."""
+        about = ("workspace", workspace)
+        await self._connection.send("DELETE", workspace, f"{API}/workspaces", about=about, body={}, secret=secret)
+
     async def experiments(self, workspace: str, *, max_results: int = 1000) -> tuple[tuple[str, str], ...]:
         """Id and name of the active experiments, the newest first."""
         body = {"max_results": max_results, "order_by": ["creation_time DESC"]}

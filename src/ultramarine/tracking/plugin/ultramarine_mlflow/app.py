@@ -30,4 +30,8 @@ for scheme in DATABASE_ENGINES:
 handlers._get_tracking_store()
 handlers._get_model_registry_store()
 
-app = Guard(mlflow_app, prefix=os.environ["_MLFLOW_STATIC_PREFIX"])
+app = Guard(
+    mlflow_app,
+    prefix=os.environ["_MLFLOW_STATIC_PREFIX"],
+    delete_workspace=lambda name: handlers._get_workspace_store().purge(name),
+)

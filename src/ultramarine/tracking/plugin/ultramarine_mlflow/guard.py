@@ -5,12 +5,13 @@ list of what is open; all else is 404, also in a later version that knows more.
 """
 
 import asyncio
+import hmac
 import json
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from ultramarine_mlflow.control import ControlPlaneSilent, workspaces
+from ultramarine_mlflow.control import SECRET_HEADER, ControlPlaneSilent, internal_secret, workspaces
 from ultramarine_mlflow.names import workspace_in_mlflow
 
 Message = MutableMapping[str, Any]
@@ -48,9 +49,11 @@ _SECURITY_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"x-frame-options
 class Guard:
     """An ASGI application around MLflow's."""
 
-    def __init__(self, app: App, *, prefix: str) -> None:
+    def __init__(self, app: App, *, prefix: str, delete_workspace: Callable[[str], bool]) -> None:
+        """`delete_workspace`: by its name in MLflow, with all that is in it; False where it is not there."""
         self._app = app
         self._prefix = prefix
+        self._delete_workspace = delete_workspace
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -69,12 +72,23 @@ class Guard:
             await self._app(scope, receive, send)
         elif not workspace:
             await _answer(send, 400, "INVALID_PARAMETER_VALUE", "The header X-MLFLOW-WORKSPACE is missing.")
+        elif rest == "workspaces" and scope["method"] == "DELETE":
+            await self._delete(scope, send, workspace_in_mlflow(workspace))
         elif rest.partition("/")[0] == "workspaces":
             await _workspaces(send, rest, await _usable(workspace, _header(scope, REACH_HEADER)))
         elif _is_open(inside, rest):
             await self._app(self._inner(scope, inside, workspace_in_mlflow(workspace)), receive, send)
         else:
             await _answer(send, 404, "ENDPOINT_NOT_FOUND", f"{path} is not served here.")
+
+    async def _delete(self, scope: Scope, send: Send, name: str) -> None:
+        """For the control plane alone: the door lets everybody who may read a workspace come to this address."""
+        if not hmac.compare_digest(_header(scope, SECRET_HEADER.encode()).encode(), internal_secret().encode()):
+            await _answer(send, 403, "PERMISSION_DENIED", "Workspaces are deleted with um workspace delete.")
+        elif await asyncio.to_thread(self._delete_workspace, name):
+            await _json(send, 200, {})
+        else:
+            await _answer(send, 404, "RESOURCE_DOES_NOT_EXIST", "There is no such workspace.")
 
     def _inner(self, scope: Scope, inside: str, name: str) -> Scope:
         """The request as MLflow is to see it."""

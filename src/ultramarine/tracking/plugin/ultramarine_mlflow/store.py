@@ -15,6 +15,7 @@ from typing import Any
 
 import flask
 from mlflow.entities import LifecycleStage, Run, RunStatus, RunTag, SourceType, Workspace
+from mlflow.entities.workspace import WorkspaceDeletionMode
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import (
     RESOURCE_ALREADY_EXISTS,
@@ -57,6 +58,16 @@ class WorkspaceStore(SqlWorkspaceStore):
     def delete_workspace(self, workspace_name: str, *arguments: Any, **named: Any) -> None:
         self._known.pop(workspace_name, None)
         super().delete_workspace(workspace_name, *arguments, **named)
+
+    def purge(self, workspace_name: str) -> bool:
+        """Delete it with its experiments, runs and models. False when it is not there."""
+        try:
+            self.delete_workspace(workspace_name, mode=WorkspaceDeletionMode.CASCADE)
+        except MlflowException as error:
+            if not _is(error, RESOURCE_DOES_NOT_EXIST):
+                raise
+            return False
+        return True
 
     def _found_or_made(self, name: str) -> Workspace:
         try:
