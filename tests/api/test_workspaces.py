@@ -45,10 +45,11 @@ async def test_a_workspace_that_is_being_deleted_takes_nothing_and_its_tokens_ar
     asked = await api.ask("DELETE", V)
     assert (asked.status_code, asked.json()["provisioning_state"]) == (202, "Deleting")
     assert (await api.ask("GET", f"{V}/jobs", token="other")).status_code == 401
+    no_packages: dict[str, Any] = {"requirements": []}
     for path, body in (
         ("jobs/new", job()),
         ("online-endpoints/new", {}),
-        ("environments/e/versions/1", {"requirements": []}),
+        ("environments/e/versions/1", no_packages),
     ):
         assert (await api.ask("PUT", f"{V}/{path}", json=body)).status_code == 409
     assert (await api.ask("PUT", V, json={})).status_code == 409

@@ -38,7 +38,7 @@ def test_data_is_uploaded_numbered_and_downloaded(workspace: Workspace, tmp_path
     second = workspace.data.create_or_update(given, folder=tmp_path)
     assert [first["version"], second["version"]] == ["1", "2"]
     assert workspace.data.get(given["name"])["version"] == "2"
-    assert [row["version"] for row in workspace.data.list(given["name"])] == ["2", "1"]
+    assert [row["version"] for row in workspace.data.list(given["name"])] == ["2", "1"], "the newest first"
     (file,) = workspace.data.download(given["name"], "1", tmp_path / "got")
     assert file.read_text() == "x\n1\n"
 

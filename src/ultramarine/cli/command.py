@@ -48,7 +48,11 @@ VERSION = Option("--version -v", "its version", default="latest")
 ENDPOINT_NAME = Option("--endpoint-name -e", "name of the endpoint", field="endpoint_name")
 GLOBAL = (
     Option("--workspace -w", "workspace; else ULTRAMARINE_WORKSPACE, else default"),
-    Option("--output -o", "how the answer is printed; a table on a terminal, else json", choices=output.FORMATS),
+    Option(
+        "--output -o",
+        "how the answer is printed; a table on a terminal, else json; tsv: tabs between values, no heads",
+        choices=output.FORMATS,
+    ),
     Option("--query", "JMESPath that picks from the answer", metavar="JMESPATH"),
     Option("--url", "the server's address; else ULTRAMARINE_URL, else what `um up` has written"),
     Option("--token", "the token; better given as ULTRAMARINE_TOKEN, where other users cannot see it"),
@@ -95,6 +99,12 @@ class Command:
     options: Sequence[Option] = ()
     example: str = ""
     needs: Sequence[str] = ()  #: attributes that must be given, by option or (the name) without
+
+
+def of_one(noun: str, name: str, summary: str, *, run: Run, more: Sequence[Option] = ()) -> Command:
+    """A command about one thing, which is given by its name alone."""
+    example = f"um {noun} {name} -n NAME"
+    return Command(name=name, summary=summary, run=run, options=(NAME, *more), needs=("name",), example=example)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

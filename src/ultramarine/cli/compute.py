@@ -1,7 +1,7 @@
 """`um compute …`"""
 
 from ultramarine.cli import resource
-from ultramarine.cli.command import FILE, NAME, NO_WAIT, SET, YES, Call, Command, Group, Option
+from ultramarine.cli.command import FILE, NAME, NO_WAIT, SET, YES, Call, Command, Group, Option, of_one
 from ultramarine.cli.output import Column, size
 from ultramarine.cli.resource import changes, document
 from ultramarine.domain.errors import InvalidInput
@@ -126,14 +126,7 @@ GROUP = Group(
             example="um compute create -f cluster.yml",
         ),
         Command(name="list", summary="List computes.", run=list_),
-        Command(
-            name="show",
-            summary="Show a compute.",
-            run=show,
-            options=(NAME,),
-            needs=("name",),
-            example="um compute show -n NAME",
-        ),
+        of_one("compute", "show", "Show a compute.", run=show),
         Command(
             name="update",
             summary="Change a cluster's limits.",
@@ -142,30 +135,20 @@ GROUP = Group(
             needs=("name",),
             example="um compute update -n NAME --max-instances 4",
         ),
-        Command(
-            name="delete",
-            summary="Delete a compute, and cancel what runs on it.",
+        of_one(
+            "compute",
+            "delete",
+            "Delete a compute, and cancel what runs on it.",
             run=delete,
-            options=(NAME, YES, NO_WAIT),
-            needs=("name",),
-            example="um compute delete -n NAME",
+            more=(
+                YES,
+                NO_WAIT,
+            ),
         ),
-        Command(
-            name="explain",
-            summary="Say why each node is kept, made or removed, and who waits first.",
-            run=explain,
-            options=(NAME,),
-            needs=("name",),
-            example="um compute explain -n NAME",
+        of_one(
+            "compute", "explain", "Say why each node is kept, made or removed, and who waits first.", run=explain
         ),
-        Command(
-            name="list-nodes",
-            summary="List the nodes of a compute.",
-            run=list_nodes,
-            options=(NAME,),
-            needs=("name",),
-            example="um compute list-nodes -n NAME",
-        ),
+        of_one("compute", "list-nodes", "List the nodes of a compute.", run=list_nodes),
         Command(name="list-sizes", summary="List the sizes that a node can have.", run=list_sizes),
         Command(name="list-usage", summary="Show what is promised of each host.", run=list_usage),
     ),

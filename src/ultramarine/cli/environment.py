@@ -1,14 +1,15 @@
 """`um environment …`"""
 
-from ultramarine.cli.command import FAILED, FILE, NAME, NO_WAIT, SET, VERSION, Call, Command, Group, Option
+from ultramarine.cli import asset
+from ultramarine.cli.command import FAILED, FILE, NAME, NO_WAIT, SET, Call, Command, Group, Option
 from ultramarine.cli.output import Column
-from ultramarine.cli.resource import document, named
+from ultramarine.cli.resource import document
 
 CREATE = (
     FILE,
     SET,
     NAME,
-    Option("--version -v", "its version; without one it gets the next number", field="version"),
+    asset.NEW_VERSION,
     Option("--conda-file -c", "conda file", "path", metavar="FILE", field="conda_file"),
     Option("--requirements", "requirements file, as pip takes it", "path", metavar="FILE", field="requirements"),
     NO_WAIT,
@@ -44,14 +45,6 @@ def create(call: Call) -> int | None:
     return FAILED
 
 
-def show(call: Call) -> None:
-    call.show(call.workspace.environments.get(*named(call.args.name, call.args.version)))
-
-
-def list_(call: Call) -> None:
-    call.show(call.workspace.environments.list(call.args.name or ""), COLUMNS)
-
-
 GROUP = Group(
     noun="environment",
     summary="Environments: what is installed where work runs.",
@@ -63,19 +56,11 @@ GROUP = Group(
             options=CREATE,
             example="um environment create -f environment.yml",
         ),
-        Command(
-            name="list",
-            summary="List environments, the curated ones too; with a name, its versions.",
-            run=list_,
-            options=(Option("--name -n", "list the versions of this one"),),
+        asset.listing(
+            lambda workspace: workspace.environments,
+            "List environments, the curated ones too; with a name, its versions.",
+            COLUMNS,
         ),
-        Command(
-            name="show",
-            summary="Show an environment.",
-            run=show,
-            options=(NAME, VERSION),
-            needs=("name",),
-            example="um environment show -n sklearn",
-        ),
+        asset.showing("environment", lambda workspace: workspace.environments, "Show an environment."),
     ),
 )

@@ -1,6 +1,6 @@
 """`um job …`"""
 
-from ultramarine.cli.command import FILE, NAME, SET, Call, Command, Group, Option
+from ultramarine.cli.command import FILE, NAME, SET, Call, Command, Group, Option, of_one
 from ultramarine.cli.output import Column, ago, bare
 from ultramarine.cli.resource import document
 from ultramarine.cli.stream import follow
@@ -103,54 +103,12 @@ GROUP = Group(
             ),
             example="um job list --status Running",
         ),
-        Command(
-            name="show",
-            summary="Show a job.",
-            run=show,
-            options=(NAME,),
-            needs=("name",),
-            example="um job show -n NAME",
-        ),
-        Command(
-            name="stream",
-            summary="Follow a job's log until it ends.",
-            run=stream,
-            options=(NAME,),
-            needs=("name",),
-            example="um job stream -n NAME",
-        ),
-        Command(
-            name="cancel",
-            summary="Ask a job to stop.",
-            run=cancel,
-            options=(NAME,),
-            needs=("name",),
-            example="um job cancel -n NAME",
-        ),
-        Command(
-            name="explain",
-            summary="Say why a job waits and what would let it start, or why it failed.",
-            run=explain,
-            options=(NAME,),
-            needs=("name",),
-            example="um job explain -n NAME",
-        ),
-        Command(
-            name="timeline",
-            summary="Show where a job's time went, attempt by attempt.",
-            run=timeline,
-            options=(NAME,),
-            needs=("name",),
-            example="um job timeline -n NAME",
-        ),
-        Command(
-            name="events",
-            summary="Show what has happened to a job.",
-            run=events,
-            options=(NAME,),
-            needs=("name",),
-            example="um job events -n NAME",
-        ),
+        of_one("job", "show", "Show a job.", run=show),
+        of_one("job", "stream", "Follow a job's log until it ends.", run=stream),
+        of_one("job", "cancel", "Ask a job to stop.", run=cancel),
+        of_one("job", "explain", "Say why a job waits and what would let it start, or why it failed.", run=explain),
+        of_one("job", "timeline", "Show where a job's time went, attempt by attempt.", run=timeline),
+        of_one("job", "events", "Show what has happened to a job.", run=events),
         Command(
             name="download",
             summary="Download what a job has written, and its logs.",

@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 from ultramarine.cli import resource
-from ultramarine.cli.command import FILE, NAME, NO_WAIT, SET, YES, Call, Command, Group, Option
+from ultramarine.cli.command import FILE, NAME, NO_WAIT, SET, YES, Call, Command, Group, Option, of_one
 from ultramarine.cli.output import Column
 from ultramarine.cli.resource import changes, document
 from ultramarine.domain.errors import InvalidInput
@@ -113,14 +113,7 @@ GROUP = Group(
             example="um online-endpoint create -f endpoint.yml",
         ),
         Command(name="list", summary="List endpoints.", run=list_),
-        Command(
-            name="show",
-            summary="Show an endpoint.",
-            run=show,
-            options=(NAME,),
-            needs=("name",),
-            example="um online-endpoint show -n NAME",
-        ),
+        of_one("online-endpoint", "show", "Show an endpoint.", run=show),
         Command(
             name="update",
             summary="Change an endpoint: its traffic, its words.",
@@ -129,13 +122,15 @@ GROUP = Group(
             needs=("name",),
             example='um online-endpoint update -n NAME --traffic "blue=90 green=10"',
         ),
-        Command(
-            name="delete",
-            summary="Delete an endpoint and its deployments.",
+        of_one(
+            "online-endpoint",
+            "delete",
+            "Delete an endpoint and its deployments.",
             run=delete,
-            options=(NAME, YES, NO_WAIT),
-            needs=("name",),
-            example="um online-endpoint delete -n NAME",
+            more=(
+                YES,
+                NO_WAIT,
+            ),
         ),
         Command(
             name="invoke",
@@ -150,14 +145,7 @@ GROUP = Group(
             needs=("name", "request_file"),
             example="um online-endpoint invoke -n NAME --request-file request.json",
         ),
-        Command(
-            name="get-credentials",
-            summary="Show the keys of an endpoint.",
-            run=get_credentials,
-            options=(NAME,),
-            needs=("name",),
-            example="um online-endpoint get-credentials -n NAME",
-        ),
+        of_one("online-endpoint", "get-credentials", "Show the keys of an endpoint.", run=get_credentials),
         Command(
             name="regenerate-keys",
             summary="Make a new key; the old one is good no more.",

@@ -1,7 +1,7 @@
 """`um workspace …`"""
 
 from ultramarine.cli import resource
-from ultramarine.cli.command import NAME, NO_WAIT, YES, Call, Command, Group, Option
+from ultramarine.cli.command import NAME, NO_WAIT, YES, Call, Command, Group, Option, of_one
 from ultramarine.cli.output import Column, ago
 
 COLUMNS = (
@@ -50,13 +50,15 @@ GROUP = Group(
             needs=("name",),
             example="um workspace create -n vision",
         ),
-        Command(
-            name="delete",
-            summary="Delete a workspace in which nothing lives any more.",
+        of_one(
+            "workspace",
+            "delete",
+            "Delete a workspace in which nothing lives any more.",
             run=delete,
-            options=(NAME, YES, NO_WAIT),
-            needs=("name",),
-            example="um workspace delete -n vision",
+            more=(
+                YES,
+                NO_WAIT,
+            ),
         ),
         Command(name="list", summary="List the workspaces that the token is good for.", run=list_),
         Command(
