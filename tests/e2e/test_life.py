@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from ultramarine.sdk import Workspace
+from ultramarine.sdk.connection import Connection
+
 from .installation import Installation, installed, is_alive, leftovers, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -122,10 +125,35 @@ def test_a_deleted_compute_takes_its_runs_and_nodes_along(up: Installation):
     assert not [pid for pid, words in leftovers(up.home, up.epoch) if "runner-" in words]
 
 
-def test_a_second_up_in_the_same_home_is_refused_and_hurts_nothing(up: Installation):
+def test_a_second_up_in_the_same_home_says_where_it_is_or_is_refused_and_hurts_nothing(up: Installation):
     before = up.pid("control")
-    is_refused(up.um("up", "-d", "--port", str(up.port + 10)), "already runs", "um status")
+    again = up.um("up", "-d")
+    assert again.returncode == 0
+    assert f"is up already at http://127.0.0.1:{up.port}" in again.stderr
+    for words in (("-d", "--port", str(up.port + 10)), ("--port", str(up.port))):
+        is_refused(up.um("up", *words), "already runs", "um status")
     assert up.pid("control") == before
+
+
+def test_what_the_environment_says_of_the_second_port_is_heeded(it: Installation):
+    it.settings["ULTRAMARINE_SECOND_PORT"] = str(it.port + 7)
+    it.up()
+    assert it.workspace.installation.login_link("/mlflow/").startswith(f"http://127.0.0.1:{it.port + 7}/")
+    with socket.create_connection(("127.0.0.1", it.port + 7), timeout=5):
+        pass
+
+
+def test_a_deleted_workspace_takes_its_history_along_and_the_next_of_its_name_is_empty(up: Installation):
+    vision = Workspace(Connection(url=up.workspace.connection.url, token=up.workspace.connection.token, workspace="v"))
+    for _ in range(2):
+        vision.workspaces.create_or_update("v")
+        assert list(vision.jobs.list()) == []
+        vision.jobs.create({"name": "one", "command": "true", "environment": "minimal", "compute": "local"})
+        until(lambda: vision.jobs.get("one")["status"] == "Completed", "the job has ended")
+        assert vision.jobs.get("one")["started_at"] <= vision.jobs.get("one")["ended_at"]
+        vision.workspaces.delete("v")
+        vision.workspaces.wait_gone("v", timeout_s=120)
+    assert [row["name"] for row in up.workspace.workspaces.list()] == ["default"]
 
 
 def test_nothing_secret_is_written_into_a_log(up: Installation):

@@ -78,8 +78,8 @@ def _check_same(call: Call, running: "commands.Holder", folder: Path) -> None:
     ):
         if wanted not in (None, there):
             raise Conflict(
-                f"{flag} {wanted}: Ultramarine runs already in {folder}, with {flag} {there}.",
-                hint="um down --keep-runs ends it, um up -d starts it anew; what runs goes on meanwhile.",
+                f"{flag} {wanted}: Ultramarine already runs in {folder}, with {flag} {there}.",
+                hint="um status shows it; um down --keep-runs ends it and leaves what runs, um up -d starts it anew.",
             )
 
 
