@@ -60,10 +60,10 @@ async def test_a_workspace_that_is_being_deleted_takes_nothing_and_its_tokens_ar
 
 
 async def test_the_door_lets_nobody_into_a_workspace_that_is_being_deleted(api: Api) -> None:
-    _, token = await create_token(api.ctx, TokenSpec(subject="ada", role=Role.READER, workspace="w"))
-    question = {"token": token, "purpose": "workspace"}
+    _, token = await create_token(api.ctx, TokenSpec(subject="ada", role=Role.DATA_SCIENTIST, workspace="w"))
+    question = {"token": token, "purpose": "mlflow"}
     assert (await api.http.post("/internal/authorize", json=question)).json()["workspace"] == "w"
-    every = {"token": api.tokens["owner"], "purpose": "workspace"}
+    every = {"token": api.tokens["owner"], "purpose": "mlflow"}
     assert (await api.http.post("/internal/authorize", json=every | {"workspace": "w"})).status_code == 200
     await api.ask("DELETE", "/api/v1/workspaces/w")
     assert (await api.http.post("/internal/authorize", json=question)).status_code == 401

@@ -138,7 +138,9 @@ def test_a_second_up_in_the_same_home_says_where_it_is_or_is_refused_and_hurts_n
 def test_what_the_environment_says_of_the_second_port_is_heeded(it: Installation):
     it.settings["ULTRAMARINE_SECOND_PORT"] = str(it.port + 7)
     it.up()
-    assert it.workspace.installation.login_link("/mlflow/").startswith(f"http://127.0.0.1:{it.port + 7}/")
+    assert it.workspace.installation.login_link("/mlflow/", workspace="default").startswith(
+        f"http://127.0.0.1:{it.port + 7}/"
+    )
     with socket.create_connection(("127.0.0.1", it.port + 7), timeout=5):
         pass
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ultramarine.domain.errors import NotAllowed, NotFound
-from ultramarine.domain.identity import EVERY_WORKSPACE, Right, check
+from ultramarine.domain.identity import DEFAULT_WORKSPACE, EVERY_WORKSPACE, Right, check
 from ultramarine.domain.job import Tracking
 from ultramarine.services import identity, sessions
 from ultramarine.services.context import Context
@@ -51,7 +51,7 @@ async def access(ctx: Context, question: Question) -> Access:
 
 async def _check_usable(ctx: Context, workspace: str) -> None:
     """MLflow makes a workspace when it is first named, so one that is gone must not come to it again."""
-    if not await identity.is_usable(ctx, workspace):
+    if workspace != DEFAULT_WORKSPACE and not await identity.is_usable(ctx, workspace):
         raise NotAllowed(f"There is no workspace {workspace!r} (any more).", hint="um workspace list")
 
 
