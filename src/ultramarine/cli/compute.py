@@ -145,9 +145,7 @@ GROUP = Group(
                 NO_WAIT,
             ),
         ),
-        of_one(
-            "compute", "explain", "Say why each node is kept, made or removed, and who waits first.", run=explain
-        ),
+        of_one("compute", "explain", "Say why each node is kept, made or removed, and who waits first.", run=explain),
         of_one("compute", "list-nodes", "List the nodes of a compute.", run=list_nodes),
         Command(name="list-sizes", summary="List the sizes that a node can have.", run=list_sizes),
         Command(name="list-usage", summary="Show what is promised of each host.", run=list_usage),
