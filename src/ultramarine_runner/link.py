@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import queue
 import signal
 import socket
@@ -15,17 +14,19 @@ from dataclasses import replace
 from types import FrameType
 from typing import Any, Callable
 
-from . import desired, endings, limits, machine, messages, ports, ranks, spec, state, trees
+from . import desired, endings, limits, machine, messages, ports, spec, state, trees
 from .config import Config
 from .exchange import Follower, Reporter
 from .folders import Folders, tail
 from .hello import Welcome
+from .ledger import Ledger
 from .logs import Listener, Shipper
-from .prepare import Prepared, Preparer
+from .prepare import Preparer
+from .starting import Starting
 from .state import Event, Phase, Run, Step
 from .watch import Found, Watch
 from .wire import Channel, Dismissed
-from .work import Failure, Notes, Work, has_outputs
+from .work import Work, has_outputs
 
 FLUSH_S = 30.0  #: how long an end waits for its last log byte
 CLOSING_S = 90.0  #: how long a runner that ends itself waits for its last report to be accepted
@@ -44,21 +45,14 @@ class Link:
         self._address = address
         self._token = welcome.token
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._runs: dict[str, Run] = {}
-        self._forgotten: set[str] = set()
-        self._prepared: dict[str, Prepared] = {}
-        self._notes: dict[str, Notes] = {}
-        self._ports: dict[str, socket.socket] = {}
+        self._runs = Ledger()
         self._etag = ""
         self._lease_until = welcome.sent_boot_s + welcome.lease_s
         self._closing_since: float | None = None
         self._last_change = 0
         self._accepted = 0
-        self._changed = True
-        self._is_awaited = True  #: what has changed
         self._exit: int | None = None
         self._when_closed = EXIT_DONE
-        self._node = ranks.Node.here(config.allocation, config.gpus)
         self._work = Work(Preparer(config, self._connect), self._dismissed)
         self._follower = Follower(
             self._connect(), wanted=lambda raw: self._post(lambda: self._hear(raw)), dismissed=self._dismissed
@@ -78,10 +72,11 @@ class Link:
                 dismissed=self._dismissed,
             ),
         )
+        self._starting = Starting(config, self._runs, work=self._work, shipper=self._shipper, post=self._post)
         self._watch = Watch(
             config,
             keeper=keeper_pid,
-            runs=lambda: list(self._runs.values()),
+            runs=self._runs.runs,
             tell=lambda found: self._post(lambda: self._tick(found)),
         )
 
@@ -96,9 +91,9 @@ class Link:
             self._inbox.get()()
             while not self._inbox.empty():
                 self._inbox.get()()
-            if self._changed:
-                self._last_change = self._reporter.changed(is_urgent=self._is_awaited)
-                self._changed = self._is_awaited = False
+            if self._runs.is_changed:
+                self._last_change = self._reporter.changed(is_urgent=self._runs.is_awaited)
+                self._runs.is_changed = self._runs.is_awaited = False
             self._close_if_done()
         return self._exit
 
@@ -125,7 +120,7 @@ class Link:
         """The reported state. From the reporter's thread: runs are never changed, only replaced."""
         return {
             "etag": self._etag,
-            "runs": {run.key: state.report(run) for run in list(self._runs.values())},
+            "runs": {run.key: state.report(run) for run in self._runs.runs()},
             "node": machine.load_now(self._config.folder),
         }
 
@@ -135,44 +130,17 @@ class Link:
         orders = {order.key: order for order in desired.read(answer["runs"], known=self._runs)}
         for key, order in orders.items():
             if key in self._runs:
-                self._runs[key] = state.wanting(self._runs[key], order.wanted)
-            elif self._closing_since is None and key not in self._forgotten:
-                self._adopt(order)
-        for key, run in list(self._runs.items()):
+                self._runs.put(state.wanting(self._runs[key], order.wanted))
+            elif self._closing_since is None and not self._runs.was_forgotten(key):
+                self._starting.adopt(order, address=self._address, prepared=self._advance)
+        for key in self._runs:
             if key not in orders:
+                run = self._runs[key]
                 # What is left of the grace: the keeper holds the deadline of an end that was asked for before.
-                self._runs[key] = state.wanting(run, replace(run.wanted, phase="absent"))
+                self._runs.put(state.wanting(run, replace(run.wanted, phase="absent")))
             self._advance(key)
         self._etag = str(answer["etag"])  # last: a report that names it knows all that it wants
-        self._changed = True
-
-    def _adopt(self, order: desired.Order) -> None:
-        key, read = order.key, order.spec
-        run = self._runs[key] = Run(key=key, spec=read, wanted=order.wanted, address=self._address)
-        folders = Folders.of(self._config.folder, key)
-        notes = self._notes[key] = Notes(
-            folders.own_log(read.node_rank if read else 0), lambda said: self._post(lambda: self._progress(key, said))
-        )
-        try:
-            for rank, file in folders.make(read):
-                self._shipper.follow(key, rank, file, limit=read.limits.log_bytes if read else None)
-        except OSError as error:
-            self._give_up(
-                key, "disk_full" if error.errno == errno.ENOSPC else "runner", f"No folder could be made: {error}."
-            )
-            return
-        if read is None:
-            self._give_up(key, "input", order.problem or "")
-        elif order.wanted.phase in ("prepare", "go"):
-            self._ports[key], port = ports.reserve()
-            self._runs[key] = replace(run, port=port, is_preparing=True)
-            self._work.prepare(
-                key,
-                read,
-                folders,
-                notes=notes,
-                done=lambda made: self._post(lambda: self._preparation_ended(key, made)),
-            )
+        self._runs.is_changed = True
 
     def _advance(self, key: str) -> None:
         """Do what is to be done next about a run."""
@@ -181,67 +149,28 @@ class Link:
         if step is Step.START:
             self._start(run)
         elif step is Step.GIVE_UP:
-            self._give_up(key, "stopped", "Stopped before it had started.")
+            self._starting.give_up(key, "stopped", "Stopped before it had started.")
         elif step is Step.END:
             self._end(run, "stopped", "Stopped, as asked.", run.wanted.grace_s)
         elif step is Step.FORGET:
             self._forget(key)
 
-    def _progress(self, key: str, words: str) -> None:
-        run = self._runs.get(key)
-        if run is not None and run.phase is Phase.PREPARING:
-            self._runs[key] = replace(run, progress=words)
-            self._changed = True
-
-    def _preparation_ended(self, key: str, made: Prepared | Failure | None) -> None:
-        self._runs[key] = replace(self._runs[key], is_preparing=False)
-        if isinstance(made, Failure):
-            self._give_up(key, made.cause, made.words)
-        elif made is not None:
-            self._prepared[key] = made
-            sockets = {name: f"unix:{path}" for name, path in made.places.sockets.items()}
-            self._apply(key, Event.PREPARED, progress="", sockets=sockets)
-        self._advance(key)
-
-    def _give_up(self, key: str, cause: str, words: str) -> None:
-        self._notes[key].cancel()
-        ended = state.ending(cause, words, at=time.time())
-        if self._apply(key, Event.GIVEN_UP, ending=ended, ended_boot_s=machine.boot_s()):
-            self._release_port(key)
-            self._shipper.finish(key)
-
     def _start(self, run: Run) -> None:
-        assert run.spec is not None
-        folders = Folders.of(self._config.folder, run.key)
-        wanted = run.wanted if run.wanted.master else replace(run.wanted, master=(self._address, run.port or 0))
         try:
-            launches = ranks.launches(run.key, run.spec, self._prepared[run.key].places, wanted=wanted, node=self._node)
+            order = self._starting.launch(run)
         except spec.BadSpec as error:
-            self._give_up(run.key, "input", str(error))
+            self._starting.give_up(run.key, "input", str(error))
             return
-        self._release_port(run.key)
-        self._apply(run.key, Event.LAUNCHED)
-        self._tell_keeper(
-            {
-                "do": "start",
-                "run": run.key,
-                "folder": str(folders.root),
-                "ranks": [folders.order(one) for one in launches],
-            }
-        )
-
-    def _release_port(self, key: str) -> None:
-        held = self._ports.pop(key, None)
-        if held is not None:
-            held.close()
+        self._runs.apply(run.key, Event.LAUNCHED)
+        self._tell_keeper({"do": "start", "run": run.key, **order})
 
     def _end(self, run: Run, cause: str, words: str, grace_s: float) -> None:
         """End a run, however far it is; asked again, the shorter grace counts and the first cause stays."""
         if run.phase in (Phase.PREPARING, Phase.READY):
-            self._give_up(run.key, cause, words)
+            self._starting.give_up(run.key, cause, words)
         if not run.has_ranks:
             return
-        self._runs[run.key] = replace(run, ending_asked=True)
+        self._runs.change(run.key, ending_asked=True)
         self._tell_keeper({"do": "end", "run": run.key, "cause": cause, "words": words, "grace_s": grace_s})
 
     def _tell_keeper(self, message: Mapping[str, Any]) -> None:
@@ -256,7 +185,9 @@ class Link:
         key = message["run"]
         if message["did"] == "started":
             now = machine.boot_s()
-            self._apply(key, Event.STARTED, pids=tuple(message["pids"]), started_at=message["at"], started_boot_s=now)
+            self._runs.apply(
+                key, Event.STARTED, pids=tuple(message["pids"]), started_at=message["at"], started_boot_s=now
+            )
             self._watch.hurry()
             self._advance(key)
         elif message["did"] == "ended":
@@ -270,13 +201,13 @@ class Link:
         port = run.wanted.master[1] if run.wanted.master else run.port
         if ended["cause"] == "exited" and port is not None and ports.was_taken(ended["tail"], port):
             ended.update(cause="port", words=f"The port {port} of rank 0 was taken in between.")
-        if not self._apply(key, Event.RANKS_ENDED, ending=ended, pids=(), ended_boot_s=machine.boot_s()):
+        if not self._runs.apply(key, Event.RANKS_ENDED, ending=ended, pids=(), ended_boot_s=machine.boot_s()):
             return
         if run.spec and not run.spec.is_service and has_outputs(run.spec, folders):
             self._work.send(
                 run.spec,
                 folders,
-                self._notes[key],
+                self._starting.notes(key),
                 should_go_on=lambda: machine.boot_s() < self._lease_until,
                 done=lambda sent, wrong: self._post(lambda: self._outputs_sent(key, sent, wrong)),
             )
@@ -287,31 +218,27 @@ class Link:
         ended = dict(self._runs[key].ending or {}, outputs=dict(sent))
         if wrong is not None and ended["cause"] == "completed":
             ended.update(cause="runner", words=f"It completed, but its outputs were lost: {wrong}")
-        if self._apply(key, Event.OUTPUTS_SENT, ending=ended, ended_boot_s=machine.boot_s()):
+        if self._runs.apply(key, Event.OUTPUTS_SENT, ending=ended, ended_boot_s=machine.boot_s()):
             self._shipper.finish(key)
 
     def _logs_settled(self, key: str) -> None:
         if key not in self._runs:
             return
-        self._runs[key] = replace(self._runs[key], logs_settled=True)
-        self._apply(key, Event.LOGS_SENT)
+        self._runs.change(key, logs_settled=True)
+        self._runs.apply(key, Event.LOGS_SENT)
         self._advance(key)
 
     def _forget(self, key: str) -> None:
         self._shipper.forget(key)
-        self._notes.pop(key)
-        del self._runs[key]
-        self._forgotten.add(key)
-        self._changed = True
-        prepared = self._prepared.pop(key, None)
-        self._work.remove([Folders.of(self._config.folder, key).root, *(prepared.extra if prepared else ())])
+        self._runs.forget(key)
+        self._work.remove(self._starting.forget(key))
 
     # Limits and the lease
 
     def _tick(self, found: Found) -> None:
         for key, samples in found.samples.items():
             if key in self._runs:
-                self._runs[key] = replace(self._runs[key], samples=samples)
+                self._runs.change(key, samples=samples)
         now = machine.boot_s()
         node = limits.Node(
             now=now,
@@ -321,11 +248,12 @@ class Link:
             disk_free_bytes=found.disk_free_bytes,
             written=found.written,
         )
-        for key, verdict in limits.verdicts(list(self._runs.values()), node).items():
+        for key, verdict in limits.verdicts(self._runs.runs(), node).items():
             self._end(self._runs[key], verdict.cause, verdict.words, verdict.grace_s)
-        for key, run in list(self._runs.items()):
+        for key in self._runs:
+            run = self._runs[key]
             if run.phase is Phase.FLUSHING and run.ended_boot_s is not None and now - run.ended_boot_s > FLUSH_S:
-                self._apply(key, Event.LOGS_SENT)
+                self._runs.apply(key, Event.LOGS_SENT)
                 self._advance(key)
 
     def _over_log_limit(self, key: str) -> None:
@@ -343,7 +271,7 @@ class Link:
             if run is not None:
                 self._end(run, "stopped", "Fenced: the control plane has given this run up.", 0.0)
         if was_over:
-            for key in list(self._runs):
+            for key in self._runs:
                 self._advance(key)
 
     # The end of the runner
@@ -355,8 +283,8 @@ class Link:
 
     def _begin_closing(self, grace_s: float | None, words: str, cause: str = "stopped") -> None:
         self._closing_since = self._closing_since or machine.boot_s()
-        self._changed = self._is_awaited = True
-        for run in list(self._runs.values()):
+        self._runs.is_changed = self._runs.is_awaited = True
+        for run in self._runs.runs():
             self._end(run, cause, words, run.wanted.grace_s if grace_s is None else grace_s)
 
     def _leave(self, error: Dismissed) -> None:
@@ -369,7 +297,8 @@ class Link:
         words = "The runner's keeper process died: the link ended the run."
         self._when_closed = EXIT_KEEPER_DIED
         self._begin_closing(0.0, words, "runner")
-        for key, run in list(self._runs.items()):
+        for key in self._runs:
+            run = self._runs[key]
             if run.has_ranks:
                 with contextlib.suppress(TimeoutError):  # an uninterruptible wait: what is left is ended at our exit
                     trees.end_run(key)
@@ -380,17 +309,6 @@ class Link:
     def _close_if_done(self) -> None:
         if self._closing_since is None:
             return
-        done = all(run.phase is Phase.ENDED for run in self._runs.values()) and self._accepted >= self._last_change
-        if (done and not self._changed) or machine.boot_s() - self._closing_since > CLOSING_S:
+        done = all(run.phase is Phase.ENDED for run in self._runs.runs()) and self._accepted >= self._last_change
+        if (done and not self._runs.is_changed) or machine.boot_s() - self._closing_since > CLOSING_S:
             self._exit = self._when_closed
-
-    def _apply(self, key: str, event: Event, **changes: Any) -> bool:
-        """Move a run by an event; False when it came too late."""
-        run = self._runs.get(key)
-        moved = state.after(run, event, **changes) if run is not None else None
-        if moved is None:
-            return False
-        self._runs[key] = moved
-        self._changed = True
-        self._is_awaited = self._is_awaited or state.is_awaited(moved)
-        return True

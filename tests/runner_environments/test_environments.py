@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.runner_environments.index import Index, make_wheel, serving
 
-from ultramarine_runner import environments
+from ultramarine_runner import builds, environments
 from ultramarine_runner.environments import EnvironmentFailed, Recipe, ensure, find_pythons
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -83,7 +83,7 @@ def building(cache: Path) -> list[Path]:
 
 
 def processes_of_builds(cache: Path) -> list[int]:
-    mark = f"{environments.MARK}={cache}".encode()
+    mark = f"{builds.MARK}={cache}".encode()
     found: list[int] = []
     for name in os.listdir("/proc"):
         try:
