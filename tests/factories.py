@@ -15,6 +15,7 @@ from ultramarine.domain.run import Cause, Ending, Mode, OwnerNoun, Run, RunRepor
 from ultramarine.domain.size import GIB, Amount, Sizes
 from ultramarine.files.blobs import Blobs
 from ultramarine.files.logs import Logs
+from ultramarine.files.reserve import Reserve
 from ultramarine.planning.seen import AllocationNews, NodeNews, Patience, Seen
 from ultramarine.planning.state import State
 from ultramarine.services.context import Context, Site
@@ -194,8 +195,8 @@ def make_context(db: Database, folder: Path, **different: Any) -> Context:
         "db": db,
         "clock": lambda: NOON,
         "names": lambda: sha256(str(next(count)).encode()).hexdigest()[:32],
-        "blobs": Blobs(folder / "files"),
-        "logs": Logs(folder / "logs"),
+        "blobs": Blobs(folder / "files", Reserve(folder, 0)),
+        "logs": Logs(folder / "logs", Reserve(folder, 0)),
         "secrets": Secrets(b"0" * 32),
         "hub": Hub(patience=Patience(), listening_since=NOON),
         "site": make_site(),

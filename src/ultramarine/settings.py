@@ -108,6 +108,20 @@ class Settings(BaseSettings):
     manifest_bytes_max: int = Field(
         default=32 * 1024**2, gt=0, description="The largest list of a snapshot's files: about 200,000 files."
     )
+    disk_reserve_bytes: int = Field(
+        default=256 * 1024**2,
+        ge=0,
+        description="What stays free on the server's disk: uploads and logs are refused before that, and tried again.",
+    )
+    run_processes_max: int = Field(
+        default=4096, ge=16, description="Processes and threads that a run may have on one node."
+    )
+    run_log_bytes_max: int = Field(
+        default=10 * 1024**3, ge=1024, description="The longest log of a rank. A run that writes more is ended."
+    )
+    run_disk_bytes_max: int = Field(
+        default=0, ge=0, description="What a run may write into its folder on a node; 0: as much as the disk has."
+    )
     sizes: dict[str, SizeSetting] = Field(
         default_factory=dict[str, SizeSetting],
         description="Sizes of your own as JSON, added to the catalogue below: "

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from ultramarine_runner import config, hello, keeper, spawn, trees
-from ultramarine_runner.link import Link
+from ultramarine_runner import cgroups, config, hello, keeper, spawn, trees
+from ultramarine_runner.link import Keeping, Link
+from ultramarine_runner.mechanism import WATCH
 from ultramarine_runner.wire import Channel, Dismissed, Refused
 
 EXIT_USAGE, EXIT_REFUSED = 2, 4
@@ -40,16 +41,18 @@ def _serve(settings: config.Config) -> int:
     # Orphans of a keeper that died come to the link. The keeper is forked before there is any thread.
     spawn.become_subreaper()
     ours, theirs = socket.socketpair()
+    groups = cgroups.find(settings.allocation, only_watch=settings.limits == WATCH)
     pid = os.fork()
     if pid == 0:
         ours.close()
-        keeper.run(theirs)
+        keeper.run(theirs, groups)
     theirs.close()
     channel = Channel(settings.url, ca=settings.ca)
     try:
-        welcome = hello.greet(settings, channel)
+        welcome = hello.greet(settings, channel, limits=groups.mechanism.kind)
         config.drop_secret(settings.folder)
-        return Link(settings, welcome, keeper=ours, keeper_pid=pid, address=channel.local_address).serve()
+        keeping = Keeping(ours, pid, groups)
+        return Link(settings, welcome, keeping=keeping, address=channel.local_address).serve()
     except (Dismissed, Refused) as error:
         print(f"runner: {error}", file=sys.stderr)
         return EXIT_REFUSED
@@ -58,6 +61,8 @@ def _serve(settings: config.Config) -> int:
         with contextlib.suppress(OSError):
             ours.shutdown(socket.SHUT_RDWR)
         _end_all_below(pid)
+        with contextlib.suppress(TimeoutError):  # the sweeper of the driver tries again
+            cgroups.sweep(settings.allocation, patience_s=1.0)
 
 
 def _end_all_below(keeper_pid: int) -> None:

@@ -32,6 +32,7 @@ class Config:
     gpus: tuple[str, ...]
     uv: str | None
     ca: str | None
+    limits: str  #: `auto`, or `watch`: no control groups, though they could be made
     disk_reserve_bytes: int  #: what is always left on the disk, so that runner and control plane can go on writing
 
 
@@ -58,6 +59,7 @@ def load(folder: Path) -> Config:
             gpus=tuple(str(gpu) for gpu in raw.get("gpus") or ()),
             uv=raw.get("uv") or None,
             ca=raw.get("ca") or None,
+            limits=str(raw.get("limits") or "auto"),
             disk_reserve_bytes=int(raw.get("disk_reserve_bytes", DISK_RESERVE_BYTES)),
         )
     except (KeyError, TypeError, ValueError) as error:

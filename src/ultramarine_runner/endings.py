@@ -44,21 +44,19 @@ def judge(
     *,
     failed: str | None,
     asked: tuple[str, str] | None,
-    oom: bool,
+    oom: str | None,
     at: float,
 ) -> dict[str, Any]:
     """The `ended` of a run.
 
-    `failed` is the first rank that failed unasked, `asked` the cause and words of our own ending, `oom` whether the
-    kernel has killed for want of memory meanwhile.
+    `failed` is the first rank that failed unasked, `asked` the cause and words of our own ending, `oom` the words for
+    it when the kernel has killed for want of memory.
     """
     ranks = {rank: {"code": one.code, "signal": one.signal} for rank, one in exits.items()}
     if failed is not None:
         one = exits[failed]
-        cause = "out_of_memory" if oom and one.signal == "SIGKILL" else "exited"
-        return ending(
-            cause, _words(failed, one, cause), at=at, code=one.code, signal=one.signal, rank=int(failed), ranks=ranks
-        )
+        cause, words = ("out_of_memory", oom) if oom else ("exited", _words(failed, one))
+        return ending(cause, words, at=at, code=one.code, signal=one.signal, rank=int(failed), ranks=ranks)
     if asked is not None:
         first = min(exits, key=int, default=None)
         one = exits[first] if first is not None else Exit(0)
@@ -66,9 +64,7 @@ def judge(
     return ending("completed", "Every rank ended with 0.", at=at, code=0, ranks=ranks)
 
 
-def _words(rank: str, one: Exit, cause: str) -> str:
-    if cause == "out_of_memory":
-        return f"Rank {rank} was killed by the kernel: the machine ran out of memory. Ask for a larger size."
+def _words(rank: str, one: Exit) -> str:
     if one.signal is not None:
         return f"Rank {rank} was ended by {one.signal}."
     if one.code == 127:

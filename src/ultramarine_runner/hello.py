@@ -22,8 +22,8 @@ class Welcome:
     sent_boot_s: float
 
 
-def greet(config: Config, channel: Channel) -> Welcome:
-    """Say hello until it is heard. Dismissed and Refused mean: exit, start nothing."""
+def greet(config: Config, channel: Channel, *, limits: str) -> Welcome:
+    """Say hello until it is heard; `limits`: by what they are held here. Dismissed and Refused: exit, start nothing."""
     message = {
         "protocol": PROTOCOL,
         "allocation": config.allocation,
@@ -31,7 +31,7 @@ def greet(config: Config, channel: Channel) -> Welcome:
         "epoch": config.epoch,
         "nonce": os.urandom(32).hex(),
         "join_secret": config.join_secret,
-        "machine": machine.describe(config.folder, config.cache),
+        "machine": {**machine.describe(config.folder, config.cache), "limits": limits},
     }
     body = json.dumps(message).encode()
     for wait in backoff():

@@ -17,9 +17,11 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, NoReturn
 
-from . import messages, spawn, trees
+from . import limits, messages, spawn, trees
+from .cgroups import Groups, Share
 from .endings import Exit, judge, keep
 from .machine import oom_kills
+from .spec import Limits
 
 RANK_GRACE_S = 5.0  #: what the other ranks get when one has failed
 _RESCAN_S = 0.02
@@ -33,7 +35,8 @@ class _Kept:
     key: str
     folder: str
     ranks: dict[int, str]  #: pid -> rank
-    oom_before: int
+    limits: Limits
+    oom_before: int  #: processes that the kernel had killed when it began
     sessions: set[int] = field(default_factory=set[int])  #: each rank's own; it may outlive its rank
     exits: dict[str, Exit] = field(default_factory=dict[str, Exit])
     failed: str | None = None  #: the first rank that failed by itself
@@ -44,20 +47,21 @@ class _Kept:
     rescan_at: float | None = None
 
 
-def run(link: socket.socket) -> NoReturn:
+def run(link: socket.socket, groups: Groups) -> NoReturn:
     """Serve the link until it is gone. Called in the freshly forked child."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     spawn.become_subreaper()
-    os._exit(Keeper(link).serve())
+    os._exit(Keeper(link, groups).serve())
 
 
 class Keeper:
     """Runs by key, and the loop around them."""
 
-    def __init__(self, link: socket.socket) -> None:
+    def __init__(self, link: socket.socket, groups: Groups) -> None:
         self._link = link
+        self._groups = groups
         self._reader = messages.Reader(link)
         self._runs: dict[str, _Kept] = {}
         self._owners: dict[int, str] = {}  #: adopted orphans -> run key
@@ -101,11 +105,14 @@ class Keeper:
             self._end(kept, "runner", "The runner's link process died: the keeper ended the run.", 0.0)
 
     def _start(self, message: Mapping[str, Any]) -> None:
-        kept = _Kept(message["run"], message["folder"], {}, oom_kills())
+        own = Limits(**message["limits"])
+        kept = _Kept(message["run"], message["folder"], {}, own, oom_kills())
         self._runs[kept.key] = kept
+        groups = self._groups.make(kept.key, Share(own.memory_bytes, own.processes, own.cpus))
         for rank in message["ranks"]:
+            log, folder = rank["log"], rank["folder"]
             try:
-                pid = spawn.spawn(rank["argv"], rank["environment"], folder=rank["folder"], log=rank["log"])
+                pid = spawn.spawn(rank["argv"], rank["environment"], folder=folder, log=log, groups=groups)
             except OSError as error:
                 cause = "disk_full" if error.errno == errno.ENOSPC else "runner"
                 self._end(kept, cause, f"Rank {rank['rank']} could not be started: {error}.", 0.0)
@@ -157,6 +164,7 @@ class Keeper:
 
     def _kill(self, kept: _Kept, now: float) -> None:
         """One round: stop all so that none forks away, then kill; until none is left."""
+        self._groups.close(kept.key)
         members = self._members(kept)
         if members and kept.killing_since is not None and now - kept.killing_since < _GIVE_UP_S:
             trees.send(members, signal.SIGSTOP)
@@ -168,6 +176,7 @@ class Keeper:
             return
         del self._runs[kept.key]
         self._record(kept)
+        self._groups.remove(kept.key)
         if not self._runs:
             # What hid whose it was (no variable, no session of ours) could not be ended with its run.
             trees.send(self._strays(), signal.SIGKILL)
@@ -177,18 +186,28 @@ class Keeper:
             kept.exits,
             failed=kept.failed,
             asked=(kept.cause, kept.words) if kept.cause else None,
-            oom=oom_kills() > kept.oom_before,
+            oom=self._out_of_memory(kept),
             at=time.time(),
         )
         keep(kept.folder, ended)
         self._tell({"run": kept.key, "did": "ended", "ended": ended})
 
+    def _out_of_memory(self, kept: _Kept) -> str | None:
+        """Whether the kernel has killed for want of memory, in words: in its group, else on this machine."""
+        used = self._groups.used(kept.key)
+        if used is not None:
+            return limits.memory_words(used.memory_peak_bytes, kept.limits) if used.oom_kills else None
+        killed = kept.failed is not None and kept.exits[kept.failed].signal == "SIGKILL"
+        if not killed or oom_kills() <= kept.oom_before:
+            return None
+        return f"Rank {kept.failed} was killed by the kernel: the machine ran out of memory. {kept.limits.hint}"
+
     def _members(self, kept: _Kept) -> list[int]:
-        """The living processes of a run: its ranks, its orphans, and all below them."""
+        """The living processes of a run: its ranks, its orphans, all below them, and all in its group."""
         orphans = [pid for pid in trees.children(os.getpid()) if self._owner(pid) == kept.key]
         roots = [*kept.ranks, *orphans]
-        found = [*roots, *(pid for root in roots for pid in trees.descendants(root))]
-        return [pid for pid in found if trees.is_alive(pid)]
+        found = [*roots, *(pid for root in roots for pid in trees.descendants(root)), *self._groups.pids(kept.key)]
+        return [pid for pid in dict.fromkeys(found) if trees.is_alive(pid)]
 
     def _owner(self, pid: int) -> str | None:
         """Whose orphan a child of ours is: by its environment, its session, or because there is one run only."""

@@ -1,13 +1,15 @@
-"""Which runs are to be ended here, and why: time, memory, disk, the lease. Pure."""
+"""Which runs are to be ended here, and why: time, memory, processes, disk, the lease. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from .spec import Limits
 from .state import Run
 
 _LEASE = "The node heard nothing from the control plane for the length of its lease, and ended its tasks."
+_KEPT_BY = "ask who keeps this installation for more"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,25 @@ def next_deadline(runs: Sequence[Run]) -> float | None:
     return min(times, default=None)
 
 
+def memory_words(used: float, limits: Limits) -> str:
+    """How much of its memory a run has used. `limits.memory_bytes` is set."""
+    return f"It used {size(used)} of the {size(limits.memory_bytes or 0)} of memory of {limits.of}. {limits.hint}"
+
+
+def log_words(limits: Limits) -> str:
+    """A log that grew too long. `limits.log_bytes` is set."""
+    return (
+        f"It wrote more than the {limits.log_bytes} bytes ({size(limits.log_bytes or 0)}) of log that a rank may write."
+        f" Write less, or write to a file in outputs, or {_KEPT_BY} (ULTRAMARINE_RUN_LOG_BYTES_MAX)."
+    )
+
+
+def size(value: float) -> str:
+    """Bytes for a person."""
+    mib = value / (1 << 20)
+    return f"{mib / 1024:.1f} GiB" if mib >= 1024 else f"{mib:.0f} MiB"
+
+
 def _over(run: Run, node: Node) -> Verdict | None:
     if run.spec is None or run.started_boot_s is None:
         return None
@@ -60,23 +81,42 @@ def _over(run: Run, node: Node) -> Verdict | None:
     if limits.timeout_s is not None and node.now - run.started_boot_s >= limits.timeout_s:
         words = f"It ran for {limits.timeout_s:g} s, which is its limit (limits.timeout)."
         return Verdict("timeout", words, run.wanted.grace_s)
-    used, allowed = _used(run), limits.memory_bytes
-    if allowed and used > allowed:
-        return Verdict("out_of_memory", f"It used {_mib(used)} of memory, its limit is {_mib(allowed)}.")
+    return _too_much(run, limits, (node.written or {}).get(run.key, 0))
+
+
+def _too_much(run: Run, limits: Limits, written: int) -> Verdict | None:
+    used, there = run.samples.get("memory_bytes", 0), run.samples.get("processes", 0)
+    if limits.memory_bytes and used > limits.memory_bytes:
+        return Verdict("out_of_memory", memory_words(used, limits))
+    if limits.processes and (there > limits.processes or run.samples.get("processes_refused")):
+        words = (
+            f"It had {max(there, limits.processes):.0f} processes and threads of the {limits.processes} that a run may"
+            f" have. Start fewer, or {_KEPT_BY} (ULTRAMARINE_RUN_PROCESSES_MAX)."
+        )
+        return Verdict("processes", words)
+    if limits.disk_bytes and written > limits.disk_bytes:
+        words = (
+            f"It used {size(written)} of the {size(limits.disk_bytes)} of disk that a run may write."
+            f" Write less, or {_KEPT_BY} (ULTRAMARINE_RUN_DISK_BYTES_MAX)."
+        )
+        return Verdict("disk_full", words)
     return None
 
 
 def _of_memory(runs: Sequence[Run], node: Node) -> dict[str, Verdict]:
-    """The run that uses most goes when all together use more than the node has."""
+    """The run that uses most goes when all together use more than the node has, or when the kernel had to kill."""
+    killed = [run for run in runs if run.samples.get("oom_kills")]
     total = sum(_used(run) for run in runs)
-    if not node.memory_bytes or total <= node.memory_bytes:
+    is_full = bool(node.memory_bytes) and total > node.memory_bytes
+    if not killed and not is_full:
         return {}
-    run = max(runs, key=_used)
-    words = (
-        f"It used {_mib(_used(run))} of memory, its node has {_mib(node.memory_bytes)}; all runs used {_mib(total)}."
-        " Ask for a larger size."
-    )
-    return {run.key: Verdict("out_of_memory", words)}
+    run = max(killed or runs, key=_used)
+    limits = run.spec.limits if run.spec else Limits()
+    used = max(_used(run), run.samples.get("memory_peak_bytes", 0)) if killed else _used(run)
+    allowed = limits.memory_bytes if killed and limits.memory_bytes else node.memory_bytes
+    words = memory_words(used, Limits(memory_bytes=allowed, of=limits.of, hint=limits.hint))
+    more = f" All runs of its node used {size(total)}." if is_full and len(runs) > 1 else ""
+    return {run.key: Verdict("out_of_memory", words + more)}
 
 
 def _of_disk(runs: Sequence[Run], node: Node) -> dict[str, Verdict]:
@@ -85,13 +125,9 @@ def _of_disk(runs: Sequence[Run], node: Node) -> dict[str, Verdict]:
     if not node.disk_full or not written:
         return {}
     key = max(written, key=lambda one: written[one])
-    words = f"The node's disk is full ({_mib(node.disk_free_bytes)} left); this run wrote most: {_mib(written[key])}."
+    words = f"The node's disk is full ({size(node.disk_free_bytes)} left); this run wrote most: {size(written[key])}."
     return {key: Verdict("disk_full", words)}
 
 
 def _used(run: Run) -> float:
     return run.samples.get("memory_bytes", 0)
-
-
-def _mib(size: float) -> str:
-    return f"{size / (1 << 20):.0f} MiB"

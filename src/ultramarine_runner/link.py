@@ -10,11 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any, Callable
 
 from . import desired, endings, limits, machine, messages, ports, spec, state, trees
+from .cgroups import Groups
 from .config import Config
 from .exchange import Follower, Reporter
 from .folders import Folders, tail
@@ -33,15 +34,22 @@ CLOSING_S = 90.0  #: how long a runner that ends itself waits for its last repor
 EXIT_DONE, EXIT_KEEPER_DIED = 0, 5
 
 
+@dataclass(frozen=True)
+class Keeping:
+    """The other half of the runner, and what both know: its socket, its pid, the control groups."""
+
+    socket: socket.socket
+    pid: int
+    groups: Groups
+
+
 class Link:
     """Everything this runner knows. Its methods run in one thread, but for those that say otherwise."""
 
-    def __init__(
-        self, config: Config, welcome: Welcome, *, keeper: socket.socket, keeper_pid: int, address: str
-    ) -> None:
+    def __init__(self, config: Config, welcome: Welcome, *, keeping: Keeping, address: str) -> None:
         self._config = config
-        self._keeper = keeper
-        self._keeper_pid = keeper_pid
+        self._keeper = keeping.socket
+        self._groups = keeping.groups
         self._address = address
         self._token = welcome.token
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -75,7 +83,8 @@ class Link:
         self._starting = Starting(config, self._runs, work=self._work, shipper=self._shipper, post=self._post)
         self._watch = Watch(
             config,
-            keeper=keeper_pid,
+            keeper=keeping.pid,
+            groups=keeping.groups,
             runs=self._runs.runs,
             tell=lambda found: self._post(lambda: self._tick(found)),
         )
@@ -259,8 +268,7 @@ class Link:
     def _over_log_limit(self, key: str) -> None:
         run = self._runs.get(key)
         if run is not None and run.spec and not run.ending_asked:
-            words = f"It wrote more than {run.spec.limits.log_bytes} bytes of log, which is its limit."
-            self._end(run, "log_limit", words, 0.0)
+            self._end(run, "log_limit", limits.log_words(run.spec.limits), 0.0)
 
     def _heard(self, sent_boot_s: float, answer: Mapping[str, Any], version: int) -> None:
         self._accepted = max(self._accepted, version)
@@ -300,8 +308,10 @@ class Link:
         for key in self._runs:
             run = self._runs[key]
             if run.has_ranks:
+                self._groups.close(key)
                 with contextlib.suppress(TimeoutError):  # an uninterruptible wait: what is left is ended at our exit
                     trees.end_run(key)
+                trees.send(self._groups.pids(key), signal.SIGKILL)
                 ended = state.ending("runner", words, at=time.time())
                 endings.keep(str(Folders.of(self._config.folder, key).root), ended)
                 self._ranks_ended(key, ended)

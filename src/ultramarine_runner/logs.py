@@ -29,10 +29,26 @@ class _Followed:
     def path(self) -> str:
         return f"/runner/v1/logs/{self.key}/{self.rank}/{self.file}?offset={self.offset}"
 
+    @property
+    def is_over(self) -> bool:
+        """Whether more was written than may be shipped."""
+        return self.limit is not None and os.fstat(self.fd).st_size > self.limit
+
     def size(self) -> int:
-        """Bytes that there are to ship in all."""
+        """Bytes that there are to ship in all: where the limit cuts it off, a last line says so."""
         size = os.fstat(self.fd).st_size
-        return size if self.limit is None else min(size, self.limit)
+        return self.limit + len(_cut(self.limit)) if self.limit is not None and size > self.limit else size
+
+    def chunk(self, size: int) -> bytes:
+        """What follows the offset, of a log of `size` bytes in all."""
+        if self.limit is not None and self.offset >= self.limit:
+            return _cut(self.limit)[self.offset - self.limit :]
+        until = size if self.limit is None else min(size, self.limit)
+        return os.pread(self.fd, min(CHUNK_BYTES, until - self.offset), self.offset)
+
+
+def _cut(limit: int) -> bytes:
+    return f"\nultramarine: log cut at {limit} bytes, which is its limit.\n".encode()
 
 
 @dataclass(frozen=True)
@@ -118,12 +134,11 @@ class Shipper:
     def _ship(self, one: _Followed) -> bool:
         """Ship one chunk; whether there is more."""
         size = one.size()
-        if one.limit is not None and os.fstat(one.fd).st_size > one.limit:
+        if one.is_over:
             self._listener.over_limit(one.key)
         if one.refused or size <= one.offset:
             return False
-        chunk = os.pread(one.fd, min(CHUNK_BYTES, size - one.offset), one.offset)
-        answer = self._channel.request("PUT", one.path, chunk)
+        answer = self._channel.request("PUT", one.path, one.chunk(size))
         if answer.status in (200, 409):
             one.offset = int(answer.json()["size"])
         else:

@@ -1,4 +1,4 @@
-"""What the processes of a run use: /proc, nothing else."""
+"""What the processes and the folder of a run use: /proc and the files, nothing else."""
 
 from __future__ import annotations
 
@@ -49,4 +49,21 @@ def proportional_bytes(pids: Sequence[int]) -> int:
             total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
         except (OSError, IndexError, ValueError):
             continue
+    return total
+
+
+def threads(pids: Sequence[int]) -> int:
+    """Processes with their threads: each is a task of the kernel."""
+    return sum(int(one[17]) for one in map(trees.stat, pids) if len(one) > 17)
+
+
+def written_bytes(folder: Path) -> int:
+    """What the files below a folder take of the disk."""
+    total = 0
+    for around, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(around, name)).st_blocks * 512
+            except OSError:
+                continue
     return total

@@ -20,8 +20,12 @@ def become_subreaper() -> None:
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def spawn(argv: Sequence[str], environment: Mapping[str, str], *, folder: str, log: str) -> int:
+def spawn(
+    argv: Sequence[str], environment: Mapping[str, str], *, folder: str, log: str, groups: Sequence[str] = ()
+) -> int:
     """Start `argv` in `folder`, its output appended to `log`; its pid. What cannot be executed ends with 127.
+
+    `groups` are the files by which it gets into its control groups, before anything of it runs.
 
     Only for a process without threads: Python code runs between fork and exec.
     """
@@ -32,11 +36,23 @@ def spawn(argv: Sequence[str], environment: Mapping[str, str], *, folder: str, l
     try:
         pid = os.fork()
         if pid == 0:
+            _enter(groups)
             _become(argv, environment, folder, fd, parent)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(fd)
     return pid
+
+
+def _enter(groups: Sequence[str]) -> None:
+    try:
+        for file in groups:
+            fd = os.open(file, os.O_WRONLY)
+            os.write(fd, b"0")
+            os.close(fd)
+    except OSError as error:
+        os.write(2, f"runner: {error.filename}: a rank could not enter its group: {error.strerror}\n".encode())
+        os._exit(127)
 
 
 def _become(argv: Sequence[str], environment: Mapping[str, str], folder: str, log: int, parent: int) -> NoReturn:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,120}")
@@ -53,6 +53,11 @@ class Limits:
     timeout_s: float | None = None
     memory_bytes: int | None = None
     log_bytes: int | None = None
+    processes: int | None = None  #: threads count too
+    disk_bytes: int | None = None  #: what it may write into its folder
+    cpus: float | None = None  #: its weight when all CPUs are busy; it is never held below that
+    of: str = "its node"  #: what has that much memory, in words for people
+    hint: str = "Ask for a larger size."
 
 
 @dataclass(frozen=True)
@@ -179,7 +184,7 @@ def _read(raw: Mapping[str, Any]) -> Spec:
             Output(name(one["name"], "outputs.name"), str(one.get("kind") or "uri_folder"))
             for one in raw.get("outputs") or ()
         ),
-        limits=Limits(limits.get("timeout_s"), limits.get("memory_bytes"), limits.get("log_bytes")),
+        limits=Limits(**{field.name: limits[field.name] for field in fields(Limits) if limits.get(field.name)}),
         sockets=tuple(name(one, "sockets") for one in raw.get("sockets") or ()),
     )
 

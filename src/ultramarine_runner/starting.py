@@ -6,7 +6,7 @@ import errno
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Callable
 
@@ -16,6 +16,7 @@ from .folders import Folders
 from .ledger import Ledger
 from .logs import Shipper
 from .prepare import Prepared
+from .spec import Limits, Spec
 from .state import Event, Phase, Run
 from .work import Failure, Notes, Work
 
@@ -27,6 +28,7 @@ class Starting:
         self, config: Config, runs: Ledger, *, work: Work, shipper: Shipper, post: Callable[[Callable[[], None]], None]
     ) -> None:
         self._folder = config.folder
+        self._whole = (config.memory_bytes, config.cpus)
         self._runs = runs
         self._work = work
         self._shipper = shipper
@@ -83,7 +85,16 @@ class Starting:
         wanted = run.wanted if run.wanted.master else replace(run.wanted, master=(run.address or "", run.port or 0))
         launches = ranks.launches(run.key, run.spec, self._prepared[run.key].places, wanted=wanted, node=self._node)
         self._release_port(run.key)
-        return {"folder": str(folders.root), "ranks": [folders.order(one) for one in launches]}
+        return {
+            "folder": str(folders.root),
+            "limits": asdict(self._limits(run.spec)),
+            "ranks": [folders.order(one) for one in launches],
+        }
+
+    def _limits(self, spec: Spec) -> Limits:
+        """Those of a run; where it has none of its own, the whole node is its share."""
+        own, (memory_bytes, cpus) = spec.limits, self._whole
+        return replace(own, memory_bytes=own.memory_bytes or memory_bytes or None, cpus=own.cpus or cpus)
 
     def forget(self, key: str) -> tuple[Path, ...]:
         """The folders that may go with the run."""

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Callable
 
 from . import limits, machine, samples
+from .cgroups import Groups
 from .config import Config
 from .state import Run
 
 _BUSY_S = 0.5
 _IDLE_S = 2.0
 _EXACT_FROM = 0.7  #: of the memory limit; below it the quick figure is good enough
+_WALK_EACH_S = 2.0  #: a run's folder is walked so often, but never for more than a twentieth of the time
+_WALK_SHARE = 20
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,16 @@ class Found:
 
     samples: Mapping[str, Mapping[str, float]]
     disk_free_bytes: int
-    written: Mapping[str, int]  #: by run key, looked at when the disk is full
+    written: Mapping[str, int]  #: by run key, of those that have a limit; of all when the disk is full
     disk_full: bool = False
+
+
+@dataclass(frozen=True)
+class _Walked:
+    """How much a run had written when its folder was walked, and when that may be done again."""
+
+    written: int
+    again_at: float
 
 
 class Watch:
@@ -36,16 +46,19 @@ class Watch:
         config: Config,
         *,
         keeper: int,
+        groups: Groups,
         runs: Callable[[], Sequence[Run]],
         tell: Callable[[Found], None],
     ) -> None:
         self._folder = config.folder
         self._keeper = keeper
+        self._groups = groups
         self._runs = runs
         self._memory_bytes = config.memory_bytes
         self._disk_reserve_bytes = config.disk_reserve_bytes
         self._tell = tell
         self._wake = threading.Event()
+        self._walked: dict[str, _Walked] = {}
 
     def start(self) -> None:
         """Begin to look."""
@@ -70,13 +83,22 @@ class Watch:
 
     def _samples(self, running: Sequence[Run]) -> dict[str, dict[str, float]]:
         members = samples.members(self._keeper, {run.key: run.pids for run in running})
+        return {run.key: self._sample(run, members[run.key]) for run in running}
+
+    def _sample(self, run: Run, pids: Sequence[int]) -> dict[str, float]:
+        """What the kernel has counted for its group; without one, what its processes say of themselves."""
+        used = self._groups.used(run.key)
+        memory = used.memory_bytes if used else self._memory(run, pids)
+        peak = used.memory_peak_bytes if used else max(memory, run.samples.get("memory_peak_bytes", 0))
+        cpu_s = used.cpu_s if used and used.cpu_s else samples.cpu_s(pids)
         return {
-            run.key: {
-                # What has ended takes its seconds along: never report fewer than before.
-                "cpu_s": max(samples.cpu_s(members[run.key]), run.samples.get("cpu_s", 0.0)),
-                "memory_bytes": self._memory(run, members[run.key]),
-            }
-            for run in running
+            # What has ended takes its seconds along: never report fewer than before.
+            "cpu_s": max(cpu_s, run.samples.get("cpu_s", 0.0)),
+            "memory_bytes": memory,
+            "memory_peak_bytes": peak,
+            "processes": used.processes if used else samples.threads(pids),
+            "processes_refused": used.processes_refused if used else 0,
+            "oom_kills": used.oom_kills if used else 0,
         }
 
     def _memory(self, run: Run, pids: Sequence[int]) -> int:
@@ -86,19 +108,17 @@ class Watch:
 
     def _look(self, running: Sequence[Run]) -> Found:
         free = machine.disk_free(self._folder)
-        if free >= self._disk_reserve_bytes:
-            return Found(self._samples(running), free, {})
-        # Walking the folders takes time: only when somebody has to go.
-        written = {run.key: _written(self._folder / "runs" / run.key) for run in running}
-        return Found(self._samples(running), free, written, disk_full=True)
+        is_full = free < self._disk_reserve_bytes
+        # Walking the folders takes time: only of those with a limit, or when somebody has to go.
+        walked = [run for run in running if is_full or (run.spec and run.spec.limits.disk_bytes)]
+        self._walked = {run.key: self._walk(run.key, at_once=is_full) for run in walked}
+        written = {key: one.written for key, one in self._walked.items()}
+        return Found(self._samples(running), free, written, disk_full=is_full)
 
-
-def _written(folder: Path) -> int:
-    total = 0
-    for around, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(around, name)).st_blocks * 512
-            except OSError:
-                continue
-    return total
+    def _walk(self, key: str, *, at_once: bool) -> _Walked:
+        known, began = self._walked.get(key), time.monotonic()
+        if known is not None and not at_once and began < known.again_at:
+            return known
+        written = samples.written_bytes(self._folder / "runs" / key)
+        now = time.monotonic()
+        return _Walked(written, now + max(_WALK_EACH_S, _WALK_SHARE * (now - began)))

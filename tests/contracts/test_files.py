@@ -1,16 +1,18 @@
 """Blobs and logs: whole or not there; never outside their folder."""
 
 import hashlib
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ultramarine.domain.errors import Conflict, InvalidInput, NotFound, TooLarge
+from ultramarine.domain.errors import Conflict, DiskFull, InvalidInput, NotFound, TooLarge
 from ultramarine.domain.names import RunKey
 from ultramarine.files.blobs import Blobs
 from ultramarine.files.logs import LogPlace, Logs, OffsetDiffers
+from ultramarine.files.reserve import Reserve
 
 RUN = RunKey("e1-j1-1")
 LOG = LogPlace(run=RUN, rank="0", file="std_log.txt")
@@ -31,12 +33,12 @@ def everything_in(folder: Path) -> list[Path]:
 
 @pytest.fixture
 def blobs(tmp_path: Path) -> Blobs:
-    return Blobs(tmp_path)
+    return Blobs(tmp_path, Reserve(tmp_path, 0))
 
 
 @pytest.fixture
 def logs(tmp_path: Path) -> Logs:
-    return Logs(tmp_path / "logs")
+    return Logs(tmp_path / "logs", Reserve(tmp_path, 0))
 
 
 async def test_a_blob_is_kept_once_under_the_hash_of_its_bytes(blobs: Blobs, tmp_path: Path) -> None:
@@ -97,7 +99,7 @@ def test_a_log_grows_by_offset_only(logs: Logs) -> None:
 
 def test_a_log_that_was_torn_goes_on_from_where_it_is(logs: Logs, tmp_path: Path) -> None:
     logs.append(LOG, b"one\ntw", offset=0)
-    anew = Logs(tmp_path / "logs")
+    anew = Logs(tmp_path / "logs", Reserve(tmp_path, 0))
     with pytest.raises(OffsetDiffers) as refused:
         anew.append(LOG, b"three", offset=8)
     assert anew.append(LOG, b"o\n", offset=refused.value.size) == 8
@@ -119,3 +121,15 @@ def test_names_that_escape_are_refused(logs: Logs, name: str, place: int, tmp_pa
     with pytest.raises(InvalidInput):
         logs.append(LogPlace(run=RunKey(names[0]), rank=names[1], file=names[2]), b"x", offset=0)
     assert everything_in(tmp_path) == []
+
+
+async def test_what_the_server_keeps_free_of_its_disk_is_not_given_to_uploads_nor_logs(tmp_path: Path) -> None:
+    kept = Reserve(tmp_path, shutil.disk_usage(tmp_path).free + (1 << 40))  # more than it has: it counts as full
+    with pytest.raises(DiskFull, match="MiB left") as refused:
+        await Blobs(tmp_path, kept).receive(SHA256, pieces(CONTENT), bytes_max=1 << 20)
+    assert "try again" in refused.value.hint
+    logs = Logs(tmp_path / "logs", kept)
+    with pytest.raises(DiskFull):
+        logs.append(LOG, b"one\n", offset=0)
+    assert everything_in(tmp_path) == []
+    assert Logs(tmp_path / "logs", Reserve(tmp_path, 0)).append(LOG, b"one\n", offset=0) == 4

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from tests.runner.control import Control, end_process
 
-from ultramarine_runner import machine, trees
+from ultramarine_runner import cgroups, machine, trees
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -85,8 +85,8 @@ class World:
         """What still carries the allocation of one of our runners."""
         return [pid for one in self.allocations for pid in trees.carriers(trees.ALLOCATION, one)]
 
-    def close(self) -> list[int]:
-        """Take every run away, end the runners; the pids that were left after that."""
+    def close(self) -> list[str]:
+        """Take every run away, end the runners; the pids and control groups that were left after that."""
         self.control.faults.drop, self.control.faults.status = 0.0, None
         self.control.stop()
         self.control.start()
@@ -98,9 +98,10 @@ class World:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        left = self.leftovers()
+        left = [str(pid) for pid in self.leftovers()]
         for one in self.allocations:
             trees.sweep(one)
+            left += cgroups.sweep(one)
         self.control.stop()
         return left
 
@@ -148,5 +149,5 @@ def world(alone: None, pythons: Path) -> Iterator[World]:
     left = made.close()
     words = "".join(file.read_text() for file in folder.glob("*/runner.log"))
     shutil.rmtree(folder, ignore_errors=True)
-    assert not left, f"Processes {left} were left. {words}"
+    assert not left, f"{left} were left. {words}"
     assert "Traceback" not in words, words

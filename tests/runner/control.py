@@ -34,6 +34,8 @@ class Faults:
     drop: float = 0.0  #: share of answers that are dropped after they took effect
     dice: random.Random = field(default_factory=lambda: random.Random(7))
     status: int | None = None  #: answer everything with this
+    no_room: bool = False  #: refuse whatever is to be kept: 507
+    refused: int = 0  #: how often that was
     cut: int | None = None  #: send only so many bytes of the next file, then hang up
     ranges: list[str] = field(default_factory=list[str])  #: the ranges of files that were asked for
 
@@ -225,6 +227,9 @@ class _Handler(BaseHTTPRequestHandler):
         control, body = self._begin()
         if self.path == "/runner/v1/reported":
             self._take_report(control, json.loads(body))
+        elif control.faults.no_room:
+            control.faults.refused += 1
+            self._answer(507, {"detail": "The disk is full."})
         elif self.path.startswith("/runner/v1/files/"):
             sha256 = self.path.rpartition("/")[2]
             if hashlib.sha256(body).hexdigest() != sha256:

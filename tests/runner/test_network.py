@@ -125,3 +125,16 @@ def test_a_run_whose_logs_nobody_wants_ends_all_the_same(world: World):
     world.control.refused_logs.add("e1-j1-1")
     world.go(token, "e1-j1-1", "echo hello")
     assert world.control.ended("e1-j1-1", within_s=5)["cause"] == "completed"
+
+
+def test_a_control_plane_whose_disk_is_full_gets_every_byte_once_it_has_room_again(world: World):
+    token = world.runner()
+    world.control.faults.no_room = True
+    world.go(token, "e1-j1-1", "for i in $(seq 1 1000); do echo line $i; done; echo made > outputs/x")
+    world.control.phase("e1-j1-1", "finalizing")
+    world.control.wait(lambda: world.control.faults.refused >= 3, words="it is asked again and again")
+    assert world.control.log("e1-j1-1") == ""
+    world.control.faults.no_room = False
+    ended = world.control.ended("e1-j1-1")
+    assert (ended["cause"], list(ended["outputs"])) == ("completed", ["default"])
+    assert world.control.log("e1-j1-1").splitlines() == [f"line {i}" for i in range(1, 1001)]

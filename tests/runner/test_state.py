@@ -99,11 +99,11 @@ def test_an_order_that_cannot_be_read_harms_no_other():
 
 def test_the_first_rank_that_failed_by_itself_is_the_cause():
     exits = {"0": Exit(143, "SIGTERM"), "1": Exit(7)}
-    ended = endings.judge(exits, failed="1", asked=None, oom=True, at=1.0)
+    ended = endings.judge(exits, failed="1", asked=None, oom=None, at=1.0)
     assert (ended["cause"], ended["code"], ended["rank"]) == ("exited", 7, 1)
-    ended = endings.judge({"0": Exit(137, "SIGKILL")}, failed="0", asked=None, oom=True, at=1.0)
-    assert ended["cause"] == "out_of_memory"
-    ended = endings.judge({"0": Exit(0)}, failed=None, asked=("timeout", "Too long."), oom=False, at=1.0)
+    ended = endings.judge({"0": Exit(137, "SIGKILL")}, failed="0", asked=None, oom="Too much.", at=1.0)
+    assert (ended["cause"], ended["words"], ended["rank"]) == ("out_of_memory", "Too much.", 0)
+    ended = endings.judge({"0": Exit(0)}, failed=None, asked=("timeout", "Too long."), oom=None, at=1.0)
     assert (ended["cause"], ended["words"], ended["code"]) == ("timeout", "Too long.", 0)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.runner.conftest import World
 
-from ultramarine_runner import trees
+from ultramarine_runner import cgroups, trees
 
 #: A rank that ignores TERM, with a child that does too, and a grandchild in a session of its own.
 STUBBORN = """
@@ -113,6 +113,7 @@ def test_when_both_are_killed_the_sweep_ends_whatever_carries_the_allocation(wor
     assert set(swept) >= set(alive(pids))
     assert alive(pids) == []
     assert trees.sweep("e1-a-1") == []
+    cgroups.sweep("e1-a-1")
 
 
 def test_a_rank_that_fails_ends_the_other_ranks_of_its_node(world: World):

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from ultramarine.domain.errors import (
     AlreadyExists,
     Conflict,
+    DiskFull,
     IllegalTransition,
     InvalidInput,
     NotAllowed,
@@ -37,6 +38,7 @@ STATUS: Mapping[type[UltramarineError], int] = {
     NotSignedIn: 401,
     NotAllowed: 403,
     TooLarge: 413,
+    DiskFull: 507,
     Unavailable: 503,
     NodeReleased: 410,
 }

@@ -154,6 +154,7 @@ def compute(state: ComputeState) -> View:
             "idle": up - min(busy, up),
             "starting": len(state.allocations) - up,
         },
+        "limits": sorted({by for a in state.allocations if (by := state.limits_by(a))}),
         "notice": state.notice,
         "created_at": at(c.created_at),
     }
@@ -167,6 +168,7 @@ def node(state: NodeState) -> View:
         "reason": allocation.reason,
         "runs": [run.owner_name for run in state.runs],
         "since": at(allocation.changed_at),
+        "limits": state.limits,
         "load": dict(state.load),
     }
 

@@ -87,6 +87,7 @@ def list_nodes(call: Call) -> None:
         Column("status", "status"),
         Column("runs", "runs"),
         Column("since", "since"),
+        Column("limits", "limits"),
         Column("reason", "reason"),
     )
     call.show(call.workspace.computes.nodes(call.args.name), columns)

@@ -11,6 +11,7 @@
     ├── NotAllowed             the token is good for something else
     ├── TooLarge               over a limit
     ├── Conflict               it would contradict what is there
+    ├── DiskFull               the server keeps what is left of its disk for itself
     └── Unavailable            a part that is needed does not answer
 
 `str(error)` says what and why, `error.hint` what to do next. `api/problem.py` alone knows HTTP.
@@ -103,6 +104,10 @@ class TooLarge(UltramarineError):
 
 class Conflict(UltramarineError):
     title = "It contradicts what is there"
+
+
+class DiskFull(UltramarineError):
+    title = "The server's disk is full"
 
 
 class Unavailable(UltramarineError):

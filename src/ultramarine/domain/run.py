@@ -116,6 +116,7 @@ class Cause(StrEnum):
     STOPPED = "stopped"
     TIMEOUT = "timeout"
     OUT_OF_MEMORY = "out_of_memory"
+    PROCESSES = "processes"
     DISK_FULL = "disk_full"
     LOG_LIMIT = "log_limit"
     ENVIRONMENT = "environment"

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import ultramarine_runner
-from ultramarine_runner import machine, trees
+from ultramarine_runner import cgroups, machine, trees
 from ultramarine_serving.pack import build as build_serving
 
 _START = b"""\
@@ -73,6 +73,9 @@ def carriers(name: str, value: str) -> list[int]:
 def sweep(allocation: str, *, patience_s: float) -> list[int]:
     """End every process of this machine that carries the allocation's key, as the runner ends what is its own.
 
-    The pids that were signalled. Raises `TimeoutError` when some are left after `patience_s` seconds.
+    With it goes what is in its control groups, which has hidden whose it is, and the groups. The pids that were
+    signalled. Raises `TimeoutError` when some are left after `patience_s` seconds.
     """
-    return trees.sweep(allocation, patience_s=patience_s)
+    ended = trees.sweep(allocation, patience_s=patience_s)
+    cgroups.sweep(allocation, patience_s=patience_s)
+    return ended

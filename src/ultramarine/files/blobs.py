@@ -11,12 +11,14 @@ from pathlib import Path
 
 from ultramarine.domain.errors import Conflict, InvalidInput, NotFound, TooLarge
 from ultramarine.domain.names import is_sha256
+from ultramarine.files.reserve import Reserve
 
 CHUNK_BYTES = 1 << 20
 
 
 class Blobs:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, reserve: Reserve) -> None:
+        self._reserve = reserve
         self._folder, self._aside = folder / "sha256", folder / "incoming"
         self._aside.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -52,7 +54,7 @@ class Blobs:
     async def receive(self, sha256: str, chunks: AsyncIterator[bytes], *, bytes_max: int) -> bool:
         """Keep a stream whose hash is `sha256`; False when it was there.
 
-        Raises `Conflict` when the bytes are others, `TooLarge` when there are more than `bytes_max`.
+        Raises `Conflict` when the bytes are others, `TooLarge` when there are more than `bytes_max`, `DiskFull`.
         """
         if self.has(sha256):
             return False
@@ -62,11 +64,12 @@ class Blobs:
     async def take(self, chunks: AsyncIterator[bytes], *, bytes_max: int, wanted: str | None = None) -> str:
         """Keep a stream under the name that its bytes have; its name.
 
-        Raises `Conflict` when that is not the `wanted` one, `TooLarge` when there are more than `bytes_max`.
+        Raises `Conflict` when that is not the `wanted` one, `TooLarge` when there are more than `bytes_max`,
+        `DiskFull`.
         """
         aside = self._temporary()
         try:
-            found = await _write_all(aside, chunks, bytes_max=bytes_max)
+            found = await _write_all(aside, chunks, bytes_max=bytes_max, reserve=self._reserve)
             if wanted not in (None, found):
                 raise Conflict(
                     f"The bytes sent have SHA-256 {found}, not {wanted}.",
@@ -93,7 +96,7 @@ class Blobs:
         os.replace(aside, target)
 
 
-async def _write_all(path: Path, chunks: AsyncIterator[bytes], *, bytes_max: int) -> str:
+async def _write_all(path: Path, chunks: AsyncIterator[bytes], *, bytes_max: int, reserve: Reserve) -> str:
     """Write a stream to disk, off the event loop: that must stay free. The SHA-256 of what was written."""
     digest, size = hashlib.sha256(), 0
     with path.open("wb") as file:
@@ -104,6 +107,7 @@ async def _write_all(path: Path, chunks: AsyncIterator[bytes], *, bytes_max: int
                     f"The file has more than {bytes_max} bytes.",
                     hint="Raise ULTRAMARINE_UPLOAD_BYTES_MAX, or split it.",
                 )
+            reserve.check(len(chunk))
             await asyncio.to_thread(_write, file.fileno(), chunk, digest)
         await asyncio.to_thread(os.fsync, file.fileno())
     return digest.hexdigest()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ultramarine.domain.errors import Conflict
 from ultramarine.domain.names import RunKey, checked_name
+from ultramarine.files.reserve import Reserve
 
 
 class OffsetDiffers(Conflict):
@@ -36,12 +37,17 @@ class LogFile:
 
 
 class Logs:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, reserve: Reserve) -> None:
+        self._reserve = reserve
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def append(self, place: LogPlace, content: bytes, *, offset: int) -> int:
-        """Add bytes at `offset`. The size now; raises `OffsetDiffers` where the log does not end at `offset`."""
+        """Add bytes at `offset`. The size now.
+
+        Raises `OffsetDiffers` where the log does not end at `offset`, and `DiskFull`.
+        """
+        self._reserve.check(len(content))
         path = self._path(place)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

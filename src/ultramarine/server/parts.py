@@ -28,6 +28,7 @@ from ultramarine.drivers.protocol import Joining
 from ultramarine.drivers.pyz import pythons as find_pythons
 from ultramarine.files.blobs import Blobs
 from ultramarine.files.logs import Logs
+from ultramarine.files.reserve import Reserve
 from ultramarine.locks.lock import Uv
 from ultramarine.locks.site import site_options
 from ultramarine.planning.routes import Upstreams
@@ -44,6 +45,7 @@ from ultramarine.store.database import AsyncDatabase
 from ultramarine.store.migration import migrate
 from ultramarine.tracking.client import MlflowClient
 
+NODE_RESERVE_BYTES = 64 * 1024**2
 Tick = Callable[[], Awaitable[None]]
 
 
@@ -74,13 +76,13 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
     url = _synchronous(settings.database_url) or f"sqlite:///{home / 'ultramarine.db'}"
     migrate(url)
     cache = _cache(settings, home)
-    db = AsyncDatabase(url)
+    db, reserve = AsyncDatabase(url), Reserve(home, settings.disk_reserve_bytes)
     ctx = Context(
         db=db,
         clock=lambda: datetime.now(UTC),
         names=lambda: secrets.token_hex(16),
-        blobs=Blobs(home / "files"),
-        logs=Logs(home / "files" / "logs"),
+        blobs=Blobs(home / "files", reserve),
+        logs=Logs(home / "files" / "logs", reserve),
         secrets=Secrets.at(home / "master.key"),
         hub=Hub(patience=_patience(settings), listening_since=datetime.now(UTC)),
         tracking=MlflowClient(home / "run" / "mlflow.sock"),
@@ -130,7 +132,14 @@ def _site(settings: Settings, *, epoch: Epoch, cache: Path) -> Site:
         pythons=(here, *(python for python in find_pythons(cache) if python != here)),
         options=site_options().to_json(),
         uv=_uv(),
-        limits=Limits(upload_bytes_max=settings.upload_bytes_max, manifest_bytes_max=settings.manifest_bytes_max),
+        limits=Limits(
+            upload_bytes_max=settings.upload_bytes_max,
+            manifest_bytes_max=settings.manifest_bytes_max,
+            disk_reserve_bytes=settings.disk_reserve_bytes,
+            run_processes_max=settings.run_processes_max,
+            run_log_bytes_max=settings.run_log_bytes_max,
+            run_disk_bytes_max=settings.run_disk_bytes_max,
+        ),
     )
 
 
@@ -158,6 +167,8 @@ def _joining(ctx: Context, socket: Path, cache: Path) -> Joining:
             "memory_bytes": allocation.capacity.memory_bytes,
             "gpus": list(allocation.gpu_ids),
             "uv": ctx.site.uv or None,
+            # On the same disk a job is ended before the server has to refuse what others send.
+            "disk_reserve_bytes": ctx.site.limits.disk_reserve_bytes + NODE_RESERVE_BYTES,
         }
 
     return Joining(config=config, wake=ctx.work.ring)

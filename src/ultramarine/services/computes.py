@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ultramarine.domain.allocation import Allocation, AllocationStatus
+from ultramarine.domain.allocation import Allocation, AllocationStatus, Node
 from ultramarine.domain.compute import ClusterSpec, Compute, ComputeEvent, ComputeStatus, LocalSpec, read_spec
 from ultramarine.domain.errors import Conflict, InvalidInput
-from ultramarine.domain.names import ComputeId, checked_name
+from ultramarine.domain.names import ComputeId, NodeKey, checked_name
 from ultramarine.domain.page import Page, PageRequest, cut
 from ultramarine.domain.run import ON_NODES, Run
 from ultramarine.domain.size import Amount, Size
@@ -27,7 +27,13 @@ class ComputeState:
     compute: Compute
     allocations: Sequence[Allocation]
     runs: Sequence[Run]
+    nodes: Mapping[NodeKey, Node]  #: those whose runner has said hello
     notice: str = ""
+
+    def limits_by(self, allocation: Allocation) -> str:
+        """By what the limits of runs are held on its node, as its runner said; "" before it has."""
+        node = self.nodes.get(allocation.node)
+        return "" if node is None else str(node.machine.get("limits", ""))
 
     def runs_on(self, allocation: Allocation) -> list[Run]:
         return [run for run in self.runs if allocation.node in run.nodes and run.status in ON_NODES]
@@ -106,8 +112,8 @@ async def page(ctx: Context, workspace: str, request: PageRequest) -> Page[Compu
     async with ctx.read() as tx:
         await identity.require_workspace(tx, workspace)
         found = await computes.page(tx, workspace, request)
-        open_allocations, open_runs = await allocations.open_ones(tx), await runs.open_ones(tx)
-    return found.map(lambda compute: _standing(compute, open_allocations, open_runs))
+        living = await _living(tx)
+    return found.map(living.on)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +122,7 @@ class NodeState:
 
     allocation: Allocation
     runs: Sequence[Run]
+    limits: str  #: by what the limits of runs are held there, as its runner said
     load: Mapping[str, Any]
 
 
@@ -124,7 +131,11 @@ async def nodes(ctx: Context, workspace: str, name: str, *, request: PageRequest
         compute = await computes.get(tx, workspace, name)
         found = await allocations.of_compute(tx, compute.id, request)
         state = await _state(tx, compute)
-    return found.map(lambda a: NodeState(allocation=a, runs=state.runs_on(a), load=ctx.hub.load(a.node)))
+    return found.map(
+        lambda a: NodeState(
+            allocation=a, runs=state.runs_on(a), limits=state.limits_by(a), load=ctx.hub.load(a.node)
+        )
+    )
 
 
 async def delete(ctx: Context, workspace: str, name: str) -> ComputeState:
@@ -199,12 +210,23 @@ def _usage(host: str, taken: Amount, total: Amount) -> Sequence[Usage]:
 
 
 async def _state(tx: Tx, compute: Compute, notice: str = "") -> ComputeState:
-    return _standing(compute, await allocations.open_ones(tx), await runs.open_ones(tx), notice=notice)
+    return (await _living(tx)).on(compute, notice=notice)
 
 
-def _standing(
-    compute: Compute, open_allocations: Sequence[Allocation], open_runs: Sequence[Run], *, notice: str = ""
-) -> ComputeState:
-    held = [a for a in open_allocations if a.compute == compute.id and a.status is not AllocationStatus.ENDED]
-    there = [run for run in open_runs if run.compute == compute.id]
-    return ComputeState(compute=compute, allocations=held, runs=there, notice=notice)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Living:
+    """All that lives on any compute, read once for several."""
+
+    allocations: Sequence[Allocation]
+    runs: Sequence[Run]
+    nodes: Mapping[NodeKey, Node]
+
+    def on(self, compute: Compute, *, notice: str = "") -> ComputeState:
+        held = [a for a in self.allocations if a.compute == compute.id and a.status is not AllocationStatus.ENDED]
+        there = [run for run in self.runs if run.compute == compute.id]
+        return ComputeState(compute=compute, allocations=held, runs=there, nodes=self.nodes, notice=notice)
+
+
+async def _living(tx: Tx) -> _Living:
+    nodes = {node.key: node for node in await allocations.nodes(tx)}
+    return _Living(allocations=await allocations.open_ones(tx), runs=await runs.open_ones(tx), nodes=nodes)

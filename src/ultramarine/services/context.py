@@ -24,6 +24,10 @@ PART = "cpu-1"  #: the size of the part that a job on the compute `local` takes
 class Limits:
     upload_bytes_max: int = 100 * 1024**3
     manifest_bytes_max: int = 32 * 1024**2
+    disk_reserve_bytes: int = 256 * 1024**2
+    run_processes_max: int = 4096
+    run_log_bytes_max: int = 10 * 1024**3  #: of each rank
+    run_disk_bytes_max: int = 0  #: 0: none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

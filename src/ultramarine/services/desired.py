@@ -6,7 +6,7 @@ from typing import Any
 
 from ultramarine.domain.allocation import Node
 from ultramarine.domain.names import NodeKey, RunKey
-from ultramarine.domain.run import ON_NODES, Mode, OwnerNoun, Run
+from ultramarine.domain.run import ON_NODES, OwnerNoun, Run
 from ultramarine.planning.desired import phase
 from ultramarine.services.context import Context
 from ultramarine.services.identity import run_token
@@ -89,8 +89,18 @@ class Renderer:
             "files": files,
             "secret_variables": secret,
             "token": token,
-            "limits": {"memory_bytes": run.need.memory_bytes if run.need and run.mode is Mode.SERVICE else None}
-            | dict(spec.get("limits", {})),
+            "limits": self._limits(run) | dict(spec.get("limits", {})),
+        }
+
+    def _limits(self, run: Run) -> dict[str, Any]:
+        """What a run may use on each node: what it claims, or where it claims nothing the whole node."""
+        limits, need = self._ctx.site.limits, run.need
+        return {
+            "memory_bytes": None if need is None else need.memory_bytes,
+            "cpus": None if need is None else (need.cpus_milli or need.shares_milli) / 1000,
+            "processes": limits.run_processes_max,
+            "log_bytes": limits.run_log_bytes_max,
+            "disk_bytes": limits.run_disk_bytes_max or None,
         }
 
     def _of_same_python(self, named: Mapping[str, str], environment: Mapping[str, Any] | None) -> dict[str, str]:

@@ -20,7 +20,7 @@ from ultramarine.files.logs import LogFile
 from ultramarine.planning.quotas import usage_of
 from ultramarine.planning.runs import run_key
 from ultramarine.services import environments, identity
-from ultramarine.services.context import Context
+from ultramarine.services.context import PART, Context
 from ultramarine.services.snapshots import get_snapshot, uploaded
 from ultramarine.store import assets, computes, events, installation, jobs, runs
 from ultramarine.store.database import Tx
@@ -74,6 +74,8 @@ async def _first_run(ctx: Context, tx: Tx, job: Job) -> Run:
     await _within_quota(tx, compute, spec, need)
     environment = await environments.for_run(ctx, tx, job.workspace, spec.environment, field="environment")
     plan = await _run_spec(ctx, tx, job, environment)
+    is_part = spec.resources.part_of(compute.size) is not None
+    plan["limits"] = {"timeout_s": spec.limits.timeout, **_memory_in_words(compute, is_part=is_part)}
     run = Run(
         key=run_key(ctx.site.epoch, job.id, 1),
         workspace=job.workspace,
@@ -95,6 +97,16 @@ async def _first_run(ctx: Context, tx: Tx, job: Job) -> Run:
         changed_at=job.created_at,
     )
     return await runs.add(tx, run, plan)
+
+
+def _memory_in_words(compute: Compute, *, is_part: bool) -> dict[str, str]:
+    """Whose memory a run had that used too much, and what to do then."""
+    if is_part:
+        return {"of": "its resources", "hint": "Ask for more: resources.memory"}
+    if compute.is_elastic:
+        return {"of": f"a job on {compute.name} (as size {PART})", "hint": "Ask for more: resources.memory"}
+    hint = f"Ask for a compute of a larger size than {compute.name} has: um compute list-sizes"
+    return {"of": f"its size {compute.size_name}", "hint": hint}
 
 
 async def _target(ctx: Context, tx: Tx, workspace: str, spec: JobSpec) -> Compute:
@@ -160,7 +172,6 @@ async def _run_spec(ctx: Context, tx: Tx, job: Job, environment: Environment) ->
         "environment": {"workspace": environment.workspace, "name": environment.name, "version": environment.version},
         "distribution": None if spec.distribution is None else spec.distribution.type,
         "processes_per_node": 1 if spec.distribution is None else spec.distribution.process_count_per_instance,
-        "limits": {"timeout_s": spec.limits.timeout},
         "experiment": spec.experiment_name,
     }
 

@@ -101,5 +101,8 @@ def replica_spec(deployment: Deployment, *, zip_sha256: str) -> dict[str, Any]:
         "environment_variables": dict(deployment.spec.environment_variables),
         "processes_per_node": 1,
         "sockets": ["http"],
-        "limits": {},
+        "limits": {
+            "of": f"its instance_type {deployment.spec.instance_type}",
+            "hint": "Name a larger instance_type: um compute list-sizes",
+        },
     }
