@@ -39,9 +39,15 @@ def verdicts(runs: Sequence[Run], node: Node) -> dict[str, Verdict]:
     found = {run.key: verdict for run in open_runs if (verdict := _over(run, node))}
     found.update(_of_memory(open_runs, node) if not found else {})
     found.update(_of_disk(open_runs, node))
-    if node.now > node.lease_until:
-        found.update({run.key: Verdict("lease", _LEASE) for run in runs if run.is_task and not run.ending_asked})
+    found.update(of_lease(runs, node))
     return found
+
+
+def of_lease(runs: Sequence[Run], node: Node) -> dict[str, Verdict]:
+    """The tasks that end with the lease, if it is over."""
+    if node.now <= node.lease_until:
+        return {}
+    return {run.key: Verdict("lease", _LEASE) for run in runs if run.is_task and not run.ending_asked}
 
 
 def next_deadline(runs: Sequence[Run]) -> float | None:

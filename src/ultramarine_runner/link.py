@@ -97,14 +97,22 @@ class Link:
         for part in (self._follower, self._reporter, self._shipper, self._watch):
             part.start()
         while self._exit is None:
-            self._inbox.get()()
+            self._take(self._inbox.get())
             while not self._inbox.empty():
-                self._inbox.get()()
+                self._take(self._inbox.get())
             if self._runs.is_changed:
                 self._last_change = self._reporter.changed(is_urgent=self._runs.is_awaited)
                 self._runs.is_changed = self._runs.is_awaited = False
             self._close_if_done()
         return self._exit
+
+    def _take(self, news: Callable[[], None]) -> None:
+        """The lease comes first. Who was asleep or stopped may hear at once that it is renewed, and hears it too late:
+        what it ran may have been given to others."""
+        ended = limits.of_lease(self._runs.runs(), limits.Node(now=machine.boot_s(), lease_until=self._lease_until))
+        for key, verdict in ended.items():
+            self._end(self._runs[key], verdict.cause, verdict.words, verdict.grace_s)
+        news()
 
     # From other threads
 

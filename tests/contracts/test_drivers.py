@@ -54,7 +54,7 @@ def simulated(_: Path) -> Made:
     )
 
 
-def local(folder: Path) -> Made:
+def local(folder: Path, *, lease_s: float = 300) -> Made:
     def config(allocation: Allocation, rank: int) -> dict[str, Any]:
         return {
             "url": f"unix:{folder / 'nobody.sock'}",
@@ -70,7 +70,9 @@ def local(folder: Path) -> Made:
         }
 
     def make() -> LocalDriver:
-        return LocalDriver(folder / "nodes", pyz=packed, joining=Joining(config=config, wake=lambda: None))
+        return LocalDriver(
+            folder / "nodes", pyz=packed, joining=Joining(config=config, wake=lambda: None, lease_s=lease_s)
+        )
 
     def kill(key: AllocationKey) -> None:
         # The runner itself: while there is nobody to say hello to, it does not see that its keeper has died.
@@ -180,6 +182,24 @@ async def test_one_that_does_not_end_when_it_is_asked_is_made_to(made: Made) -> 
     await made.driver.release(KEY, grace_s=0.3)
     await state_of(made, KEY, "ended")
     await none_lives(made, KEY)
+
+
+async def test_a_runner_that_stands_still_for_longer_than_its_lease_is_ended_and_one_that_goes_on_is_not(
+    tmp_path: Path,
+) -> None:
+    made = local(tmp_path, lease_s=1)
+    driver, key = made.driver, KEY
+    await driver.allocate(make_allocation(1))
+    await state_of(made, key, "up")
+    runner = json.loads((tmp_path / "nodes" / key / "process.json").read_text())["pid"]
+    os.kill(runner, signal.SIGSTOP)
+    await state_of(made, key, "up")
+    os.kill(runner, signal.SIGCONT)
+    await state_of(made, key, "up")
+    os.kill(runner, signal.SIGSTOP)
+    await state_of(made, key, "ended")
+    assert "longer than its lease" in (await driver.observe())[key].reason
+    await none_lives(made, key)
 
 
 @pytest.mark.parametrize(("faults", "is_done"), [(Faults(outage=1), False), (Faults(lost_reply=1), True)])

@@ -3,9 +3,10 @@
 import os
 import signal
 
+import pytest
 from tests.runner.conftest import World
 
-from ultramarine_runner import trees
+from ultramarine_runner import machine, trees
 
 LINES = 5000
 COUNT = f"for i in $(seq 1 {LINES}); do echo line $i; if [ $((i % 50)) = 0 ]; then sleep 0.02; fi; done"
@@ -138,3 +139,33 @@ def test_a_control_plane_whose_disk_is_full_gets_every_byte_once_it_has_room_aga
     ended = world.control.ended("e1-j1-1")
     assert (ended["cause"], list(ended["outputs"])) == ("completed", ["default"])
     assert world.control.log("e1-j1-1").splitlines() == [f"line {i}" for i in range(1, 1001)]
+
+
+@pytest.mark.parametrize("with_its_ranks", [False, True], ids=["both halves alone", "with the ranks"])
+def test_a_runner_that_was_stopped_past_its_lease_ends_its_tasks_before_it_hears_that_it_is_renewed(
+    world: World, with_its_ranks: bool
+):
+    world.control.lease_s, world.control.beat_s = 1.0, 0.1
+    token = world.runner()
+    marks = world.folder / "marks"
+    world.go(token, "e1-j1-1", f"echo $$; while :; do echo 1 >> {marks}; sleep 0.01; done")
+    world.go(token, "e1-service-1", "echo $$; exec sleep 1000", mode="service")
+    task, service = (
+        int(world.control.wait(lambda key=key: world.control.log(key), words="its pid"))
+        for key in ("e1-j1-1", "e1-service-1")
+    )
+    halves = [world.runners[0].pid, world.keeper()]
+    stopped = [*halves, *([task] if with_its_ranks else [])]
+    trees.send(stopped, signal.SIGSTOP)
+    over = machine.boot_s() + 2 * world.control.lease_s
+    world.control.wait(lambda: machine.boot_s() > over, words="its lease is over")
+    # The next attempt begins elsewhere; the first node is continued while that one is at work.
+    other = world.runner("e1-a-2")
+    world.go(other, "e1-j1-2", "echo on; exec sleep 1000")
+    written = marks.stat().st_size if with_its_ranks else None
+    trees.send(halves, signal.SIGCONT)
+    world.control.wait(lambda: not trees.is_alive(task), within_s=5, words="the first attempt has ended")
+    assert written is None or marks.stat().st_size == written, "it has not done anything since"
+    assert world.control.ended("e1-j1-1")["cause"] == "lease"
+    assert trees.is_alive(service)
+    world.control.phase("e1-j1-2", "running")

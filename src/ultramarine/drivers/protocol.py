@@ -42,3 +42,4 @@ class Joining:
 
     config: Callable[[Allocation, int], Mapping[str, Any]]  #: (allocation, rank) -> the runner's config.json
     wake: Callable[[], None]  #: something has changed: look again
+    lease_s: float = 300  #: how long a runner that is not heard goes on with its tasks

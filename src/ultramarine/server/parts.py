@@ -171,7 +171,7 @@ def _joining(ctx: Context, socket: Path, cache: Path) -> Joining:
             "disk_reserve_bytes": ctx.site.limits.disk_reserve_bytes + NODE_RESERVE_BYTES,
         }
 
-    return Joining(config=config, wake=ctx.work.ring)
+    return Joining(config=config, wake=ctx.work.ring, lease_s=ctx.hub.patience.lease_s)
 
 
 def _uv() -> str:

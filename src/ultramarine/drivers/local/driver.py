@@ -39,6 +39,9 @@ class LocalDriver:
         self._folder, self._pyz, self._joining = folder, pyz, joining
         self._children: dict[AllocationKey, subprocess.Popen[bytes]] = {}
         self._watched: dict[AllocationKey, int] = {}
+        self._stopped: dict[
+            AllocationKey, float
+        ] = {}  #: since when runners were seen to stand still, on the loop's clock
         self._kill_at: dict[AllocationKey, float] = {}  #: of those that were asked to end, on the loop's clock
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -77,6 +80,7 @@ class LocalDriver:
         self._unwatch(key)
         self._children.pop(key, None)
         self._kill_at.pop(key, None)
+        self._stopped.pop(key, None)
 
     def _start(self, key: AllocationKey) -> subprocess.Popen[bytes]:
         """A runner, in a session of its own. On the event loop: a fork takes about a millisecond."""
@@ -100,7 +104,8 @@ class LocalDriver:
         if (runner := self._found(key)) is None:
             return AllocationNews(state="unknown")
         is_overdue = asyncio.get_running_loop().time() > self._kill_at.get(key, float("inf"))
-        if runner.is_alive() and not is_overdue:
+        was_stopped = self._is_stopped_for_long(key, runner)
+        if runner.is_alive() and not is_overdue and not was_stopped:
             self._watch(key, runner.pid)
             return AllocationNews(state="up")
         # The keeper ends the trees when its link dies, and the other way round; what is left, or stuck, is swept here.
@@ -109,9 +114,18 @@ class LocalDriver:
             await self._sweep(key)
         except TimeoutError as stuck:
             return AllocationNews(state="unknown", reason=str(stuck))
-        words = RELEASED if key in self._kill_at else f"Its runner (pid {runner.pid}) has ended."
+        ended = "was stopped by a signal for longer than its lease" if was_stopped else "has ended"
+        words = RELEASED if key in self._kill_at else f"Its runner (pid {runner.pid}) {ended}."
         self._mark_ended(key, words)
         return AllocationNews(state="ended", reason=words)
+
+    def _is_stopped_for_long(self, key: AllocationKey, runner: ProcessId) -> bool:
+        """A runner that stands still cannot end its tasks when its lease is over: then that is done for it."""
+        if not runner.is_stopped():
+            self._stopped.pop(key, None)
+            return False
+        now = asyncio.get_running_loop().time()
+        return now - self._stopped.setdefault(key, now) >= self._joining.lease_s
 
     def _found(self, key: AllocationKey) -> ProcessId | None:
         """Its runner, as written down; when this server died before it could write, as found among the processes."""

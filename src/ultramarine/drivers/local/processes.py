@@ -14,6 +14,10 @@ class ProcessId:
         """It runs: not ended, not a zombie, not another process with its number."""
         return self == process_id(self.pid) and _state(self.pid) not in ("Z", "X", "")
 
+    def is_stopped(self) -> bool:
+        """It is there, and was told to stand still (SIGSTOP)."""
+        return self == process_id(self.pid) and _state(self.pid) in ("T", "t")
+
 
 def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
