@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from ultramarine_runner import cgroups, config, hello, keeper, spawn, trees
+from ultramarine_runner import cgroups, config, hello, keeper, nvml, spawn, trees
 from ultramarine_runner.link import Keeping, Link
 from ultramarine_runner.mechanism import WATCH
 from ultramarine_runner.wire import Channel, Dismissed, Refused
@@ -49,9 +49,10 @@ def _serve(settings: config.Config) -> int:
     theirs.close()
     channel = Channel(settings.url, ca=settings.ca)
     try:
-        welcome = hello.greet(settings, channel, limits=groups.mechanism.kind)
+        gpus = nvml.begin()  # after the fork: the library is not to be shared with a child
+        welcome = hello.greet(settings, channel, limits=groups.mechanism.kind, nvml=gpus)
         config.drop_secret(settings.folder)
-        keeping = Keeping(ours, pid, groups)
+        keeping = Keeping(ours, pid, groups, gpus)
         return Link(settings, welcome, keeping=keeping, address=channel.local_address).serve()
     except (Dismissed, Refused) as error:
         print(f"runner: {error}", file=sys.stderr)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from . import PROTOCOL, machine
 from .config import Config
+from .nvml import Nvml
 from .wire import JSON, Channel, Refused, Unreachable, backoff, words
 
 
@@ -22,7 +23,7 @@ class Welcome:
     sent_boot_s: float
 
 
-def greet(config: Config, channel: Channel, *, limits: str) -> Welcome:
+def greet(config: Config, channel: Channel, *, limits: str, nvml: Nvml | None) -> Welcome:
     """Say hello until it is heard; `limits`: by what they are held here. Dismissed and Refused: exit, start nothing."""
     message = {
         "protocol": PROTOCOL,
@@ -31,7 +32,7 @@ def greet(config: Config, channel: Channel, *, limits: str) -> Welcome:
         "epoch": config.epoch,
         "nonce": os.urandom(32).hex(),
         "join_secret": config.join_secret,
-        "machine": {**machine.describe(config.folder, config.cache), "limits": limits},
+        "machine": {**machine.describe(config.folder, config.cache, nvml), "limits": limits},
     }
     body = json.dumps(message).encode()
     for wait in backoff():

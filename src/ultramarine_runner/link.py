@@ -22,6 +22,7 @@ from .folders import Folders, tail
 from .hello import Welcome
 from .ledger import Ledger
 from .logs import Listener, Shipper
+from .nvml import Nvml
 from .prepare import Preparer
 from .starting import Starting
 from .state import Event, Phase, Run, Step
@@ -36,11 +37,12 @@ EXIT_DONE, EXIT_KEEPER_DIED = 0, 5
 
 @dataclass(frozen=True)
 class Keeping:
-    """The other half of the runner, and what both know: its socket, its pid, the control groups."""
+    """The other half of the runner (its socket, its pid), and what the kernel and the GPUs are asked by."""
 
     socket: socket.socket
     pid: int
     groups: Groups
+    nvml: Nvml | None
 
 
 class Link:
@@ -50,6 +52,7 @@ class Link:
         self._config = config
         self._keeper = keeping.socket
         self._groups = keeping.groups
+        self._nvml = keeping.nvml
         self._address = address
         self._token = welcome.token
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -138,7 +141,7 @@ class Link:
         return {
             "etag": self._etag,
             "runs": {run.key: state.report(run) for run in self._runs.runs()},
-            "node": machine.load_now(self._config.folder),
+            "node": machine.load_now(self._config.folder, self._nvml.use(self._config.gpus) if self._nvml else ()),
         }
 
     # What is wanted
@@ -255,7 +258,7 @@ class Link:
     def _tick(self, found: Found) -> None:
         for key, samples in found.samples.items():
             if key in self._runs:
-                self._runs.change(key, samples=samples)
+                self._runs.change(key, samples=samples, ranks=found.ranks[key])
         now = machine.boot_s()
         node = limits.Node(
             now=now,

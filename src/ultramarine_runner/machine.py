@@ -10,10 +10,13 @@ import shutil
 import socket
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from .environments import find_pythons
+from .nvml import GpuUse, Nvml
 
 ISOLATION = "process-tree"
 
@@ -23,7 +26,7 @@ def boot_s() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def describe(folder: Path, cache: Path) -> dict[str, Any]:
+def describe(folder: Path, cache: Path, nvml: Nvml | None) -> dict[str, Any]:
     """The `machine` part of hello. Sizes in bytes."""
     return {
         "hostname": socket.gethostname(),
@@ -33,7 +36,7 @@ def describe(folder: Path, cache: Path) -> dict[str, Any]:
         "cpus": len(os.sched_getaffinity(0)),
         "memory_bytes": memory("MemTotal"),
         "disk_free_bytes": disk_free(folder),
-        "gpus": gpus(),
+        "gpus": nvml.uuids() if nvml else [],
         "pythons": pythons(cache),
         "isolation": ISOLATION,
     }
@@ -44,9 +47,15 @@ def platform_name() -> str:
     return f"{platform.system().lower()}-{platform.machine()}"
 
 
-def load_now(folder: Path) -> dict[str, Any]:
+def load_now(folder: Path, gpus: Sequence[GpuUse]) -> dict[str, Any]:
     """The `node` part of a report."""
+    received, sent = network_bytes()
     return {
+        "cpus": len(os.sched_getaffinity(0)),
+        "disk_bytes": shutil.disk_usage(folder).total,
+        "network_received_bytes": received,
+        "network_sent_bytes": sent,
+        "gpus": [asdict(gpu) for gpu in gpus],
         "load": round(os.getloadavg()[0], 2),
         "memory_free_bytes": memory("MemAvailable"),
         "disk_free_bytes": disk_free(folder),
@@ -91,11 +100,15 @@ def pythons(cache: Path, *, fresh_s: float = 3600.0) -> dict[str, str]:
     return found
 
 
-def gpus() -> list[str]:
-    """UUIDs of the NVIDIA GPUs, as their kernel module tells them."""
-    files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
-    found = (re.search(r"GPU UUID:\s*(\S+)", _read(str(file))) for file in files)
-    return [match.group(1) for match in found if match]
+def network_bytes() -> tuple[int, int]:
+    """Received and sent by this machine since its boot, loopback apart."""
+    received = sent = 0
+    for line in _read("/proc/net/dev").splitlines():
+        name, colon, rest = line.partition(":")
+        fields = rest.split()
+        if colon and name.strip() != "lo" and len(fields) > 8:
+            received, sent = received + int(fields[0]), sent + int(fields[8])
+    return received, sent
 
 
 def _read(path: str) -> str:

@@ -52,6 +52,20 @@ def proportional_bytes(pids: Sequence[int]) -> int:
     return total
 
 
+def disk_bytes(pids: Sequence[int]) -> tuple[int, int]:
+    """Bytes read from and written to disks, by the living ones and those children that they have waited for."""
+    found = {"read_bytes": 0, "write_bytes": 0}
+    for pid in pids:
+        try:
+            lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+        except OSError:
+            continue
+        for name, _, value in (line.partition(": ") for line in lines):
+            if name in found:
+                found[name] += int(value)
+    return found["read_bytes"], found["write_bytes"]
+
+
 def threads(pids: Sequence[int]) -> int:
     """Processes with their threads: each is a task of the kernel."""
     return sum(int(one[17]) for one in map(trees.stat, pids) if len(one) > 17)

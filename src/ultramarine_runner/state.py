@@ -89,6 +89,7 @@ class Run:
     started_at: float | None = None  #: wall clock, for people
     started_boot_s: float | None = None  #: boot clock, for limits: it does not jump
     samples: Mapping[str, float] = field(default_factory=dict[str, float])
+    ranks: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])  #: use of each
     ending: Mapping[str, Any] | None = None  #: set once the ranks have ended, shown once the logs are shipped
     ending_asked: bool = False
     is_preparing: bool = False  #: a worker is at it, even if nobody waits for what it makes
@@ -147,6 +148,8 @@ def report(run: Run) -> dict[str, Any]:
         "sockets": dict(run.sockets),
         "started_at": run.started_at,
         "samples": dict(run.samples),
+        "world_size": run.spec.nodes * run.spec.processes_per_node if run.spec else 1,
+        "ranks": {rank: dict(use) for rank, use in run.ranks.items()},
         "ended": dict(run.ending) if run.phase is Phase.ENDED and run.ending else None,
     }
 

@@ -12,6 +12,7 @@ from . import limits, machine, samples
 from .cgroups import Groups
 from .config import Config
 from .state import Run
+from .usage import Meter
 
 _BUSY_S = 0.5
 _IDLE_S = 2.0
@@ -25,6 +26,7 @@ class Found:
     """One look."""
 
     samples: Mapping[str, Mapping[str, float]]
+    ranks: Mapping[str, Mapping[str, Mapping[str, float]]]  #: by run key and rank
     disk_free_bytes: int
     written: Mapping[str, int]  #: by run key, of those that have a limit; of all when the disk is full
     disk_full: bool = False
@@ -59,6 +61,7 @@ class Watch:
         self._tell = tell
         self._wake = threading.Event()
         self._walked: dict[str, _Walked] = {}
+        self._meter = Meter()
 
     def start(self) -> None:
         """Begin to look."""
@@ -113,7 +116,12 @@ class Watch:
         walked = [run for run in running if is_full or (run.spec and run.spec.limits.disk_bytes)]
         self._walked = {run.key: self._walk(run.key, at_once=is_full) for run in walked}
         written = {key: one.written for key, one in self._walked.items()}
-        return Found(self._samples(running), free, written, disk_full=is_full)
+        return Found(self._samples(running), self._ranks(running), free, written, disk_full=is_full)
+
+    def _ranks(self, running: Sequence[Run]) -> dict[str, Mapping[str, Mapping[str, float]]]:
+        now = machine.boot_s()
+        self._meter.keep([pid for run in running for pid in run.pids])
+        return {run.key: self._meter.ranks(_first_rank(run), run.pids, now) for run in running}
 
     def _walk(self, key: str, *, at_once: bool) -> _Walked:
         known, began = self._walked.get(key), time.monotonic()
@@ -122,3 +130,7 @@ class Watch:
         written = samples.written_bytes(self._folder / "runs" / key)
         now = time.monotonic()
         return _Walked(written, now + max(_WALK_EACH_S, _WALK_SHARE * (now - began)))
+
+
+def _first_rank(run: Run) -> int:
+    return run.spec.node_rank * run.spec.processes_per_node if run.spec else 0

@@ -43,8 +43,9 @@ async def list_jobs(
 
 @router.get("/{name}")
 async def get_job(workspace: str, name: str, ctx: Ctx, _: Reader) -> views.View:
+    """A job; `usage` is what its ranks use now or used at last, and their peaks, as far as it was heard."""
     state = await jobs.get(ctx, workspace, name)
-    return views.job(state.job, state.run)
+    return views.job(state.job, state.run) | {"usage": ctx.usage.of(state.run.key)}
 
 
 @router.post("/{name}/cancel", status_code=202)

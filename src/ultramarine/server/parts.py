@@ -14,6 +14,7 @@ from typing import Any
 from ultramarine.controllers.deployments import DeploymentLoop, ServingFiles
 from ultramarine.controllers.environments import EnvironmentLoop
 from ultramarine.controllers.loop import forever
+from ultramarine.controllers.metrics import MetricsLoop
 from ultramarine.controllers.routes import RouteLoop
 from ultramarine.controllers.runs import RunLoop
 from ultramarine.controllers.tracking import TrackingLoop
@@ -102,6 +103,7 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
         Loop(name="environments", tick=EnvironmentLoop(ctx, uv).tick, bell=ctx.locking),
         Loop(name="workspaces", tick=WorkspaceLoop(ctx).tick, bell=ctx.work),
         Loop(name="tracking", tick=TrackingLoop(ctx).tick, bell=Bell()),  # never rung: nobody waits for what it does
+        Loop(name="metrics", tick=MetricsLoop(ctx).tick, bell=Bell()),
     )
     return Parts(ctx=ctx, loops=loops)
 

@@ -12,6 +12,7 @@ from ultramarine.domain.allocation import HOLDS_ROOM, USABLE, AllocationEvent, A
 from ultramarine.domain.errors import Conflict, NotFound, NotSignedIn, UltramarineError
 from ultramarine.domain.names import AllocationKey, NodeKey, RunKey
 from ultramarine.domain.run import Cause, Ending, Phase, RunReport
+from ultramarine.domain.usage import RankUse
 from ultramarine.files.logs import LogPlace
 from ultramarine.planning.seen import NodeNews
 from ultramarine.services.context import Context
@@ -61,6 +62,8 @@ class Reported(BaseModel):
     sockets: dict[str, str] = Field(default_factory=dict[str, str])
     started_at: float | None = None
     samples: dict[str, Any] = Field(default_factory=dict[str, Any])
+    ranks: dict[str, dict[str, float]] = Field(default_factory=dict[str, dict[str, float]])
+    world_size: int = 1
     ended: Ended | None = None
 
     def report(self) -> RunReport:
@@ -85,6 +88,12 @@ class Reported(BaseModel):
             samples=dict(self.samples),
             ended=ended,
         )
+
+    def uses(self) -> list[RankUse]:
+        """Of those of its ranks that are alive on this node."""
+        is_alone = self.world_size == 1
+        alive = self.ranks if self.phase == "running" else {}
+        return [RankUse(rank=rank, is_alone=is_alone, values=values) for rank, values in alive.items()]
 
 
 def _moment(wall_s: float | None) -> datetime | None:
@@ -178,6 +187,8 @@ def report(ctx: Context, node: NodeKey, said: Report) -> Mapping[str, Any]:
     news = NodeNews(heard_at=ctx.clock(), runs={RunKey(key): each.report() for key, each in said.runs.items()})
     if ctx.hub.report(node, news, said.node, etag=said.etag):
         ctx.work.ring()
+    for key, each in said.runs.items():
+        ctx.usage.take(RunKey(key), each.uses(), said.node, at=news.heard_at)
     alive = [key for key, each in said.runs.items() if each.phase != "ended"]
     fenced = [key for key in alive if ctx.hub.has_published and not ctx.hub.wants(node, RunKey(key))]
     return {"etag": ctx.hub.etag(node), "lease_s": ctx.hub.patience.lease_s, "fenced": fenced}

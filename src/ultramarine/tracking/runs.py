@@ -1,10 +1,11 @@
 """Experiments, runs, and the models that runs logged."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ultramarine.domain.errors import AlreadyExists, InvalidInput, NotFound
+from ultramarine.domain.usage import Point
 from ultramarine.tracking.artifacts import SCHEME, ArtifactLocation, Artifacts
 from ultramarine.tracking.connection import API, Connection, JsonObject
 
@@ -105,6 +106,12 @@ class Runs:
     async def set_tag(self, workspace: str, run_id: str, *, key: str, value: str) -> None:
         body = {"run_id": run_id, "key": key, "value": value}
         await self._connection.send("POST", workspace, f"{API}/runs/set-tag", about=("run", run_id), body=body)
+
+    async def log_metrics(self, workspace: str, run_id: str, points: Sequence[Point]) -> None:
+        """Keep up to 1000 values of metrics in one request. Raises `NotFound`."""
+        metrics = [{"key": p.key, "value": p.value, "timestamp": p.at_ms, "step": p.step} for p in points]
+        body: JsonObject = {"run_id": run_id, "metrics": metrics}
+        await self._connection.send("POST", workspace, f"{API}/runs/log-batch", about=("run", run_id), body=body)
 
     async def logged_model(self, workspace: str, model_id: str) -> LoggedModel:
         """Raises `NotFound`."""
