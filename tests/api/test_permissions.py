@@ -17,6 +17,7 @@ TOO_WEAK = {
     "_work": ("reader",),
     "_operate": ("reader", "data_scientist"),
     "_own": ("reader", "data_scientist", "compute_operator", "owner_of_w"),
+    "_observe": ("reader", "data_scientist", "compute_operator", "owner_of_w"),
     "_read": (),
     "_anyone": (),
     "_node": ("owner",),

@@ -85,7 +85,7 @@ class _Server:
         settings = Settings(home=self.home)
         parts = await put_together(settings, home=self.home, socket=self.home / "run" / "control.sock")
         config = uvicorn.Config(build(parts.ctx), log_config=None, access_log=False, timeout_graceful_shutdown=1)
-        loops = [asyncio.create_task(loop.run()) for loop in parts.loops]
+        loops = parts.begin()
         self.server = uvicorn.Server(config)
         await self.server.serve(sockets=self.sockets)
         for loop in loops:

@@ -43,6 +43,10 @@ async def _own(ctx: Ctx, token: Bearer) -> Token:
     return await identity.authorize(ctx, token, Right.OWN, EVERY_WORKSPACE)
 
 
+async def _observe(ctx: Ctx, token: Bearer) -> Token:
+    return await identity.authorize(ctx, token, Right.READ, EVERY_WORKSPACE)
+
+
 async def _anyone(ctx: Ctx, token: Bearer) -> Token:
     return await identity.signed_in(ctx, token)
 
@@ -64,6 +68,7 @@ Reader = Annotated[Token, Depends(_read)]
 Worker = Annotated[Token, Depends(_work)]
 Operator = Annotated[Token, Depends(_operate)]
 Owner = Annotated[Token, Depends(_own)]
+Observer = Annotated[Token, Depends(_observe)]
 SignedIn = Annotated[Token, Depends(_anyone)]
 OfNode = Annotated[NodeKey, Depends(_node)]
 Inside = Annotated[None, Depends(_inside)]

@@ -3,7 +3,19 @@
 from fastapi import FastAPI, Response
 
 from ultramarine import __version__
-from ultramarine.api import assets, computes, endpoints, files, installation, internal, jobs, models, problem, runner
+from ultramarine.api import (
+    assets,
+    computes,
+    endpoints,
+    files,
+    installation,
+    internal,
+    jobs,
+    metrics,
+    models,
+    problem,
+    runner,
+)
 from ultramarine.api.body import BodyLimit
 from ultramarine.services.context import Context
 
@@ -17,6 +29,7 @@ ROUTERS = (
     endpoints.router,
     runner.router,
     internal.router,
+    metrics.router,
 )
 JSON_BYTES_MAX = 8 * 1024**2
 STREAMING = ("/blobs/", "/snapshots/", "/runner/v1/files/", "/runner/v1/logs/")

@@ -15,8 +15,15 @@ REST_S_MAX = 0.2
 RACES_MAX = 5  #: lost one after the other; more than that is no race any more
 
 
-async def forever(name: str, tick: Callable[[], Awaitable[None]], bell: Bell, *, slow_s: float = SLOW_S) -> None:
-    """Turn at each ring and each `slow_s`.
+async def forever(
+    name: str,
+    tick: Callable[[], Awaitable[None]],
+    bell: Bell,
+    *,
+    turned: Callable[[str, float], None],
+    slow_s: float = SLOW_S,
+) -> None:
+    """Turn at each ring and each `slow_s`. `turned` is told the loop's name and how many seconds a turn took.
 
     A turn that fails is tried again with back-off; one that lost a race at once.
     """
@@ -25,6 +32,7 @@ async def forever(name: str, tick: Callable[[], Awaitable[None]], bell: Bell, *,
         count, begin = bell.count, time.monotonic()
         try:
             await tick()
+            turned(name, time.monotonic() - begin)
             retry_s, lost = 0.05, 0
         except StaleWrite as race:
             lost += 1

@@ -114,6 +114,7 @@ class RunLoop:
                     case RecordCompute():
                         await computes.record(tx, record.compute, record.event, now=now, reason=record.reason)
             await runs.explain(tx, made.reasons)
+        self._ctx.measures.recorded(made.records)
         return written
 
     def _tell(self, written: Sequence[Run]) -> None:

@@ -50,6 +50,7 @@ def _sites(upstreams: Upstreams) -> list[dict[str, Any]]:
     return [
         control | {"prefix": "/api/"},
         control | {"prefix": "/runner/"},
+        control | {"prefix": "/metrics/"},
         mlflow | {"listener": "api", "authorize": "workspace", "allow": allowed},
         mlflow | {"listener": "second", "authorize": "cookie"},
     ]

@@ -52,7 +52,7 @@ async def _serve(settings: Settings, *, home: Path, socket: Path) -> None:
     )
     collector.settle()
     os.umask(0o077)
-    loops = [asyncio.create_task(loop.run()) for loop in parts.loops]
+    loops = parts.begin()
     try:
         await server.serve()
     finally:

@@ -1,5 +1,6 @@
 """Real parts, put together: from a home folder to a context, a driver and loops."""
 
+import asyncio
 import platform
 import secrets
 import shutil
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ultramarine.controllers import lag
 from ultramarine.controllers.deployments import DeploymentLoop, ServingFiles
 from ultramarine.controllers.environments import EnvironmentLoop
 from ultramarine.controllers.loop import forever
@@ -58,14 +60,17 @@ class Loop:
     tick: Tick
     bell: Bell
 
-    async def run(self) -> None:
-        await forever(self.name, self.tick, self.bell)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     ctx: Context
     loops: Sequence[Loop]
+
+    def begin(self) -> list[asyncio.Task[None]]:
+        """Everything that goes on beside answering, as tasks that only end when they are canceled."""
+        turned = self.ctx.measures.turned
+        turning = [forever(loop.name, loop.tick, loop.bell, turned=turned) for loop in self.loops]
+        return [asyncio.create_task(each) for each in (*turning, lag.forever(self.ctx.measures.lagged))]
 
     async def close(self) -> None:
         await self.ctx.tracking.close()

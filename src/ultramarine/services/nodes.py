@@ -187,6 +187,7 @@ def report(ctx: Context, node: NodeKey, said: Report) -> Mapping[str, Any]:
     news = NodeNews(heard_at=ctx.clock(), runs={RunKey(key): each.report() for key, each in said.runs.items()})
     if ctx.hub.report(node, news, said.node, etag=said.etag):
         ctx.work.ring()
+    ctx.measures.beat()
     for key, each in said.runs.items():
         ctx.usage.take(RunKey(key), each.uses(), said.node, at=news.heard_at)
     alive = [key for key, each in said.runs.items() if each.phase != "ended"]

@@ -1,0 +1,132 @@
+"""What a Prometheus server is told: counters that grow as things happen, gauges that are read off the state when asked.
+
+`docs/reference/metrics.md` is made of this file.
+"""
+
+from collections import Counter as Tally
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+
+from ultramarine.domain.run import RUN, Cause, RunEvent, RunStatus
+from ultramarine.planning.actions import RecordRun
+from ultramarine.planning.seen import Seen
+from ultramarine.planning.state import State
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """One metric: what it is called, what it says, and its labels."""
+
+    name: str
+    words: str
+    labels: tuple[str, ...] = ()
+
+
+STARTS = Measure(name="ultramarine_run_starts_total", words="Runs that were placed on nodes.", labels=("noun",))
+ENDS = Measure(
+    name="ultramarine_run_ends_total",
+    words="Runs that have ended, by status; but for those that were canceled while they waited.",
+    labels=("noun", "status"),
+)
+FAILURES = Measure(
+    name="ultramarine_run_failures_total", words="Runs that have failed, by cause.", labels=("noun", "cause")
+)
+BEATS = Measure(name="ultramarine_runner_beats_total", words="Reports of runners that were taken.")
+TURNS = Measure(name="ultramarine_turn_seconds", words="How long a turn of a loop took, in seconds.", labels=("loop",))
+LAG = Measure(
+    name="ultramarine_event_loop_lag_seconds",
+    words="How much later than it should the server's event loop came to a task, in seconds.",
+)
+QUEUE = Measure(
+    name="ultramarine_queue_length", words="Runs that wait for nodes, by compute.", labels=("workspace", "compute")
+)
+WAIT = Measure(
+    name="ultramarine_queue_oldest_wait_seconds",
+    words="How long the run that has waited longest has done so, in seconds.",
+    labels=("workspace", "compute"),
+)
+NODES = Measure(
+    name="ultramarine_nodes",
+    words="Nodes, by the status of their allocation.",
+    labels=("workspace", "compute", "status"),
+)
+RUNS = Measure(name="ultramarine_runs", words="Runs that have not ended, by status.", labels=("noun", "status"))
+SILENCE = Measure(
+    name="ultramarine_runner_silence_seconds",
+    words="Seconds since the last report of the runner that was not heard of for longest; 0 without runners.",
+)
+COUNTERS = (STARTS, ENDS, FAILURES, BEATS)
+HISTOGRAMS = (TURNS, LAG)
+GAUGES = (QUEUE, WAIT, NODES, RUNS, SILENCE)
+
+
+class Measures:
+    """Counted since the start of this server."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()
+        self._registry = CollectorRegistry()
+        self._counters = {m: Counter(m.name, m.words, m.labels, registry=self._registry) for m in COUNTERS}
+        self._histograms = {
+            m: Histogram(m.name, m.words, m.labels, registry=self._registry, buckets=SECONDS) for m in HISTOGRAMS
+        }
+
+    def recorded(self, records: Iterable[object]) -> None:
+        """Moves of runs that were written."""
+        for record in records:
+            if not isinstance(record, RecordRun):
+                continue
+            noun, status = record.run.owner_noun.value, RUN.next(record.run.status, record.event)
+            if record.event is RunEvent.PLACED:
+                self._counters[STARTS].labels(noun).inc()
+            if status in RUN.final:
+                self._counters[ENDS].labels(noun, status.value).inc()
+            if status is RunStatus.FAILED:
+                self._counters[FAILURES].labels(noun, _cause(record).value).inc()
+
+    def beat(self) -> None:
+        self._counters[BEATS].inc()
+
+    def turned(self, loop: str, seconds: float) -> None:
+        self._histograms[TURNS].labels(loop).observe(seconds)
+
+    def lagged(self, seconds: float) -> None:
+        self._histograms[LAG].observe(seconds)
+
+    def text(self, state: State, seen: Seen, now: datetime) -> bytes:
+        """All of it, in Prometheus' text format."""
+        gauges = CollectorRegistry()
+        for measure, values in _gauges(state, seen, now).items():
+            gauge = Gauge(measure.name, measure.words, measure.labels, registry=gauges)
+            for labels, value in values.items():
+                (gauge.labels(*labels) if labels else gauge).set(value)
+        return generate_latest(self._registry) + generate_latest(gauges)
+
+
+def _cause(record: RecordRun) -> Cause:
+    ending = record.changes.get("ending")
+    return ending.cause if ending is not None else Cause.IMPOSSIBLE
+
+
+def _gauges(state: State, seen: Seen, now: datetime) -> Mapping[Measure, Mapping[tuple[str, ...], float]]:
+    computes = {compute.id: (compute.workspace, compute.name) for compute in state.computes}
+    # A compute without a queue is told as 0: what is not there cannot be told from what is not asked.
+    queue: Tally[tuple[str, ...]] = Tally(dict.fromkeys(computes.values(), 0))
+    wait: dict[tuple[str, ...], float] = dict.fromkeys(computes.values(), 0.0)
+    for run in state.queued:
+        where = computes.get(run.compute, (run.workspace, ""))
+        queue[where] += 1
+        wait[where] = max(wait.get(where, 0.0), (now - run.created_at).total_seconds())
+    silences = [(now - news.heard_at).total_seconds() for news in seen.nodes.values()]
+    return {
+        QUEUE: queue,
+        WAIT: wait,
+        NODES: Tally((a.workspace, a.compute_name, a.status.value) for a in state.allocations),
+        RUNS: Tally((run.owner_noun.value, run.status.value) for run in state.runs),
+        SILENCE: {(): max([0.0, *silences])},
+    }

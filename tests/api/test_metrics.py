@@ -1,0 +1,77 @@
+"""What Prometheus reads: every metric is documented, and says what is so."""
+
+from datetime import timedelta
+
+from prometheus_client.parser import text_string_to_metric_families
+from tests.api.conftest import Api
+from tests.factories import EPOCH, NOON, make_run
+from tools.write_metrics_reference import PAGE
+
+from ultramarine.domain.names import NodeKey
+from ultramarine.domain.run import Cause, Ending, RunEvent, RunStatus
+from ultramarine.planning.actions import RecordRun
+from ultramarine.planning.seen import NodeNews, Seen
+from ultramarine.planning.state import State
+from ultramarine.services.measures import COUNTERS, GAUGES, HISTOGRAMS, Measures
+
+Samples = dict[tuple[str, frozenset[str]], float]
+
+
+def read(text: str) -> Samples:
+    """Samples by name and the values of their labels, whose order is the format's own."""
+    return {
+        (sample.name, frozenset(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+async def test_what_waits_and_what_runs_is_read_off_the_state(api: Api) -> None:
+    for name in ("j1", "j2"):
+        body = {"command": "echo hello", "environment": "minimal", "compute": "local"}
+        assert (await api.ask("PUT", f"/api/v1/workspaces/w/jobs/{name}", json=body)).status_code == 201
+    answer = await api.ask("GET", "/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain")
+    found = read(answer.text)
+    assert found["ultramarine_queue_length", frozenset(["w", "local"])] == 2
+    assert found["ultramarine_queue_length", frozenset(["v", "local"])] == 0
+    assert found["ultramarine_queue_oldest_wait_seconds", frozenset(["w", "local"])] == 0
+    assert found["ultramarine_runs", frozenset(["job", "Queued"])] == 2
+    assert found["ultramarine_runner_silence_seconds", frozenset([])] == 0
+
+
+async def test_every_metric_is_told_under_its_documented_name(api: Api) -> None:
+    text = (await api.ask("GET", "/metrics")).text
+    told = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+    assert told == {measure.name for measure in (*COUNTERS, *HISTOGRAMS, *GAUGES)}
+    page = PAGE.read_text()
+    assert [name for name in told if f"`{name}`" not in page] == []
+
+
+def test_starts_ends_failures_turns_beats_and_lag_are_counted() -> None:
+    measures = Measures()
+    queued, running = make_run("j1"), make_run("j2", status=RunStatus.RUNNING)
+    failed = {"ending": Ending(cause=Cause.OUT_OF_MEMORY)}
+    measures.recorded(
+        [
+            RecordRun(run=queued, event=RunEvent.PLACED),
+            RecordRun(run=running, event=RunEvent.CRASHED, changes=failed),
+            RecordRun(run=running, event=RunEvent.SUCCEEDED),
+            RecordRun(run=running, event=RunEvent.FELL_SILENT),
+        ]
+    )
+    measures.beat()
+    measures.turned("runs", 0.02)
+    measures.lagged(0.3)
+    state = State(epoch=EPOCH, runs=[], computes=[], allocations=[], nodes=[], hosts=[])
+    seen = Seen(listening_since=NOON, nodes={NodeKey("n"): NodeNews(heard_at=NOON)})
+    found = read(measures.text(state, seen, NOON + timedelta(seconds=7)).decode())
+    assert found["ultramarine_run_starts_total", frozenset(["job"])] == 1
+    assert found["ultramarine_run_ends_total", frozenset(["job", "Failed"])] == 1
+    assert found["ultramarine_run_ends_total", frozenset(["job", "Completed"])] == 1
+    assert found["ultramarine_run_failures_total", frozenset(["job", "out_of_memory"])] == 1
+    assert found["ultramarine_runner_beats_total", frozenset([])] == 1
+    assert found["ultramarine_turn_seconds_bucket", frozenset(["runs", "0.025"])] == 1
+    assert found["ultramarine_event_loop_lag_seconds_count", frozenset([])] == 1
+    assert found["ultramarine_runner_silence_seconds", frozenset([])] == 7
