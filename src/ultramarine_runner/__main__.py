@@ -41,7 +41,7 @@ def _serve(settings: config.Config) -> int:
     # Orphans of a keeper that died come to the link. The keeper is forked before there is any thread.
     spawn.become_subreaper()
     ours, theirs = socket.socketpair()
-    groups = cgroups.find(settings.allocation, only_watch=settings.limits == WATCH)
+    groups = cgroups.find(settings.allocation, settings.rank, only_watch=settings.limits == WATCH)
     pid = os.fork()
     if pid == 0:
         ours.close()
@@ -62,8 +62,6 @@ def _serve(settings: config.Config) -> int:
         with contextlib.suppress(OSError):
             ours.shutdown(socket.SHUT_RDWR)
         _end_all_below(pid)
-        with contextlib.suppress(TimeoutError):  # the sweeper of the driver tries again
-            cgroups.sweep(settings.allocation, patience_s=1.0)
 
 
 def _end_all_below(keeper_pid: int) -> None:

@@ -1,6 +1,6 @@
 """One control group for each run: the kernel counts and limits its whole tree, whatever it forks and hides.
 
-A group is named `ultramarine:<allocation>:<run key>`, so that whoever ends the allocation finds it, though no half of
+A group is named `ultramarine:<allocation>:<rank of the node>:<run key>`, so that whoever ends the allocation finds it, though no half of
 the runner is left to say where it was made.
 """
 
@@ -43,13 +43,13 @@ class Used:
     oom_kills: int
 
 
-def find(allocation: str, *, only_watch: bool = False) -> Groups:
-    """The groups of this allocation, by the best mechanism that works here: it is tried."""
+def find(allocation: str, rank: int, *, only_watch: bool = False) -> Groups:
+    """The groups of this node of an allocation, by the best mechanism that works here: it is tried."""
     for candidate in () if only_watch else mechanism.candidates(_read("/proc/self/mounts"), _read("/proc/self/cgroup")):
-        groups = Groups(candidate, allocation)
+        groups = Groups(candidate, allocation, rank)
         if _works(groups):
             return groups
-    return Groups(WATCHING, allocation)
+    return Groups(WATCHING, allocation, rank)
 
 
 def _works(groups: Groups) -> bool:
@@ -72,9 +72,9 @@ def _hand_down(folder: str) -> bool:
 class Groups:
     """Groups by run key. It holds no state of its own: both halves of the runner have one."""
 
-    def __init__(self, mechanism: Mechanism, allocation: str) -> None:
+    def __init__(self, mechanism: Mechanism, allocation: str, rank: int) -> None:
         self.mechanism = mechanism
-        self._allocation = allocation
+        self._prefix = f"{PREFIX}:{allocation}:{rank}"
 
     def make(self, key: str, share: Share) -> list[str]:
         """Make the group of a run; the files into which each of its processes writes "0" to be in it.
@@ -119,6 +119,10 @@ class Groups:
         if self.mechanism.parents:
             _write(f"{self._of(key, 'pids')}/pids.max", "0")
 
+    def end(self, key: str, *, patience_s: float = 5.0) -> None:
+        """Kill what is in the group of a run, and take it away. Raises TimeoutError when something does not end."""
+        _end(self._folders(key), patience_s)
+
     def remove(self, key: str) -> None:
         """Take away the group of a run that has ended."""
         for folder in self._folders(key):
@@ -152,15 +156,10 @@ class Groups:
         return _number(f"{self._of(key, 'cpuacct')}/cpuacct.usage") / 1e9
 
     def _of(self, key: str, controller: str) -> str:
-        return f"{self.mechanism.parents[controller]}/{name(self._allocation, key)}"
+        return f"{self.mechanism.parents[controller]}/{self._prefix}:{key}"
 
     def _folders(self, key: str) -> list[str]:
-        return [f"{folder}/{name(self._allocation, key)}" for folder in self.mechanism.folders]
-
-
-def name(allocation: str, key: str) -> str:
-    """The group of a run. Keys hold no colon."""
-    return f"{PREFIX}:{allocation}:{key}"
+        return [f"{folder}/{self._prefix}:{key}" for folder in self.mechanism.folders]
 
 
 def sweep(allocation: str, *, patience_s: float = 5.0, mount: str = MOUNT) -> list[str]:
@@ -168,8 +167,13 @@ def sweep(allocation: str, *, patience_s: float = 5.0, mount: str = MOUNT) -> li
 
     Raises TimeoutError with those that are left when `patience_s` is over (a process in an uninterruptible wait).
     """
-    deadline = time.monotonic() + patience_s
-    found = left = sorted(_named(mount, f"{PREFIX}:{allocation}:"))
+    found = sorted(_named(mount, f"{PREFIX}:{allocation}:"))
+    _end(found, patience_s)
+    return found
+
+
+def _end(folders: list[str], patience_s: float) -> None:
+    deadline, left = time.monotonic() + patience_s, folders
     while left:
         for folder in left:
             _write(f"{folder}/pids.max", "0")
@@ -179,7 +183,6 @@ def sweep(allocation: str, *, patience_s: float = 5.0, mount: str = MOUNT) -> li
             raise TimeoutError(f"Control groups {left} still hold processes although these were killed.")
         if left:
             time.sleep(0.005)
-    return found
 
 
 def _named(mount: str, prefix: str) -> Iterator[str]:

@@ -322,7 +322,7 @@ class Link:
                 self._groups.close(key)
                 with contextlib.suppress(TimeoutError):  # an uninterruptible wait: what is left is ended at our exit
                     trees.end_run(key)
-                trees.send(self._groups.pids(key), signal.SIGKILL)
+                    self._groups.end(key)
                 ended = state.ending("runner", words, at=time.time())
                 endings.keep(str(Folders.of(self._config.folder, key).root), ended)
                 self._ranks_ended(key, ended)

@@ -84,10 +84,10 @@ def test_a_log_that_does_not_end_is_cut_with_a_last_line_that_says_so(world: Wor
 def test_the_group_of_a_run_is_gone_with_it_and_hello_says_how_limits_are_held(world: World):
     token = world.runner()
     kind = world.control.hellos["e1-a-1", 0]["machine"]["limits"]
-    assert kind == cgroups.find("e1-b-1").mechanism.kind
+    assert kind == cgroups.find("e1-b-1", 0).mechanism.kind
     world.go(token, "e1-j1-1", "cat /proc/self/cgroup")
     world.control.ended("e1-j1-1")
-    assert ("ultramarine:e1-a-1:e1-j1-1" in world.control.log("e1-j1-1")) == (kind != WATCH)
+    assert ("ultramarine:e1-a-1:0:e1-j1-1" in world.control.log("e1-j1-1")) == (kind != WATCH)
     world.control.wait(lambda: cgroups.sweep("e1-a-1") == [], words="its groups are gone")
 
 

@@ -51,13 +51,13 @@ def test_a_weight_grows_with_the_cpus_and_stays_in_the_kernels_bounds():
 
 
 def test_a_folder_that_is_no_control_group_is_not_taken_for_one(tmp_path: Path):
-    groups = Groups(mechanism.Mechanism(CGROUP_V1, dict.fromkeys(("memory", "pids"), str(tmp_path))), "e1-a-1")
+    groups = Groups(mechanism.Mechanism(CGROUP_V1, dict.fromkeys(("memory", "pids"), str(tmp_path))), "e1-a-1", 0)
     assert groups.make("e1-j1-1", Share(memory_bytes=1 << 20)) == []
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_group_holds_what_it_was_given_and_is_found_by_its_allocation_alone():
-    groups = cgroups.find("e1-mechanism-1")
+    groups = cgroups.find("e1-mechanism-1", 0)
     entrances = groups.make("e1-j1-1", Share(memory_bytes=64 << 20, processes=50, cpus=0.5))
     try:
         assert bool(entrances) == (groups.mechanism.kind != WATCH)
@@ -72,7 +72,7 @@ def test_a_group_holds_what_it_was_given_and_is_found_by_its_allocation_alone():
 
 
 def test_one_allocation_does_not_sweep_the_groups_of_another_whose_key_begins_alike():
-    groups = cgroups.find("e1-mechanism-12")
+    groups = cgroups.find("e1-mechanism-12", 0)
     entrances = groups.make("e1-j1-1", Share(processes=50))
     assert cgroups.sweep("e1-mechanism-1") == []
     assert len(cgroups.sweep("e1-mechanism-12")) == len(entrances)

@@ -78,13 +78,16 @@ def test_a_runner_whose_allocation_has_ended_ends_everything_and_exits(world: Wo
         assert world.leftovers() == []
 
 
-def test_a_second_runner_of_the_same_node_is_refused_and_starts_nothing(world: World):
-    world.runner("e1-a-1")
+def test_a_second_runner_of_the_same_node_is_refused_and_starts_nothing_and_ends_nothing_of_the_first(world: World):
+    token = world.runner("e1-a-1")
+    world.go(token, "e1-j1-1", "echo $$; exec sleep 1000")
+    pid = int(world.control.wait(lambda: world.control.log("e1-j1-1"), words="its pid"))
     other = world.folder / "other"
     world.make_folder("e1-a-1", rank=9).rename(other)
     (other / "config.json").write_text((other / "config.json").read_text().replace('"rank": 9', '"rank": 0'))
     assert world.start(other, "e1-a-1").wait(20) == 4
     assert "Another runner has this node." in (other / "runner.log").read_text()
+    assert trees.is_alive(pid)
 
 
 def test_the_join_secret_is_gone_from_the_folder_once_hello_was_accepted(world: World):
