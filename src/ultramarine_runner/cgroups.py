@@ -1,7 +1,7 @@
 """One control group for each run: the kernel counts and limits its whole tree, whatever it forks and hides.
 
-A group is named `ultramarine:<allocation>:<rank of the node>:<run key>`, so that whoever ends the allocation finds it, though no half of
-the runner is left to say where it was made.
+A group is named `ultramarine:<allocation>:<rank of the node>:<run key>`, so that whoever ends the allocation finds it,
+though no half of the runner is left to say where it was made.
 """
 
 from __future__ import annotations

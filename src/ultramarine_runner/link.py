@@ -138,10 +138,12 @@ class Link:
 
     def _body(self) -> Mapping[str, Any]:
         """The reported state. From the reporter's thread: runs are never changed, only replaced."""
+        runs = self._runs.runs()
+        gpus = sorted({*self._config.gpus, *(gpu for run in runs if run.spec for gpu in run.spec.gpus or ())})
         return {
             "etag": self._etag,
-            "runs": {run.key: state.report(run) for run in self._runs.runs()},
-            "node": machine.load_now(self._config.folder, self._nvml.use(self._config.gpus) if self._nvml else ()),
+            "runs": {run.key: state.report(run) for run in runs},
+            "node": machine.load_now(self._config.folder, self._nvml.use(gpus) if self._nvml else ()),
         }
 
     # What is wanted

@@ -48,7 +48,7 @@ def test_a_job_that_takes_more_memory_than_its_size_has_fails_with_how_much_that
     assert um("job", "create", "-f", job_file, "-n", "hog", "--set", hog, "--stream").code == FAILED
     failed = json.loads(um("job", "explain", "hog", "--query", "failed").out)
     assert failed["cause"] == "out_of_memory"
-    assert "GiB of the 2.0 GiB of memory of a job on local (as size cpu-1). Name a cluster" in failed["words"]
+    assert "GiB of the 2.0 GiB of memory of a job on local (as size cpu-1). Ask for more" in failed["words"]
 
 
 def test_nodes_and_their_compute_say_how_limits_are_held(um: Um, job_file: str):

@@ -49,6 +49,15 @@ def test_a_machine_without_gpus_or_with_an_older_runner_has_no_made_up_values() 
     }
 
 
+def test_a_run_that_has_a_part_of_its_nodes_gpus_is_told_of_those_alone() -> None:
+    gpus = [{"uuid": f"GPU-{name}", "utilization_percent": value} for name, value in (("a", 10.0), ("b", 20.0))]
+    one = RankUse(rank="0", is_alone=True, values={}, gpus=["GPU-b"])
+    found = system_metrics(one, Node.read({"gpus": gpus}), since=Node())
+    assert {name: value for name, value in found.items() if "gpu" in name} == {
+        "system/gpu_0_utilization_percentage": 20.0
+    }
+
+
 def test_the_peak_of_each_value_stays_when_the_value_falls() -> None:
     usages = Usages()
     usages.take(RUN, [use(10, 500)], TOLD, at=NOON)

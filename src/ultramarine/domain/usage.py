@@ -1,6 +1,6 @@
 """What a rank uses, in the names that MLflow has for it (its module `system_metrics`)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
@@ -11,6 +11,7 @@ MEGABYTE = 1e6  #: MLflow's
 class Gpu:
     """One GPU as its node last told; None: it does not tell that."""
 
+    uuid: str = ""
     utilization_percent: float | None = None
     memory_used_bytes: float | None = None
     memory_bytes: float | None = None
@@ -33,7 +34,10 @@ class Node:
         """From a report; what is missing or no number is 0."""
         names = ("cpus", "disk_bytes", "disk_free_bytes", "network_received_bytes", "network_sent_bytes")
         fields = ("utilization_percent", "memory_used_bytes", "memory_bytes", "power_w")
-        gpus = tuple(Gpu(**{name: _number(gpu.get(name)) for name in fields}) for gpu in _mappings(told.get("gpus")))
+        gpus = tuple(
+            Gpu(uuid=str(gpu.get("uuid", "")), **{name: _number(gpu.get(name)) for name in fields})
+            for gpu in _mappings(told.get("gpus"))
+        )
         return cls(**{name: _number(told.get(name)) or 0 for name in names}, gpus=gpus)
 
 
@@ -44,6 +48,7 @@ class RankUse:
     rank: str
     is_alone: bool  #: its run has no other rank, on no node
     values: Mapping[str, float]
+    gpus: Sequence[str] | None = None  #: of its run, by UUID; None: all of its node
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +68,13 @@ def system_metrics(use: RankUse, node: Node, *, since: Node) -> dict[str, float]
     MLflow.
     """
     prefix = "system/" if use.is_alone else f"system/rank_{use.rank}/"
-    return {prefix + name: value for name, value in _metrics(use.values, node, since)}
+    return {prefix + name: value for name, value in _metrics(use, node, since)}
 
 
-def _metrics(use: Mapping[str, float], node: Node, since: Node) -> Iterator[tuple[str, float]]:
+def _metrics(use: RankUse, node: Node, since: Node) -> Iterator[tuple[str, float]]:
     if node.cpus:
-        yield "cpu_utilization_percentage", use.get("cpu_percent", 0.0) / node.cpus
-    yield "system_memory_usage_megabytes", use.get("memory_bytes", 0.0) / MEGABYTE
+        yield "cpu_utilization_percentage", use.values.get("cpu_percent", 0.0) / node.cpus
+    yield "system_memory_usage_megabytes", use.values.get("memory_bytes", 0.0) / MEGABYTE
     if node.disk_bytes:
         used = node.disk_bytes - node.disk_free_bytes
         yield "disk_usage_percentage", 100 * used / node.disk_bytes
@@ -77,7 +82,8 @@ def _metrics(use: Mapping[str, float], node: Node, since: Node) -> Iterator[tupl
         yield "disk_available_megabytes", node.disk_free_bytes / MEGABYTE
     yield "network_receive_megabytes", (node.network_received_bytes - since.network_received_bytes) / MEGABYTE
     yield "network_transmit_megabytes", (node.network_sent_bytes - since.network_sent_bytes) / MEGABYTE
-    for index, gpu in enumerate(node.gpus):
+    own = [gpu for gpu in node.gpus if use.gpus is None or gpu.uuid in use.gpus]
+    for index, gpu in enumerate(own):
         yield from ((f"gpu_{index}_{name}", value) for name, value in _of_gpu(gpu))
 
 

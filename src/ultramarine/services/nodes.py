@@ -64,6 +64,7 @@ class Reported(BaseModel):
     samples: dict[str, Any] = Field(default_factory=dict[str, Any])
     ranks: dict[str, dict[str, float]] = Field(default_factory=dict[str, dict[str, float]])
     world_size: int = 1
+    gpus: list[str] | None = None  #: its own, by UUID; None: all of its node
     ended: Ended | None = None
 
     def report(self) -> RunReport:
@@ -93,7 +94,7 @@ class Reported(BaseModel):
         """Of those of its ranks that are alive on this node."""
         is_alone = self.world_size == 1
         alive = self.ranks if self.phase == "running" else {}
-        return [RankUse(rank=rank, is_alone=is_alone, values=values) for rank, values in alive.items()]
+        return [RankUse(rank=rank, is_alone=is_alone, values=v, gpus=self.gpus) for rank, v in alive.items()]
 
 
 def _moment(wall_s: float | None) -> datetime | None:
