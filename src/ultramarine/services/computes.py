@@ -132,9 +132,7 @@ async def nodes(ctx: Context, workspace: str, name: str, *, request: PageRequest
         found = await allocations.of_compute(tx, compute.id, request)
         state = await _state(tx, compute)
     return found.map(
-        lambda a: NodeState(
-            allocation=a, runs=state.runs_on(a), limits=state.limits_by(a), load=ctx.hub.load(a.node)
-        )
+        lambda a: NodeState(allocation=a, runs=state.runs_on(a), limits=state.limits_by(a), load=ctx.hub.load(a.node))
     )
 
 
