@@ -56,7 +56,7 @@ def test_a_run_is_canceled_while_its_files_are_being_fetched(world: World):
     world.control.held.add(last)
     world.go(token, "e1-j1-1", "echo never", code={"snapshot": snapshot})
     world.control.wait(lambda: world.control.waiting, words="the last file is asked for")
-    assert world.control.run("e1-j1-1")["progress"].startswith("fetching ")
+    world.control.wait(lambda: world.control.run("e1-j1-1").get("progress", "").startswith("fetching "))
     world.control.want(token, {"e1-j1-1": {"phase": "stop"}})
     assert world.control.ended("e1-j1-1", within_s=5)["cause"] == "stopped"
     world.control.want(token, {"e1-j1-1": None, "e1-j2-1": {"phase": "go", "spec": make_spec("echo other")}})
