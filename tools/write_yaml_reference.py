@@ -17,7 +17,9 @@ from ultramarine.domain.endpoint import CodeConfiguration, DeploymentSpec, Endpo
 from ultramarine.domain.environment import EnvironmentSpec
 from ultramarine.domain.job import Distribution, Input, JobSpec, Limits, Output, QueueSettings, Resources
 from ultramarine.domain.model import ModelSpec
+from ultramarine.domain.quota import Quota
 from ultramarine.domain.spec import Spec
+from ultramarine.services.identity import WorkspaceSpec
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "yaml.md"
 HEAD = """# YAML
@@ -35,6 +37,12 @@ TAGS = {"description": "free text", "tags": "names and values of your own"}
 NAME = "unique in its workspace; letters, digits, `-`, `_`, `.`; `um … -n NAME` sets it too"
 VERSION = "any text; the next number where not given"
 WORDS: Mapping[type[Spec], Mapping[str, str]] = {
+    WorkspaceSpec: TAGS | {"name": NAME, "quota": "**ours**: what it may hold at once; an owner sets it"},
+    Quota: {
+        "nodes": "nodes of its clusters, busy or idle",
+        "cpus": "CPUs of those nodes, and of its runs on `local`",
+        "gpus": "GPUs of both",
+    },
     JobSpec: TAGS
     | {
         "type": "the only kind of job for now",
@@ -138,6 +146,7 @@ WORDS: Mapping[type[Spec], Mapping[str, str]] = {
     },
 }
 SECTIONS: Mapping[str, tuple[str, tuple[type[Spec], ...]]] = {
+    "Workspace": ("um workspace create -f workspace.yml", (WorkspaceSpec, Quota)),
     "Job": ("um job create -f job.yml", (JobSpec, Input, Output, Resources, Distribution, Limits, QueueSettings)),
     "Compute": ("um compute create -f cluster.yml", (ClusterSpec,)),
     "Environment": ("um environment create -f environment.yml", (EnvironmentSpec,)),
@@ -150,6 +159,7 @@ SECTIONS: Mapping[str, tuple[str, tuple[type[Spec], ...]]] = {
     ),
 }
 PLACES: Mapping[type[Spec], str] = {
+    Quota: "quota",
     Input: "inputs.NAME",
     Output: "outputs.NAME",
     Resources: "resources",

@@ -94,6 +94,17 @@ async def test_a_job_that_no_end_of_others_would_bring_into_its_quota_is_refused
     assert answer.json()["detail"] == "Workspace q: 1 more nodes are needed, 0 are held, and its quota is 0."
 
 
+async def test_a_quota_is_changed_and_lifted(api: Api) -> None:
+    path = "/api/v1/workspaces/w"
+    changed = (await api.ask("PATCH", path, json={"quota": {"gpus": 1}})).json()
+    assert changed["quota"] == {"gpus": 1}
+    assert (await api.ask("PUT", path, json={"description": "d"})).json()["quota"] == {"gpus": 1}
+    assert (await api.ask("PATCH", path, json={"quota": None})).json()["quota"] is None
+    refused = await api.ask("PATCH", path, json={"quota": {"nodes": -1}})
+    assert (refused.status_code, "quota.nodes" in refused.json()["detail"]) == (422, True)
+    assert (await api.ask("PATCH", path, token="owner_of_w", json={"quota": None})).status_code == 403
+
+
 def happening(event: str, status: str, second: float) -> Happening:
     return Happening(
         workspace="w", noun="job", id="i", name="j", event=event, status=status, reason="", at=later(second)

@@ -61,7 +61,7 @@ async def test_a_deleted_workspace_leaves_nothing_to_the_next_of_its_name(
     await WorkspaceLoop(ctx).tick()
     with pytest.raises(NotFound):
         await identity.workspace(ctx, "gone")
-    assert await identity.create_workspace(ctx, "gone", WorkspaceSpec())
+    assert await identity.put_workspace(ctx, "gone", WorkspaceSpec())
     async with ctx.read() as tx:
         assert await jobs.find(tx, "gone", "j1") is None
         made = (await events.page(tx, "gone", PageRequest())).rows
@@ -74,7 +74,7 @@ async def test_a_deleted_workspace_leaves_nothing_to_the_next_of_its_name(
 
 
 async def test_a_workspace_that_mlflow_never_saw_goes_too(ctx: Context):
-    assert await identity.create_workspace(ctx, "unseen", WorkspaceSpec())
+    assert await identity.put_workspace(ctx, "unseen", WorkspaceSpec())
     await end(ctx, "unseen")
     await WorkspaceLoop(ctx).tick()
     with pytest.raises(NotFound):

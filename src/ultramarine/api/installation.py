@@ -19,7 +19,8 @@ SEQ_MAX = 2**63 - 1
 
 @router.put("/workspaces/{workspace}", status_code=201)
 async def put_workspace(workspace: str, body: WorkspaceSpec, ctx: Ctx, _: Owner, response: Response) -> views.View:
-    is_new = await identity.create_workspace(ctx, workspace, body)
+    """Create a workspace (201), or change what is given of the one that is there (200)."""
+    is_new = await identity.put_workspace(ctx, workspace, body)
     created.answer(response, is_new=is_new)
     return views.workspace(await identity.workspace(ctx, workspace))
 
@@ -33,6 +34,12 @@ async def list_workspaces(ctx: Ctx, token: SignedIn, paging: Paging) -> views.Vi
 @router.get("/workspaces/{workspace}")
 async def get_workspace(workspace: str, ctx: Ctx, _: Reader) -> views.View:
     return views.workspace(await identity.workspace(ctx, workspace))
+
+
+@router.patch("/workspaces/{workspace}")
+async def update_workspace(workspace: str, body: WorkspaceSpec, ctx: Ctx, _: Owner) -> views.View:
+    """Change `description`, `tags` or `quota` (null: none)."""
+    return views.workspace(await identity.update_workspace(ctx, workspace, body))
 
 
 @router.delete("/workspaces/{workspace}", status_code=202)

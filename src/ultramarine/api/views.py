@@ -286,6 +286,7 @@ def workspace(row: Mapping[str, Any]) -> View:
         "name": row["name"],
         "description": row["description"],
         "tags": row["tags"],
+        "quota": row["quota"],
         "provisioning_state": "Succeeded" if row["is_usable"] else "Deleting",
         "created_at": at(row["created_at"]),
     }

@@ -1,8 +1,9 @@
 """`um workspace …`"""
 
 from ultramarine.cli import resource
-from ultramarine.cli.command import NAME, NO_WAIT, YES, Call, Command, Group, Option, of_one
+from ultramarine.cli.command import FILE, NAME, NO_WAIT, SET, YES, Call, Command, Group, Option, of_one
 from ultramarine.cli.output import Column, ago
+from ultramarine.domain.errors import InvalidInput
 
 COLUMNS = (
     Column("name", "name"),
@@ -12,8 +13,20 @@ COLUMNS = (
 )
 
 
+DESCRIPTION = Option("--description", "what it is for", field="description")
+CREATE = (FILE, SET, NAME, DESCRIPTION)
+
+
 def create(call: Call) -> None:
-    call.show(call.workspace.workspaces.create_or_update(call.args.name, description=call.args.description or ""))
+    body, _ = resource.document(call, CREATE, is_needed=False)
+    name = body.pop("name", None)
+    if not name:
+        raise InvalidInput("The workspace has no name.", hint="Write name: in the file, or give --name NAME.")
+    call.show(call.workspace.workspaces.create_or_update(str(name), **body))
+
+
+def update(call: Call) -> None:
+    call.show(call.workspace.workspaces.update(call.args.name, resource.changes(call, CREATE)))
 
 
 def show(call: Call) -> None:
@@ -46,9 +59,15 @@ GROUP = Group(
             name="create",
             summary="Create a workspace.",
             run=create,
-            options=(NAME, Option("--description", "what it is for")),
-            needs=("name",),
-            example="um workspace create -n vision",
+            options=CREATE,
+            example="um workspace create -n vision --set quota.gpus=2",
+        ),
+        of_one(
+            "workspace",
+            "update",
+            "Change a workspace's description, tags or quota.",
+            run=update,
+            more=(FILE, SET, DESCRIPTION),
         ),
         of_one(
             "workspace",

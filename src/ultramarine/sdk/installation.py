@@ -20,10 +20,12 @@ class Workspaces:
     def get(self, name: str) -> View:
         return self.client.get(f"{self.path}/{part(name)}")
 
-    def create_or_update(self, name: str, *, description: str = "", tags: Mapping[str, str] | None = None) -> View:
-        return self.client.call(
-            "PUT", f"{self.path}/{part(name)}", {"description": description, "tags": dict(tags or {})}
-        )
+    def create_or_update(self, name: str, **fields: Any) -> View:
+        """Fields: `description`, `tags`, `quota` (of `nodes`, `cpus`, `gpus`)."""
+        return self.client.call("PUT", f"{self.path}/{part(name)}", fields)
+
+    def update(self, name: str, changes: Mapping[str, Any]) -> View:
+        return self.client.call("PATCH", f"{self.path}/{part(name)}", dict(changes))
 
     def delete(self, name: str) -> None:
         """Ask for its end, which is refused while anything lives in it; `wait_gone` waits for it."""

@@ -125,15 +125,30 @@ async def revoke_token(ctx: Context, id: str) -> None:
         await installation.revoke_token(tx, id, now=ctx.clock())
 
 
-async def create_workspace(ctx: Context, name: str, spec: WorkspaceSpec) -> bool:
-    """Make a workspace with its `local` compute. False when it is there."""
+async def put_workspace(ctx: Context, name: str, spec: WorkspaceSpec) -> bool:
+    """Make a workspace with its `local` compute, or change what is given of one that is there: then False."""
     checked_name("workspace", name)
     async with ctx.begin() as tx:
-        if await installation.workspace(tx, name) is not None:
-            await require_workspace(tx, name)
-            return False
-        await found_workspace(tx, ctx, name, spec, now=ctx.clock())
-    return True
+        if is_new := await installation.workspace(tx, name) is None:
+            await found_workspace(tx, ctx, name, spec, now=ctx.clock())
+        else:
+            await _change(tx, name, spec)
+    ctx.ring()
+    return is_new
+
+
+async def update_workspace(ctx: Context, name: str, spec: WorkspaceSpec) -> Mapping[str, Any]:
+    """Change what is given of it."""
+    async with ctx.begin() as tx:
+        await _change(tx, name, spec)
+    ctx.ring()
+    return await workspace(ctx, name)
+
+
+async def _change(tx: Tx, name: str, spec: WorkspaceSpec) -> None:
+    await require_workspace(tx, name)
+    given = {field: getattr(spec, field) for field in spec.model_fields_set if field != "name"}
+    await installation.change_workspace(tx, name, given)
 
 
 async def found_workspace(tx: Tx, ctx: Context, name: str, spec: WorkspaceSpec, *, now: datetime) -> None:

@@ -1,6 +1,6 @@
 """The installation itself: its epoch, its workspaces, its tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -44,6 +44,13 @@ async def add_workspace(
 ) -> None:
     row = {"name": name, "description": description, "tags": tags, "quota": None if quota is None else quota.body()}
     await tx.execute(t.workspaces.insert(), row | {"created_at": now})
+
+
+async def change_workspace(tx: Tx, name: str, values: Mapping[str, Any]) -> None:
+    """Set some of `description`, `tags` and `quota` (a `Quota` or None)."""
+    row = {k: v.body() if isinstance(v, Quota) else v for k, v in values.items()}
+    if row:
+        await tx.execute(t.workspaces.update().where(t.workspaces.c.name == name).values(**row))
 
 
 async def quotas(tx: Tx) -> dict[str, Quota]:
