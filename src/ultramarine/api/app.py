@@ -15,6 +15,7 @@ from ultramarine.api import (
     models,
     problem,
     runner,
+    scheduler,
 )
 from ultramarine.api.body import BodyLimit
 from ultramarine.services.context import Context
@@ -30,6 +31,7 @@ ROUTERS = (
     runner.router,
     internal.router,
     metrics.router,
+    scheduler.router,
 )
 JSON_BYTES_MAX = 8 * 1024**2
 STREAMING = ("/blobs/", "/snapshots/", "/runner/v1/files/", "/runner/v1/logs/")

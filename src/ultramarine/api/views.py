@@ -13,6 +13,7 @@ from ultramarine.domain.job import Job
 from ultramarine.domain.page import Page
 from ultramarine.domain.run import Ending, Run, RunStatus
 from ultramarine.files.logs import LogFile
+from ultramarine.planning.trace import Replayed
 from ultramarine.planning.why import ComputeWhy
 from ultramarine.routing.publisher import Reach
 from ultramarine.services.computes import ComputeState, NodeState, SizeState, Usage
@@ -308,6 +309,11 @@ def status(found: Status) -> View:
             for run in found.state.runs
         ],
     }
+
+
+def replayed(found: Replayed) -> View:
+    view: View = {"at": at(found.now), "decided": list(found.decided), "is_same": found.is_same}
+    return view if found.is_same else view | {"again": list(found.again)}
 
 
 def listed(page: Page[View]) -> View:

@@ -1,7 +1,10 @@
 """`um compute …`"""
 
+import json
+from pathlib import Path
+
 from ultramarine.cli import resource
-from ultramarine.cli.command import FILE, NAME, NO_WAIT, SET, YES, Call, Command, Group, Option, of_one
+from ultramarine.cli.command import FAILED, FILE, NAME, NO_WAIT, OK, SET, YES, Call, Command, Group, Option, of_one
 from ultramarine.cli.output import Column, size
 from ultramarine.cli.resource import changes, document
 from ultramarine.domain.errors import InvalidInput
@@ -81,6 +84,30 @@ def explain(call: Call) -> None:
     call.show(view["nodes"], columns)
 
 
+def replay(call: Call) -> int:
+    installation = call.workspace.installation
+    if call.args.save is not None:
+        call.args.save.write_text(json.dumps(installation.trace()), encoding="utf-8")
+        call.talk.say(f"The last turns are in {call.args.save}. They name the jobs of every workspace.")
+        return OK
+    found = installation.replay(None if call.args.trace_file is None else _trace(call.args.trace_file))
+    lines = ({"at": turn["at"], "same": turn["is_same"], "decided": line} for turn in found for line in turn["decided"])
+    columns = (Column("at", "at"), Column("same", "same"), Column("decided", "decided"))
+    call.show(lines if call.is_table else found, columns)
+    different = sum(not turn["is_same"] for turn in found)
+    call.talk.say(f"{len(found)} turns, {different} of them are decided differently now")
+    return FAILED if different else OK
+
+
+def _trace(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInput(
+            f"--trace-file {path}: {error}.", hint="Make one with: um compute replay --save FILE"
+        ) from None
+
+
 def list_nodes(call: Call) -> None:
     columns = (
         Column("name", "name"),
@@ -147,6 +174,16 @@ GROUP = Group(
             ),
         ),
         of_one("compute", "explain", "Say why each node is kept, made or removed, and who waits first.", run=explain),
+        Command(
+            name="replay",
+            summary="Decide the scheduler's last turns again, and say whether they come out alike.",
+            run=replay,
+            options=(
+                Option("--trace-file", "turns that were saved before", "path", metavar="FILE"),
+                Option("--save", "only save the last turns, with all that they rested on", "path", metavar="FILE"),
+            ),
+            example="um compute replay --save turns.json",
+        ),
         of_one("compute", "list-nodes", "List the nodes of a compute.", run=list_nodes),
         Command(name="list-sizes", summary="List the sizes that a node can have.", run=list_sizes),
         Command(name="list-usage", summary="Show what is promised of each host.", run=list_usage),

@@ -94,7 +94,10 @@ class RunLoop:
     async def _plan(self, state: State, now: datetime) -> Plan:
         seen = self._ctx.hub.seen()
         is_large = len(state.runs) + len(state.nodes) > LARGE
-        return await asyncio.to_thread(plan, state, seen, now) if is_large else plan(state, seen, now)
+        made = await asyncio.to_thread(plan, state, seen, now) if is_large else plan(state, seen, now)
+        if made.records or made.reasons:
+            self._ctx.recorder.keep(now, state, seen=seen, made=made)
+        return made
 
     async def _record(self, made: Plan) -> Sequence[Run]:
         """All records of a turn, in one transaction. The runs as they were written."""

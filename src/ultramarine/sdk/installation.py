@@ -76,6 +76,14 @@ class Installation:
         """What runs, over all workspaces."""
         return self.client.get("/api/v1/status")
 
+    def trace(self) -> Any:
+        """The scheduler's last turns, with all that they rested on."""
+        return self.client.get("/api/v1/scheduler/trace")
+
+    def replay(self, trace: Any = None) -> Any:
+        """Each turn of a trace (else the last ones) decided again, with whether it comes out alike."""
+        return self.client.call("POST", "/api/v1/scheduler/replay", trace)["value"]
+
     def login_link(self, path: str, *, workspace: str) -> str:
         """A link, good once and for a minute, that signs a browser in to the second origin and leads to `path`."""
         return str(self.client.call("POST", "/api/v1/login-codes", {"path": path, "workspace": workspace})["url"])

@@ -14,6 +14,7 @@ from ultramarine.files.logs import Logs
 from ultramarine.services.bell import Bell
 from ultramarine.services.hub import Hub
 from ultramarine.services.measures import Measures
+from ultramarine.services.recorder import Recorder
 from ultramarine.services.secrets import Secrets
 from ultramarine.services.usage import Usages
 from ultramarine.store.database import Database, Tx
@@ -68,6 +69,7 @@ class Context:
         default_factory=dict[str, "tuple[datetime, Session, str]"]
     )  #: one-time codes: until when, whose, where to
     usage: Usages = field(default_factory=Usages)  #: what runs use
+    recorder: Recorder = field(default_factory=Recorder)  #: the scheduler's last turns
     measures: Measures = field(default_factory=Measures)  #: what Prometheus is told
     work: Bell = field(default_factory=Bell)  #: runs, nodes or computes were written, or reported: the scheduler looks
     serving: Bell = field(default_factory=Bell)  #: endpoints, deployments or their replicas were written
