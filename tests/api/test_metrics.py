@@ -1,5 +1,7 @@
 """What Prometheus reads: every metric is documented, and says what is so."""
 
+import asyncio
+import time
 from datetime import timedelta
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -7,6 +9,7 @@ from tests.api.conftest import Api
 from tests.factories import EPOCH, NOON, make_run
 from tools.write_metrics_reference import PAGE
 
+from ultramarine.controllers import lag
 from ultramarine.domain.names import NodeKey
 from ultramarine.domain.run import Cause, Ending, RunEvent, RunStatus
 from ultramarine.planning.actions import RecordRun
@@ -75,3 +78,12 @@ def test_starts_ends_failures_turns_beats_and_lag_are_counted() -> None:
     assert found["ultramarine_turn_seconds_bucket", frozenset(["runs", "0.025"])] == 1
     assert found["ultramarine_event_loop_lag_seconds_count", frozenset([])] == 1
     assert found["ultramarine_runner_silence_seconds", frozenset([])] == 7
+
+
+async def test_an_event_loop_that_is_held_up_is_told_as_late() -> None:
+    told: asyncio.Queue[float] = asyncio.Queue()
+    watching = asyncio.create_task(lag.forever(told.put_nowait))
+    await asyncio.sleep(0)  # it has begun its first sleep
+    time.sleep(lag.EACH_S + 0.2)  # noqa: ASYNC251 (this is what holds it up)
+    assert await asyncio.wait_for(told.get(), 10) >= 0.15
+    watching.cancel()

@@ -64,6 +64,8 @@ def test_a_group_holds_what_it_was_given_and_is_found_by_its_allocation_alone():
         used = groups.used("e1-j1-1")
         assert (used is None) == (groups.mechanism.kind == WATCH)
         assert used is None or (used.processes, used.oom_kills, used.processes_refused) == (0, 0, 0)
+        weights = [Path(file).parent / name for file in entrances for name in ("cpu.shares", "cpu.weight")]
+        assert {path.read_text().strip() for path in weights if path.exists()} <= {"512", "50"}
     finally:
         swept = cgroups.sweep("e1-mechanism-1")
     assert len(swept) == len(entrances)
