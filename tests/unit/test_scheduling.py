@@ -144,7 +144,7 @@ def test_the_newest_spot_run_gives_way_to_one_that_waits_for_its_node() -> None:
     new = running("new", nodes[1], tier=Tier.SPOT, changed_at=later(-1))
     state = make_state(runs=[old, new, make_run("j")], allocations=nodes, computes=[TWO])
     made = turn(state, heard(*nodes))
-    assert len(preempted(made)) == 1
+    assert preempted(made) == ["new"]
     assert made.reasons[make_run("j").key] == "Waits for 1 spot run to give way."
 
 

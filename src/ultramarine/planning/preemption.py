@@ -50,15 +50,19 @@ def _from_nodes(room: Room, lane: Lane, run: Run, late: Sequence[Slot]) -> list[
     """Who makes room on as many nodes as are late; None where they cannot."""
     if not late:
         return []
-    found: list[tuple[int, str, list[Run]]] = []
-    for slot in lane.slots:
-        chosen = _enough_on(slot, run.need) if slot.is_ready and not slot.is_given else []
-        if chosen:
-            found.append((sum(each.instance_count for each in chosen), slot.key, chosen))
+    found = [
+        chosen for slot in lane.slots if slot.is_ready and not slot.is_given and (chosen := _enough_on(slot, run.need))
+    ]
     if len(found) < len(late):
         return None
-    chosen_runs = [each for _, _, chosen in sorted(found, key=lambda f: f[:2])[: len(late)] for each in chosen]
-    return list({each.key: each for each in chosen_runs}.values())
+    found.sort(key=_least)
+    return list({each.key: each for chosen in found[: len(late)] for each in chosen}.values())
+
+
+def _least(chosen: Sequence[Run]) -> tuple[object, ...]:
+    """What is lost when these give way: the fewest nodes, then those that have run for the shortest time."""
+    oldest = min(run.changed_at for run in chosen)
+    return (sum(run.instance_count for run in chosen), -oldest.timestamp(), chosen[0].key)
 
 
 def _enough_on(slot: Slot, need: Amount | None) -> list[Run]:
