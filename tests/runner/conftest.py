@@ -18,6 +18,7 @@ from tests.runner.control import Control, end_process
 from ultramarine_runner import cgroups, machine, trees
 
 SOURCE = Path(__file__).parents[2] / "src"
+LOCK = Path("/tmp/um-tests-of-the-runner.lock")
 
 
 @dataclass
@@ -131,7 +132,7 @@ def pythons(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def alone() -> Iterator[None]:
     """One at a time on this machine: these runners have the same keys, and each ends whatever carries its key."""
-    with (Path(tempfile.gettempdir()) / "um-tests-of-the-runner.lock").open("w") as lock:
+    with LOCK.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
