@@ -5,7 +5,7 @@
 import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
 from pydantic.fields import FieldInfo
@@ -13,9 +13,10 @@ from pydantic_core import PydanticUndefined
 
 from ultramarine.domain.compute import NOT_YET, ClusterSpec
 from ultramarine.domain.data import DataSpec
+from ultramarine.domain.distribution import Mpi, PyTorch, TensorFlow
 from ultramarine.domain.endpoint import CodeConfiguration, DeploymentSpec, EndpointSpec, RequestSettings
 from ultramarine.domain.environment import EnvironmentSpec
-from ultramarine.domain.job import Distribution, Input, JobSpec, Limits, Output, QueueSettings, Resources
+from ultramarine.domain.job import Input, JobSpec, Limits, Output, QueueSettings, Resources
 from ultramarine.domain.model import ModelSpec
 from ultramarine.domain.quota import Quota
 from ultramarine.domain.spec import Spec
@@ -80,8 +81,17 @@ WORDS: Mapping[type[Spec], Mapping[str, str]] = {
         "memory": "**ours**: memory of each node, as `512Mi` or `4Gi`. What is not given of `cpus` and `memory` goes with the larger part that is",
         "gpus": "**ours**: GPUs of each node; none where not given",
     },
-    Distribution: {
+    PyTorch: {
         "type": "sets `RANK`, `WORLD_SIZE`, `LOCAL_RANK`, `NODE_RANK`, `MASTER_ADDR`, `MASTER_PORT`",
+        "process_count_per_instance": "processes on each node",
+    },
+    TensorFlow: {
+        "type": "sets `TF_CONFIG`",
+        "worker_count": "workers on all nodes together; one a node where not given",
+        "parameter_server_count": "parameter servers on all nodes together, beside the workers or on nodes of their own",
+    },
+    Mpi: {
+        "type": "the command is run by `mpiexec`, which the environment brings along (`mpich`)",
         "process_count_per_instance": "processes on each node",
     },
     Limits: {"timeout": "from the start of the command; then it is ended and Failed"},
@@ -147,7 +157,10 @@ WORDS: Mapping[type[Spec], Mapping[str, str]] = {
 }
 SECTIONS: Mapping[str, tuple[str, tuple[type[Spec], ...]]] = {
     "Workspace": ("um workspace create -f workspace.yml", (WorkspaceSpec, Quota)),
-    "Job": ("um job create -f job.yml", (JobSpec, Input, Output, Resources, Distribution, Limits, QueueSettings)),
+    "Job": (
+        "um job create -f job.yml",
+        (JobSpec, Input, Output, Resources, PyTorch, TensorFlow, Mpi, Limits, QueueSettings),
+    ),
     "Compute": ("um compute create -f cluster.yml", (ClusterSpec,)),
     "Environment": ("um environment create -f environment.yml", (EnvironmentSpec,)),
     "Data": ("um data create -f data.yml", (DataSpec,)),
@@ -163,7 +176,9 @@ PLACES: Mapping[type[Spec], str] = {
     Input: "inputs.NAME",
     Output: "outputs.NAME",
     Resources: "resources",
-    Distribution: "distribution",
+    PyTorch: "distribution` of type `pytorch",
+    TensorFlow: "distribution` of type `tensorflow",
+    Mpi: "distribution` of type `mpi",
     Limits: "limits",
     QueueSettings: "queue_settings",
     CodeConfiguration: "code_configuration",
@@ -220,6 +235,8 @@ def kind_of(annotation: Any) -> str:
         return f"list of {kind_of(given[0])}"
     if origin is dict:
         return "mapping" if given[1] is Any else f"mapping of {kind_of(given[1])}"
+    if origin is Annotated:
+        return kind_of(given[0])
     names: Mapping[Any, str] = {str: "text", int: "whole number", float: "number", bool: "`true` or `false`"}
     return names.get(annotation, "mapping")
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .ranks import Launch
+from .ranks import RANK_LOG, Launch
 from .spec import Spec
 
-RANK_LOG = "std_log.txt"
 OWN_LOG = "preparation.txt"
 
 
@@ -39,9 +38,7 @@ class Folders:
 
     def make(self, spec: Spec | None) -> list[tuple[str, Path]]:
         """Make the folders; each log's rank and path."""
-        first = spec.node_rank * spec.processes_per_node if spec else 0
-        ranks = range(first, first + spec.processes_per_node) if spec else ()
-        logs = [(str(rank), self.rank_log(rank)) for rank in ranks]
+        logs = [(str(rank), self.rank_log(rank)) for rank in (spec.ranks if spec else ())]
         own = self.own_log(spec.node_rank if spec else 0)
         logs.append((own.parent.name, own))
         for _, file in logs:

@@ -220,9 +220,9 @@ class Link:
         folders = Folders.of(self._config.folder, key)
         rank = ended["rank"] if ended["rank"] is not None else min(map(int, ended["ranks"]), default=0)
         ended["tail"] = tail(folders.rank_log(rank)) if ended["cause"] != "completed" else ""
-        port = run.wanted.master[1] if run.wanted.master else run.port
-        if ended["cause"] == "exited" and port is not None and ports.was_taken(ended["tail"], port):
-            ended.update(cause="port", words=f"The port {port} of rank 0 was taken in between.")
+        port = ports.taken(ended["tail"], (*run.ports, *((run.meeting.master or ())[1:])))
+        if ended["cause"] == "exited" and port is not None:
+            ended.update(cause="port", words=f"The port {port}, held for this run, was taken in between.")
         if not self._runs.apply(key, Event.RANKS_ENDED, ending=ended, pids=(), ended_boot_s=machine.boot_s()):
             return
         if run.spec and not run.spec.is_service and has_outputs(run.spec, folders):

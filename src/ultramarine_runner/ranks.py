@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Callable
 
+from . import distribution
 from .spec import BadSpec, Spec, Wanted
 from .trees import ALLOCATION, RUN_KEY
 
+RANK_LOG = "std_log.txt"  #: what a rank writes to stdout and stderr, in a folder of its number
 INHERITED = (
     "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER",
     "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
@@ -88,12 +90,13 @@ def launches(key: str, spec: Spec, places: Places, *, wanted: Wanted, node: Node
     """The ranks of this node, ready to start."""
     argv = _argv(spec, places, node.shell)
     shared = _environment(key, spec, places, node)
-    each = spec.processes_per_node
-    first = spec.node_rank * each
-    return [
-        Launch(first + local, argv, {**shared, **_rank_variables(spec, wanted, first + local, local)})
-        for local in range(each)
-    ]
+    if (program := distribution.program(spec)) is not None:
+        log = os.path.join(os.path.dirname(places.folder), "logs")
+        led = distribution.led_variables(
+            spec, wanted, argv=argv, folder=places.folder, log=lambda rank: f"{shlex.quote(log)}/{rank}/{RANK_LOG}"
+        )
+        return [Launch(spec.ranks[0], program, {**shared, **led})]
+    return [Launch(rank, argv, {**shared, **_rank_variables(spec, wanted, rank)}) for rank in spec.ranks]
 
 
 def _argv(spec: Spec, places: Places, shell: str) -> tuple[str, ...]:
@@ -117,18 +120,6 @@ def _environment(key: str, spec: Spec, places: Places, node: Node) -> dict[str, 
     return variables
 
 
-def _rank_variables(spec: Spec, wanted: Wanted, rank: int, local: int) -> dict[str, str]:
-    variables = {"ULTRAMARINE_RANK": str(rank), "ULTRAMARINE_NODE_RANK": str(spec.node_rank)}
-    if spec.distribution != "pytorch":
-        return variables
-    address, port = wanted.master or ("127.0.0.1", 0)
-    return {
-        **variables,
-        "RANK": str(rank),
-        "WORLD_SIZE": str(spec.nodes * spec.processes_per_node),
-        "LOCAL_RANK": str(local),
-        "LOCAL_WORLD_SIZE": str(spec.processes_per_node),
-        "NODE_RANK": str(spec.node_rank),
-        "MASTER_ADDR": address,
-        "MASTER_PORT": str(port),
-    }
+def _rank_variables(spec: Spec, wanted: Wanted, rank: int) -> dict[str, str]:
+    own = {"ULTRAMARINE_RANK": str(rank), "ULTRAMARINE_NODE_RANK": str(spec.node_rank)}
+    return {**own, **distribution.variables(spec, wanted, rank)}

@@ -72,6 +72,7 @@ class Spec:
     gpus: tuple[str, ...] | None  #: those of the node that it may use; None: all
     processes_per_node: int
     distribution: str | None
+    tasks: Mapping[str, int]  #: TensorFlow's processes by type, over all nodes
     command: str | None
     argv: tuple[str, ...] | None
     environment_variables: Mapping[str, str]
@@ -84,6 +85,15 @@ class Spec:
     outputs: tuple[Output, ...]
     limits: Limits
     sockets: tuple[str, ...]
+    token: str
+
+    @property
+    def ranks(self) -> range:
+        """The numbers of this node's processes."""
+        if self.tasks:
+            return range(self.node_rank, sum(self.tasks.values()), self.nodes)
+        first = self.node_rank * self.processes_per_node
+        return range(first, first + self.processes_per_node)
 
     @property
     def is_service(self) -> bool:
@@ -92,12 +102,20 @@ class Spec:
 
 
 @dataclass(frozen=True)
+class Peer:
+    """Where the processes of one node may listen."""
+
+    address: str
+    ports: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Wanted:
     """What is wanted of a run now."""
 
     phase: str  #: prepare, go, stop or absent
     grace_s: float = 10.0
-    peers: tuple[str, ...] = ()
+    peers: tuple[Peer, ...] = ()  #: every node's, in their order
     master: tuple[str, int] | None = None
 
 
@@ -135,7 +153,10 @@ def wanted(raw: Mapping[str, Any]) -> Wanted:
         found = Wanted(
             phase=str(raw["phase"]),
             grace_s=float(raw.get("grace_s") or 0.0),
-            peers=tuple(str(peer) for peer in raw.get("peers") or ()),
+            peers=tuple(
+                Peer(str(peer["address"]), tuple(int(port) for port in peer["ports"]))
+                for peer in raw.get("peers") or ()
+            ),
             master=(str(master["address"]), int(master["port"])) if master else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -169,6 +190,7 @@ def _read(raw: Mapping[str, Any]) -> Spec:
         gpus=None if raw.get("gpus") is None else tuple(str(gpu) for gpu in raw["gpus"]),
         processes_per_node=int(raw.get("processes_per_node") or 1),
         distribution=raw.get("distribution"),
+        tasks=_tasks(raw.get("tasks") or {}),
         command=raw.get("command"),
         argv=tuple(str(part) for part in argv) if argv is not None else None,
         environment_variables=_variables(raw.get("environment_variables")),
@@ -186,6 +208,7 @@ def _read(raw: Mapping[str, Any]) -> Spec:
         ),
         limits=Limits(**{field.name: limits[field.name] for field in fields(Limits) if limits.get(field.name)}),
         sockets=tuple(name(one, "sockets") for one in raw.get("sockets") or ()),
+        token=str(raw.get("token") or ""),
     )
 
 
@@ -197,6 +220,10 @@ def _variables(raw: Mapping[str, Any] | None) -> dict[str, str]:
                 f"environment_variables: {key!r} cannot be the name of a variable, or its value holds a zero byte."
             )
     return variables
+
+
+def _tasks(raw: Mapping[str, Any]) -> dict[str, int]:
+    return {str(kind): int(count) for kind, count in raw.items()}
 
 
 def _environment(raw: Mapping[str, Any]) -> Environment:

@@ -1,16 +1,15 @@
-"""What is done for a run before its ranks start: folders, its logs, the master's port, what its worker makes."""
+"""What is done for a run before its ranks start: folders, its logs, the ports, what its worker makes."""
 
 from __future__ import annotations
 
 import errno
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Callable
 
-from . import desired, machine, ports, ranks, state
+from . import desired, distribution, machine, ports, ranks, state
 from .config import Config
 from .folders import Folders
 from .ledger import Ledger
@@ -36,7 +35,7 @@ class Starting:
         self._node = ranks.Node.here(config.allocation, config.gpus)
         self._prepared: dict[str, Prepared] = {}
         self._notes: dict[str, Notes] = {}
-        self._ports: dict[str, socket.socket] = {}
+        self._ports: dict[str, ports.Held] = {}
 
     def adopt(self, order: desired.Order, *, address: str, prepared: Callable[[str], None]) -> None:
         """Take a run that is new here. `prepared` is called with its key once its worker has done what it could."""
@@ -56,8 +55,8 @@ class Starting:
         if read is None:
             self.give_up(key, "input", order.problem or "")
         elif order.wanted.phase in ("prepare", "go"):
-            self._ports[key], port = ports.reserve()
-            self._runs.change(key, port=port, is_preparing=True)
+            self._ports[key] = held = ports.Held(distribution.ports(read))
+            self._runs.change(key, ports=held.ports, is_preparing=True)
             self._work.prepare(
                 key,
                 read,
@@ -82,8 +81,8 @@ class Starting:
         """The ranks of a run that is ready, as the keeper is told to start them; BadSpec when they cannot be."""
         assert run.spec is not None
         folders = Folders.of(self._folder, run.key)
-        wanted = run.wanted if run.wanted.master else replace(run.wanted, master=(run.address or "", run.port or 0))
-        launches = ranks.launches(run.key, run.spec, self._prepared[run.key].places, wanted=wanted, node=self._node)
+        places = self._prepared[run.key].places
+        launches = ranks.launches(run.key, run.spec, places, wanted=run.meeting, node=self._node)
         self._release_port(run.key)
         return {
             "folder": str(folders.root),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from .spec import Spec, Wanted
+from .spec import Peer, Spec, Wanted
 
 
 class Phase(str, Enum):
@@ -83,7 +83,7 @@ class Run:
     phase: Phase = Phase.PREPARING
     progress: str = ""
     address: str | None = None
-    port: int | None = None
+    ports: tuple[int, ...] = ()  #: held for its processes
     sockets: Mapping[str, str] = field(default_factory=dict[str, str])
     pids: tuple[int, ...] = ()
     started_at: float | None = None  #: wall clock, for people
@@ -100,6 +100,14 @@ class Run:
     def has_ranks(self) -> bool:
         """Whether processes of it may be alive."""
         return self.phase in (Phase.STARTING, Phase.RUNNING)
+
+    @property
+    def meeting(self) -> Wanted:
+        """What is wanted, with where the processes meet: of a run that is alone, its own place."""
+        own = Peer(self.address or "127.0.0.1", self.ports or (0,))
+        if self.spec is not None and self.spec.nodes > 1:
+            return self.wanted
+        return replace(self.wanted, master=(own.address, own.ports[0]), peers=(own,))
 
     @property
     def is_task(self) -> bool:
@@ -144,7 +152,8 @@ def report(run: Run) -> dict[str, Any]:
         "phase": SHOWN.get(run.phase, run.phase.value),
         "progress": run.progress,
         "address": run.address,
-        "port": run.port,
+        "port": run.ports[0] if run.ports else None,
+        "ports": list(run.ports),
         "sockets": dict(run.sockets),
         "started_at": run.started_at,
         "samples": dict(run.samples),

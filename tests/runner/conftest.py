@@ -109,7 +109,7 @@ class World:
 
 def entry(command: str, *, phase: str = "go", grace_s: float = 2.0, **spec: Any) -> dict[str, Any]:
     """One run of a desired state."""
-    return {"phase": phase, "grace_s": grace_s, "peers": ["127.0.0.1"], "spec": make_spec(command, **spec)}
+    return {"phase": phase, "grace_s": grace_s, "spec": make_spec(command, **spec)}
 
 
 def make_spec(command: str | None, **changes: Any) -> dict[str, Any]:

@@ -159,9 +159,9 @@ def test_only_what_a_site_configures_is_inherited():
 
 
 def test_only_a_complaint_about_just_this_port_counts():
-    assert ports.was_taken("OSError: [Errno 98] Address already in use: ('::', 4012)", 4012)
-    assert not ports.was_taken("OSError: [Errno 98] Address already in use: ('::', 4012)", 401)
-    assert not ports.was_taken("listening on 4012", 4012)
+    assert ports.taken("OSError: [Errno 98] Address already in use: ('::', 4012)", (4000, 4012)) == 4012
+    assert ports.taken("OSError: [Errno 98] Address already in use: ('::', 4012)", (401,)) is None
+    assert ports.taken("listening on 4012", (4012,)) is None
 
 
 @pytest.mark.parametrize("files", [{"a": b"", "a/b": b""}, {"../a": b""}, {"a\0": b""}])

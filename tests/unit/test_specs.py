@@ -28,7 +28,16 @@ def refusal(call: Any, *given: Any, **named: Any) -> UltramarineError:
         ({"resources": {"instance_count": "many"}}, "resources.instance_count: Input should be a valid integer"),
         ({"resources": {"instance_count": 0}}, "resources.instance_count: Input should be greater than or equal to 1"),
         ({"retries": 99}, "(seen: '99')"),
-        ({"distribution": {"type": "mpi"}}, "distribution.type: "),
+        ({"distribution": {"type": "horovod"}}, "distribution: "),
+        ({"distribution": {"type": "mpi", "worker_count": 2}}, "unknown field 'worker_count'"),
+        ({"distribution": {"type": "tensorflow", "process_count_per_instance": 2}}, "unknown field 'process_count_"),
+        (
+            {
+                "distribution": {"type": "tensorflow", "worker_count": 2, "parameter_server_count": 1},
+                "resources": {"instance_count": 4},
+            },
+            "3 processes, too few for resources.instance_count 4",
+        ),
         ({"inputs": {"a": {"type": "uri_file", "pth": "x"}}}, "did you mean 'path'?"),
     ],
 )

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ultramarine.domain.data import SNAPSHOT
+from ultramarine.domain.distribution import Distribution, problem
 from ultramarine.domain.environment import EnvironmentSpec
 from ultramarine.domain.expression import Expressions
 from ultramarine.domain.names import JobId
@@ -77,11 +78,6 @@ class Resources(Spec):
         )
 
 
-class Distribution(Spec):
-    type: Literal["pytorch"]
-    process_count_per_instance: int = Field(default=1, ge=1, le=256)
-
-
 class Limits(Spec):
     timeout: int | None = Field(default=None, ge=1, description="seconds")
 
@@ -136,6 +132,12 @@ class JobSpec(Spec):
         if not isinstance(value, Mapping):
             return value
         return {k: str(v) if isinstance(v, int | float) and not isinstance(v, bool) else v for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType]
+
+    @model_validator(mode="after")
+    def _fits_its_nodes(self) -> Self:
+        if self.distribution is not None and (words := problem(self.distribution, self.resources.instance_count)):
+            raise ValueError(words)
+        return self
 
     def file_inputs(self) -> dict[str, Input]:
         return {n: i for n, i in self.inputs.items() if isinstance(i, Input) and i.is_file and i.path is not None}

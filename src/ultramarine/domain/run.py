@@ -156,11 +156,20 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """Where the processes of one node may listen."""
+
+    address: str
+    ports: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Master:
-    """Where rank 0 listens, known when the barrier opens."""
+    """Where rank 0 listens, known when the barrier opens; and the same of every node, in their order."""
 
     address: str
     port: int
+    peers: tuple[Peer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +244,7 @@ class RunReport:
     progress: str = ""
     address: str = ""
     port: int = 0
+    ports: tuple[int, ...] = ()  #: all that it holds for its processes, `port` first
     sockets: dict[str, str] = field(default_factory=dict[str, str])
     started_at: datetime | None = None  #: when its ranks began, by the node's clock
     samples: dict[str, Any] = field(default_factory=dict[str, Any])

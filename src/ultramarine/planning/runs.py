@@ -14,6 +14,7 @@ from ultramarine.domain.run import (
     Ending,
     Master,
     Mode,
+    Peer,
     Run,
     RunEvent,
     RunReport,
@@ -178,12 +179,16 @@ def _advance(run: Run, news: _News) -> RecordRun | None:
     if run.status is S.NOT_RESPONDING:
         return RecordRun(run=run, event=E.STILL_PREPARING)
     if run.status is S.PREPARING and run.master is None and len(run.nodes) > 1 and news.all_in("ready"):
-        first = news.reports[0]
-        assert first is not None, "all nodes are ready, so the first has reported"
-        master = Master(address=first.address, port=first.port)
+        master = _meeting([report for report in news.reports if report is not None])
         words = f"All {len(run.nodes)} nodes are ready."
         return RecordRun(run=run, event=E.ALL_READY, reason=words, changes={"master": master})
     return None
+
+
+def _meeting(ready: Sequence[RunReport]) -> Master:
+    """Where the nodes find each other; all of them have reported."""
+    peers = tuple(Peer(address=report.address, ports=report.ports or (report.port,)) for report in ready)
+    return Master(address=ready[0].address, port=ready[0].port, peers=peers)
 
 
 def _started(run: Run, news: _News) -> RecordRun:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ultramarine.domain.allocation import Node
 from ultramarine.domain.names import NodeKey, RunKey
-from ultramarine.domain.run import ON_NODES, OwnerNoun, Run
+from ultramarine.domain.run import ON_NODES, Master, OwnerNoun, Run
 from ultramarine.planning.desired import phase
 from ultramarine.services.context import Context
 from ultramarine.services.identity import run_token
@@ -51,7 +51,7 @@ class Renderer:
         return {
             "phase": phase(run),
             "grace_s": self._ctx.hub.patience.grace_s,
-            "master": None if run.master is None else asdict(run.master),
+            **_meeting(run.master),
             "spec": self._specs[run.key] | {"node_rank": node_rank, "gpus": gpus},
         }
 
@@ -121,3 +121,9 @@ class Renderer:
             "lock": found.locked.lock,
             "options": self._ctx.site.options,
         }
+
+
+def _meeting(master: Master | None) -> dict[str, Any]:
+    if master is None:
+        return {"master": None, "peers": []}
+    return {"master": {"address": master.address, "port": master.port}, "peers": [asdict(p) for p in master.peers]}

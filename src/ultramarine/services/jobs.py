@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ultramarine.domain.compute import Compute, ComputeStatus
+from ultramarine.domain.distribution import run_fields
 from ultramarine.domain.environment import Environment
 from ultramarine.domain.errors import AlreadyExists, Conflict, InvalidInput, NotFound
 from ultramarine.domain.job import PRIORITIES, Input, Job, JobSpec
@@ -170,9 +171,8 @@ async def _run_spec(ctx: Context, tx: Tx, job: Job, environment: Environment) ->
         "outputs": [{"name": name, "kind": output.type} for name, output in spec.outputs.items()],
         "environment_variables": variables,
         "environment": {"workspace": environment.workspace, "name": environment.name, "version": environment.version},
-        "distribution": None if spec.distribution is None else spec.distribution.type,
-        "processes_per_node": 1 if spec.distribution is None else spec.distribution.process_count_per_instance,
         "experiment": spec.experiment_name,
+        **run_fields(spec.distribution, spec.resources.instance_count),
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ultramarine.domain.allocation import HOLDS_ROOM, USABLE, AllocationEvent, AllocationStatus, Node
+from ultramarine.domain.distribution import PROCESSES_MAX
 from ultramarine.domain.errors import Conflict, NotFound, NotSignedIn, UltramarineError
 from ultramarine.domain.names import AllocationKey, NodeKey, RunKey
 from ultramarine.domain.run import Cause, Ending, Phase, RunReport
@@ -59,6 +60,7 @@ class Reported(BaseModel):
     progress: str = ""
     address: str | None = None
     port: int | None = None
+    ports: list[int] = Field(default_factory=list[int], max_length=PROCESSES_MAX)
     sockets: dict[str, str] = Field(default_factory=dict[str, str])
     started_at: float | None = None
     samples: dict[str, Any] = Field(default_factory=dict[str, Any])
@@ -84,6 +86,7 @@ class Reported(BaseModel):
             progress=self.progress[:500],
             address=self.address or "",
             port=self.port or 0,
+            ports=tuple(self.ports),
             sockets=dict(self.sockets),
             started_at=_moment(self.started_at),
             samples=dict(self.samples),

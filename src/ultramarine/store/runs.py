@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from ultramarine.domain.errors import NotFound
 from ultramarine.domain.names import RunKey
-from ultramarine.domain.run import Master, Mode, OwnerNoun, Run, RunEvent, RunStatus, Tier
+from ultramarine.domain.run import Master, Mode, OwnerNoun, Peer, Run, RunEvent, RunStatus, Tier
 from ultramarine.store import events
 from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
@@ -180,6 +180,14 @@ def _run(row: Row) -> Run:
         tier=Tier(row["tier"]),
         nodes=tuple(row["nodes"]),
         gpu_ids={node: tuple(ids) for node, ids in row["gpu_ids"].items()},
-        master=None if row["master"] is None else Master(**row["master"]),
+        master=_master(row["master"]),
     )
     return Run(**values)
+
+
+def _master(stored: dict[str, Any] | None) -> Master | None:
+    """Runs that were placed before a master had peers have none."""
+    if stored is None:
+        return None
+    peers = tuple(Peer(address=peer["address"], ports=tuple(peer["ports"])) for peer in stored.get("peers", ()))
+    return Master(address=stored["address"], port=stored["port"], peers=peers)
