@@ -88,7 +88,7 @@ def _heard(stream: BufferedRWPair[Any, Any], secret: str, nonce: str) -> dict[st
     """The next line, if it is proven; ValueError."""
     line: dict[str, Any] = json.loads(stream.readline(_LINE_MAX))
     said = str(line["said"])
-    if not hmac.compare_digest(_proof(secret, nonce, said), str(line["proof"])):
+    if not hmac.compare_digest(proof(secret, nonce, said), str(line["proof"])):
         raise ValueError("not of this run")
     asked: dict[str, Any] = json.loads(said)
     return asked
@@ -99,7 +99,8 @@ def _tell(stream: BufferedRWPair[Any, Any], message: Mapping[str, Any]) -> None:
     stream.flush()
 
 
-def _proof(secret: str, nonce: str, said: str) -> str:
+def proof(secret: str, nonce: str, said: str) -> str:
+    """That who says this knows the secret, on the connection of this nonce; hex."""
     return hmac.new(secret.encode(), f"{nonce}\n{said}".encode(), hashlib.sha256).hexdigest()
 
 
@@ -120,7 +121,7 @@ class Peer:
     def __init__(self, node: int, *, environ: Mapping[str, str]) -> None:
         self._secret = environ[SECRET]
         self._stream = _connected(_places(environ)[node]).makefile("rwb")
-        self._nonce = str(json.loads(self._stream.readline(_LINE_MAX))["nonce"])
+        self.nonce = str(json.loads(self._stream.readline(_LINE_MAX))["nonce"])
 
     def start(self, command: str) -> int:
         """Run a shell command there, to its end; its exit code. What it writes stays there."""
@@ -142,7 +143,7 @@ class Peer:
 
     def _say(self, message: Mapping[str, Any]) -> None:
         said = json.dumps(message)
-        _tell(self._stream, {"said": said, "proof": _proof(self._secret, self._nonce, said)})
+        _tell(self._stream, {"said": said, "proof": proof(self._secret, self.nonce, said)})
 
 
 def _connected(place: tuple[str, int]) -> socket.socket:

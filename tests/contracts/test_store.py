@@ -24,7 +24,7 @@ from ultramarine.domain.errors import Conflict, IllegalTransition, InvalidInput,
 from ultramarine.domain.identity import Role, Token
 from ultramarine.domain.names import JobId, NodeKey, RunKey
 from ultramarine.domain.page import Page, PageRequest
-from ultramarine.domain.run import Cause, Ending, Master, RunEvent, RunStatus
+from ultramarine.domain.run import Cause, Ending, Master, Peer, RunEvent, RunStatus
 from ultramarine.domain.size import Amount
 from ultramarine.store import allocations, computes, events, hosts, installation, jobs, leases, runs
 from ultramarine.store import tables as t
@@ -68,7 +68,7 @@ async def test_what_is_written_is_read_again(db: Database) -> None:
         "j1",
         need=Amount(cpus_milli=500, memory_bytes=1),
         nodes=(make_allocation().node,),
-        master=Master(address="a", port=1),
+        master=Master(address="a", port=1, peers=(Peer(address="a", ports=(1, 2)),)),
         ending=Ending(cause=Cause.EXITED, code=1, words="No.", outputs={"model": "0" * 64}),
         started_at=later(1.5),
     )

@@ -6,7 +6,7 @@ import pytest
 from tests.factories import EPOCH, NOON, later, make_allocation, make_report, make_run, make_seen
 
 from ultramarine.domain.names import NodeKey
-from ultramarine.domain.run import INFRASTRUCTURE, INFRASTRUCTURE_RETRIES_MAX, Cause, Ending, Master, Mode, Run
+from ultramarine.domain.run import INFRASTRUCTURE, INFRASTRUCTURE_RETRIES_MAX, Cause, Ending, Master, Mode, Peer, Run
 from ultramarine.domain.run import RunEvent as E
 from ultramarine.domain.run import RunStatus as S
 from ultramarine.planning.actions import RecordRun
@@ -114,12 +114,20 @@ def test_a_canceled_run_is_canceled_once_it_has_stopped_and_not_before() -> None
 
 def test_the_barrier_opens_when_all_are_ready_and_says_where_the_first_is() -> None:
     run = placed(S.PREPARING, TWO)
-    ready = make_report("ready", address="10.0.0.1", port=4000)
+    ready = make_report("ready", address="10.0.0.1", port=4000, ports=(4000, 4001))
+    other = make_report("ready", address="10.0.0.2", port=5000)  # of a runner that names one port only
     half = make_seen({A.node: {run.key: ready}, B.node: {run.key: make_report("preparing")}})
     assert event(run, half) is None
-    made = after(run, make_seen({A.node: {run.key: ready}, B.node: {run.key: make_report("ready")}}))
+    made = after(run, make_seen({A.node: {run.key: ready}, B.node: {run.key: other}}))
     assert made is not None
-    assert (made.event, made.changes["master"]) == (E.ALL_READY, Master(address="10.0.0.1", port=4000))
+    assert (made.event, made.changes["master"]) == (
+        E.ALL_READY,
+        Master(
+            address="10.0.0.1",
+            port=4000,
+            peers=(Peer(address="10.0.0.1", ports=(4000, 4001)), Peer(address="10.0.0.2", ports=(5000,))),
+        ),
+    )
 
 
 def test_a_gang_is_running_when_all_of_it_runs() -> None:

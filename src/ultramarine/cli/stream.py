@@ -43,8 +43,9 @@ class _Followed:
         self.steps: dict[str, str] = {}  #: of each node, what it was said to prepare
         resources: dict[str, Any] = job.get("resources") or {}
         distribution: dict[str, Any] = job.get("distribution") or {}
-        ranks = int(resources.get("instance_count", 1)) * int(distribution.get("process_count_per_instance", 1))
-        self.has_ranks = ranks > 1
+        each_node = int(distribution.get("process_count_per_instance", 1))
+        tasks = int(distribution.get("worker_count") or 0) + int(distribution.get("parameter_server_count", 0))
+        self.has_ranks = max(int(resources.get("instance_count", 1)) * each_node, tasks) > 1
 
     def tell(self, event: Event) -> None:
         """Print a log event to stdout, and what other events say to stderr."""
