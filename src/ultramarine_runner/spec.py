@@ -96,6 +96,11 @@ class Spec:
         return range(first, first + self.processes_per_node)
 
     @property
+    def world_size(self) -> int:
+        """How many processes there are on all nodes."""
+        return sum(self.tasks.values()) or self.nodes * self.processes_per_node
+
+    @property
     def is_service(self) -> bool:
         """Runs until it is stopped, and goes on when the lease is over."""
         return self.mode == "service"

@@ -157,7 +157,7 @@ def report(run: Run) -> dict[str, Any]:
         "sockets": dict(run.sockets),
         "started_at": run.started_at,
         "samples": dict(run.samples),
-        "world_size": run.spec.nodes * run.spec.processes_per_node if run.spec else 1,
+        "world_size": run.spec.world_size if run.spec else 1,
         "gpus": None if run.spec is None or run.spec.gpus is None else list(run.spec.gpus),
         "ranks": {rank: dict(use) for rank, use in run.ranks.items()},
         "ended": dict(run.ending) if run.phase is Phase.ENDED and run.ending else None,

@@ -11,7 +11,7 @@ import pytest
 from .installation import Installation, carriers, end, installed, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-SIZES = json.dumps({"small": {"cpus": 0.25, "memory_gib": 1.5}})
+SIZES = json.dumps({"small": {"cpus": 0.9, "memory_gib": 1.5}})
 TWO = {"instance_count": 2}
 MPI = {"requirements": ["mpich", "mpi4py", "numpy"], "python": "3.11"}
 TORCH = {"requirements": ["torch==2.13.0", "scikit-learn"], "python": "3.11"}
