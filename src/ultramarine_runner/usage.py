@@ -44,10 +44,10 @@ class Meter:
     def __init__(self) -> None:
         self._before: dict[int, Reading] = {}
 
-    def ranks(self, first: int, pids: Sequence[int], now_s: float) -> Mapping[str, Mapping[str, float]]:
-        """The use of a run's ranks on this node, by rank. `pids` are theirs, in order from rank `first` on."""
+    def ranks(self, ranks: Sequence[int], pids: Sequence[int], now_s: float) -> Mapping[str, Mapping[str, float]]:
+        """The use of a run's ranks on this node, by rank. `pids` are theirs, in the same order."""
         found: dict[str, Mapping[str, float]] = {}
-        for rank, pid in enumerate(pids, first):
+        for rank, pid in zip(ranks, pids):
             reading = read(pid, now_s)
             found[str(rank)] = between(self._before.get(pid), reading)
             self._before[pid] = reading

@@ -121,7 +121,7 @@ class Watch:
     def _ranks(self, running: Sequence[Run]) -> dict[str, Mapping[str, Mapping[str, float]]]:
         now = machine.boot_s()
         self._meter.keep([pid for run in running for pid in run.pids])
-        return {run.key: self._meter.ranks(_first_rank(run), run.pids, now) for run in running}
+        return {run.key: self._meter.ranks(run.spec.ranks if run.spec else (), run.pids, now) for run in running}
 
     def _walk(self, key: str, *, at_once: bool) -> _Walked:
         known, began = self._walked.get(key), time.monotonic()
@@ -130,7 +130,3 @@ class Watch:
         written = samples.written_bytes(self._folder / "runs" / key)
         now = time.monotonic()
         return _Walked(written, now + max(_WALK_EACH_S, _WALK_SHARE * (now - began)))
-
-
-def _first_rank(run: Run) -> int:
-    return run.spec.node_rank * run.spec.processes_per_node if run.spec else 0
