@@ -26,6 +26,7 @@ from benchmarks.measure import Row, Series
 from ultramarine.controllers.runs import RunLoop
 from ultramarine.domain.allocation import Allocation, AllocationStatus
 from ultramarine.domain.compute import Compute
+from ultramarine.domain.host import THIS_MACHINE
 from ultramarine.domain.names import AllocationKey, NodeKey, RunKey
 from ultramarine.domain.run import Run, RunReport, RunStatus
 from ultramarine.drivers.protocol import Observation
@@ -119,7 +120,7 @@ async def measured(folder: Path, *, queued: int, nodes: int) -> Sequence[Row]:
     migrate(url)
     db = AsyncDatabase(url)
     ctx = factories.make_context(db, folder, clock=lambda: datetime.now(UTC))
-    ctx.hub.listen_anew(ctx.clock())
+    ctx.hub.listen_anew(THIS_MACHINE, ctx.clock())
     loop = RunLoop(ctx, Standing(await filled(ctx, queued=queued, nodes=nodes)), owner="bench")
     collector.settle()  # as the control plane does
     first = await _turn(loop)

@@ -21,7 +21,7 @@ async def test_a_waiting_job_says_its_place_its_reason_and_what_would_let_it_sta
     await cluster(api)
     for n in range(3):
         await api.ask("PUT", f"{W}/jobs/j{n}", json=job(compute="c"))
-    api.ctx.hub.publish({})
+    api.ctx.hub.publish("local", {})
     said = (await api.ask("GET", f"{W}/jobs/j2/explain")).json()["waiting"]
     assert (said["position"], said["queued"]) == (3, 3)
     assert said["reason"] == "Waits for 1 node of c: 0 free, 2 starting, at most 2."

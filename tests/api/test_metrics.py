@@ -13,7 +13,7 @@ from ultramarine.controllers import lag
 from ultramarine.domain.names import NodeKey
 from ultramarine.domain.run import Cause, Ending, RunEvent, RunStatus
 from ultramarine.planning.actions import RecordRun
-from ultramarine.planning.seen import NodeNews, Seen
+from ultramarine.planning.seen import NodeNews
 from ultramarine.planning.state import State
 from ultramarine.services.measures import COUNTERS, GAUGES, HISTOGRAMS, Measures
 
@@ -68,8 +68,8 @@ def test_starts_ends_failures_turns_beats_and_lag_are_counted() -> None:
     measures.turned("runs", 0.02)
     measures.lagged(0.3)
     state = State(epoch=EPOCH, runs=[], computes=[], allocations=[], nodes=[], hosts=[])
-    seen = Seen(listening_since=NOON, nodes={NodeKey("n"): NodeNews(heard_at=NOON)})
-    found = read(measures.text(state, seen, NOON + timedelta(seconds=7)).decode())
+    heard = {NodeKey("n"): NodeNews(heard_at=NOON)}
+    found = read(measures.text(state, heard, NOON + timedelta(seconds=7)).decode())
     assert found["ultramarine_run_starts_total", frozenset(["job"])] == 1
     assert found["ultramarine_run_ends_total", frozenset(["job", "Failed"])] == 1
     assert found["ultramarine_run_ends_total", frozenset(["job", "Completed"])] == 1

@@ -120,7 +120,7 @@ def leases_are_not_waited_for() -> list[SWITCH]:
 
 
 def new_leaders_judge_old_silence() -> list[SWITCH]:
-    def keep_on(self: Hub, now: datetime) -> None:
+    def keep_on(self: Hub, pool: str, now: datetime) -> None:
         pass
 
     return [patch.object(Hub, "listen_anew", keep_on)]

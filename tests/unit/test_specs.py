@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.factories import SIZES, cpus, make_spec
+from tests.factories import SIZES, cpus, make_host, make_spec
 
 from ultramarine.domain.compute import read_spec
 from ultramarine.domain.environment import EnvironmentSpec
@@ -196,27 +196,27 @@ def test_what_is_no_reference_is_refused(text: str) -> None:
 
 
 def test_a_native_size_must_fit_the_machine() -> None:
-    assert SIZES.fitted("CPU-2", cpus(4))[0].name == "cpu-2"
-    error = refusal(SIZES.fitted, "cpu-8", cpus(4))
+    assert SIZES.fitted("CPU-2", make_host(total=cpus(4)))[0].name == "cpu-2"
+    error = refusal(SIZES.fitted, "cpu-8", make_host(total=cpus(4)))
     assert "8 CPUs" in str(error)
     assert "cpu-1, cpu-2" in error.hint
 
 
 def test_an_alias_means_up_to_and_says_what_it_came_to() -> None:
-    exact, notice = SIZES.fitted("standard_ds2_v2", cpus(4))
+    exact, notice = SIZES.fitted("standard_ds2_v2", make_host(total=cpus(4)))
     assert (exact.name, notice[:27]) == ("cpu-2", "standard_ds2_v2 is cpu-2 he")
-    fitted, notice = SIZES.fitted("STANDARD_DS4_V2", cpus(4))
+    fitted, notice = SIZES.fitted("STANDARD_DS4_V2", make_host(total=cpus(4)))
     assert fitted.name == "cpu-2"
     assert "fitted to this machine: cpu-2" in notice
 
 
 def test_an_alias_with_a_gpu_is_never_fitted_to_a_machine_without() -> None:
-    assert "GPU" in str(refusal(SIZES.fitted, "STANDARD_NC6", cpus(4)))
-    assert SIZES.fitted("STANDARD_NC6", cpus(4, gpus=1))[0].name == "gpu-1"
+    assert "GPU" in str(refusal(SIZES.fitted, "STANDARD_NC6", make_host(total=cpus(4))))
+    assert SIZES.fitted("STANDARD_NC6", make_host(total=cpus(4, gpus=1)))[0].name == "gpu-1"
 
 
 def test_an_unknown_size_is_refused_with_the_known_ones() -> None:
-    error = refusal(SIZES.fitted, "huge", cpus(4))
+    error = refusal(SIZES.fitted, "huge", make_host(total=cpus(4)))
     assert isinstance(error, NotFound)
     assert "cpu-1" in str(error)
 

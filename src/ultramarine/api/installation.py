@@ -10,7 +10,7 @@ from ultramarine import __version__
 from ultramarine.api import created, sse, views
 from ultramarine.api.access import Ctx, Owner, Reader, SignedIn
 from ultramarine.api.paging import Paging
-from ultramarine.services import identity, sessions, status, streams, workspaces
+from ultramarine.services import identity, leftovers, sessions, status, streams, workspaces
 from ultramarine.services.identity import TokenSpec, WorkspaceSpec
 
 router = APIRouter(prefix="/api/v1", tags=["installation"])
@@ -103,6 +103,12 @@ async def create_login_code(body: Opening, ctx: Ctx, token: SignedIn) -> views.V
 async def get_status(ctx: Ctx, _: Owner) -> views.View:
     """What runs, over all workspaces."""
     return {"version": __version__, "epoch": ctx.site.epoch} | views.status(await status.status(ctx))
+
+
+@router.get("/leftovers")
+async def list_leftovers(ctx: Ctx, _: Owner, paging: Paging) -> views.View:
+    """Machines that no row knows, and rows whose machines no driver knows. Empty: nothing was left anywhere."""
+    return views.listed((await leftovers.page(ctx, paging)).map(views.leftover))
 
 
 @router.post("/drain", status_code=202)

@@ -20,6 +20,7 @@ from ultramarine.services.computes import ComputeState, NodeState, SizeState, Us
 from ultramarine.services.deployments import DeploymentState
 from ultramarine.services.endpoints import EndpointState
 from ultramarine.services.explanations import Explanation, Phase
+from ultramarine.services.leftovers import Leftover
 from ultramarine.services.models import ENVIRONMENT, JOB, TYPE, VERSION, version_of
 from ultramarine.services.status import Status
 from ultramarine.services.streams import Piece, Standing
@@ -184,6 +185,10 @@ def size(size: SizeState) -> View:
         "fits": size.fits,
         "aliases": size.aliases,
     }
+
+
+def leftover(one: Leftover) -> View:
+    return {"pool": one.pool, "key": one.key, "words": one.words}
 
 
 def usage(usage: Usage) -> View:

@@ -19,6 +19,7 @@ INSTALLATION: Mapping[str, str] = {
     "up": "Start Ultramarine on this machine.",
     "down": "Say what still runs, end it, and stop Ultramarine here.",
     "status": "Show what runs.",
+    "leftovers": "Compare the machines that are held with the rows.",
     "open": "Open a page in the browser, signed in: um open mlflow.",
 }
 

@@ -34,6 +34,7 @@ PARTS = (
     Column("why", "why"),
 )
 RUNS = (Column("noun", "noun"), Column("name", "name"), Column("workspace", "workspace"), Column("status", "status"))
+LEFTOVERS = (Column("pool", "pool"), Column("key", "key"), Column("what", "words"))
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -179,6 +180,16 @@ def status(call: Call) -> int:
     return OK
 
 
+def leftovers(call: Call) -> int:
+    found = list(call.workspace.installation.leftovers())
+    call.show(found, LEFTOVERS)
+    if found:
+        call.talk.problem(
+            f"{len(found)} left over.", hint="The next turns end what no row knows; what stays so: um status, and logs."
+        )
+    return FAILED if found else OK
+
+
 def open_(call: Call) -> int:
     """A link that signs a browser in to the pages which show what people's scripts have made."""
     if call.args.name not in PAGES:
@@ -258,6 +269,12 @@ GROUP = Group(
             needs=("name",),
             options=(PAGE, Option("--print-only", "print the link, open nothing", "switch")),
             example="um open mlflow",
+        ),
+        Command(
+            name="leftovers",
+            summary="Compare the machines that are held with the rows; the exit code is 0 when they agree.",
+            run=leftovers,
+            example="um leftovers",
         ),
         Command(name="status", summary="Show what runs.", run=status, options=(HOME,), example="um status"),
     ),

@@ -74,7 +74,7 @@ class DeploymentLoop:
     async def _standing(self, tx: Tx, deployment: Deployment, reached: Mapping[str, Reach]) -> Standing:
         there = await runs.of_owner(tx, deployment.id)
         compute = await computes.find(tx, deployment.workspace, deployment.spec.compute)
-        size, _ = self._ctx.site.sizes.fitted(deployment.spec.instance_type, self._ctx.site.machine.total)
+        size, _ = self._ctx.site.sizes.fitted(deployment.spec.instance_type, self._ctx.site.machine)
         if compute is None:
             raise NotFound("compute", deployment.spec.compute)
         return Standing(

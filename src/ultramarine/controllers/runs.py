@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from ultramarine.domain.allocation import ALLOCATION, AllocationEvent, AllocationStatus
 from ultramarine.domain.errors import UltramarineError
+from ultramarine.domain.host import THIS_MACHINE
 from ultramarine.domain.names import AllocationKey
 from ultramarine.domain.run import OwnerNoun, Run
 from ultramarine.drivers.protocol import Driver, Observation
@@ -39,10 +40,10 @@ LAG = timedelta(seconds=10)  #: a loop that stood still so long begins its liste
 
 
 class RunLoop:
-    def __init__(self, ctx: Context, driver: Driver, *, owner: str, pool: str = "local") -> None:
+    def __init__(self, ctx: Context, driver: Driver, *, owner: str, pool: str = THIS_MACHINE) -> None:
         self._ctx, self._driver, self._owner, self._pool = ctx, driver, owner, pool
         self._renderer = Renderer(ctx)
-        self._look = Look(ctx)
+        self._look = Look(ctx, pool)
         self._led_at = ctx.clock()  #: the beginning of our last turn
         self._generation: int | None = None  #: of the lease that we hold
         self._renewed_at = self._led_at
@@ -52,7 +53,7 @@ class RunLoop:
         now = self._ctx.clock()  # of all that is judged in this turn: we may stand still in the middle of it
         if not await self._lead(now):
             return
-        self._ctx.hub.allocations = await self._observe()
+        self._ctx.hub.observed(self._pool, await self._observe(), now=now)
         async with self._ctx.read() as tx:
             state = await self._look.state(tx)
         made = await self._plan(state, now)
@@ -74,9 +75,9 @@ class RunLoop:
                 held = await leases.hold(tx, f"hosts/{self._pool}", owner=self._owner, now=now, ttl=LEASE_TTL)
             self._renewed_at = now
         if held != self._generation:
-            self._ctx.hub.withdraw()  # what we have published is not the truth any more
+            self._ctx.hub.withdraw(self._pool)  # what we have published is not the truth any more
         if held != self._generation or not timedelta(0) <= now - self._led_at <= LAG:
-            self._ctx.hub.listen_anew(now)
+            self._ctx.hub.listen_anew(self._pool, now)
         self._led_at, self._generation = now, held
         return held is not None
 
@@ -92,7 +93,7 @@ class RunLoop:
             return {}
 
     async def _plan(self, state: State, now: datetime) -> Plan:
-        seen = self._ctx.hub.seen()
+        seen = self._ctx.hub.seen(self._pool)
         is_large = len(state.runs) + len(state.nodes) > LARGE
         made = await asyncio.to_thread(plan, state, seen, now) if is_large else plan(state, seen, now)
         if made.records or made.reasons:
@@ -138,7 +139,7 @@ class RunLoop:
         """`state`: what was seen in this turn, and what it has made of it."""
         async with self._ctx.read() as tx:
             desired = await self._renderer.render(tx, state.nodes, state.runs)
-        self._ctx.hub.publish(desired)
+        self._ctx.hub.publish(self._pool, desired)
 
     async def _act(self, effect: Effect) -> bool:
         """One effect and its record. Whether it was done.

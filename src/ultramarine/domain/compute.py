@@ -36,7 +36,7 @@ class ClusterSpec(Spec):
     max_instances: int = Field(default=1, ge=1, le=1000)
     idle_time_before_scale_down: int = Field(default=120, ge=0, description="seconds")
     tier: Literal["dedicated", "low_priority"] = "dedicated"
-    provider: Literal["local"] = "local"
+    provider: Literal["local", "ray"] = Field(default="local", description="where its nodes come from")
     description: str = ""
     tags: dict[str, str] = Field(default_factory=dict[str, str])
 
@@ -133,6 +133,11 @@ class Compute:
     def gives_way(self) -> bool:
         """Whether all that runs on it gives way to others, as spot work does."""
         return isinstance(self.spec, ClusterSpec) and self.spec.tier == "low_priority"
+
+    @property
+    def provider(self) -> str:
+        """Whose machines its nodes are."""
+        return self.spec.provider if isinstance(self.spec, ClusterSpec) else LOCAL
 
     @property
     def is_elastic(self) -> bool:

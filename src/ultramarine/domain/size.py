@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Protocol
 
 from ultramarine.domain.errors import InvalidInput, NotFound
 
@@ -95,6 +96,16 @@ class Size:
     amount: Amount
 
 
+class Capacity(Protocol):
+    """A host, as sizes see it: how much it has, and what it is called in a sentence."""
+
+    @property
+    def total(self) -> Amount: ...
+
+    @property
+    def words(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """The catalogue.
@@ -105,27 +116,28 @@ class Sizes:
     native: Mapping[str, Amount]
     aliases: Mapping[str, str]
 
-    def fitted(self, name: str, machine: Amount) -> tuple[Size, str]:
-        """The size that `name` means on this machine, and a notice for the user ("" when there is nothing to say)."""
+    def fitted(self, name: str, machine: Capacity) -> tuple[Size, str]:
+        """The size that `name` means on a machine, and a notice for the user ("" when there is nothing to say)."""
         if (amount := self.native.get(name.lower())) is not None:
-            if not amount.fits_in(machine):
+            if not amount.fits_in(machine.total):
                 raise InvalidInput(
-                    f"size: {name} asks for {amount}, and this machine has {machine}.",
-                    hint=f"Sizes that fit here: {', '.join(self._fitting(machine)) or 'none'} (um compute list-sizes).",
+                    f"size: {name} asks for {amount}, and {machine.words} has {machine.total}.",
+                    hint=f"Sizes that fit here: {', '.join(self._fitting(machine.total)) or 'none'} "
+                    "(um compute list-sizes).",
                 )
             return Size(name=name.lower(), amount=amount), ""
         if (meant := self.aliases.get(name.upper())) is None:
             raise NotFound("size", name, hint="um compute list-sizes", known=[*self.native])
         wanted = self.native[meant]
-        if wanted.fits_in(machine):
+        if wanted.fits_in(machine.total):
             return Size(name=meant, amount=wanted), f"{name} is {meant} here ({wanted})."
-        smaller = [n for n in self._fitting(machine) if self.native[n].gpus == 0 or wanted.gpus]
-        if not smaller or (wanted.gpus and not machine.gpus):
+        smaller = [n for n in self._fitting(machine.total) if self.native[n].gpus == 0 or wanted.gpus]
+        if not smaller or (wanted.gpus and not machine.total.gpus):
             raise InvalidInput(
-                f"size: {name} needs {wanted}, and this machine has {machine}.", hint="um compute list-sizes"
+                f"size: {name} needs {wanted}, and {machine.words} has {machine.total}.", hint="um compute list-sizes"
             )
         best = max(smaller, key=lambda n: (self.native[n].gpus, self.native[n].cpus_milli, self.native[n].memory_bytes))
-        notice = f"{name} means up to {wanted}; fitted to this machine: {best} ({self.native[best]})."
+        notice = f"{name} means up to {wanted}; fitted to {machine.words}: {best} ({self.native[best]})."
         return Size(name=best, amount=self.native[best]), notice
 
     def _fitting(self, machine: Amount) -> list[str]:

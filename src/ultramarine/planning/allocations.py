@@ -1,7 +1,7 @@
 """Which allocations are drained, released, forgotten. Which ones are made is in `growth.py`."""
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from ultramarine.domain.allocation import Allocation, AllocationEvent, AllocationStatus
 from ultramarine.domain.compute import Compute, ComputeEvent, ComputeStatus
@@ -64,8 +64,8 @@ def _follow(room: Room, allocation: Allocation) -> RecordAllocation | None:
         return RecordAllocation(allocation=allocation, event=E.FOUND_ENDED, reason=news.reason) if has_move else None
     start_s = room.seen.patience.start_s
     match allocation.status:
-        # Earlier or later: the clock may have been set back.
-        case S.STARTING if abs(room.now - allocation.changed_at) > timedelta(seconds=start_s):
+        # Earlier or later: the clock may have been set back. What waits at its target is not late.
+        case S.STARTING if abs(room.now - _asked_at(room, allocation)) > timedelta(seconds=start_s):
             words = f"Its runner did not say hello within {start_s:g} s."
             return room.drain(allocation, words)
         case S.UP if room.seen.silence(allocation.node, room.now) is Silence.FINAL:
@@ -74,6 +74,10 @@ def _follow(room: Room, allocation: Allocation) -> RecordAllocation | None:
             return RecordAllocation(allocation=allocation, event=E.RELEASE_ASKED, reason=allocation.reason)
         case _:
             return None
+
+
+def _asked_at(room: Room, allocation: Allocation) -> datetime:
+    return max(allocation.changed_at, room.seen.pending_at.get(allocation.key, allocation.changed_at))
 
 
 def shrink(room: Room) -> Iterator[RecordAllocation]:
@@ -97,7 +101,8 @@ def shrink(room: Room) -> Iterator[RecordAllocation]:
 
 def _is_idle(room: Room, slot: Slot) -> bool:
     """Nothing is on it, and nobody in the queue counts on it."""
-    if slot.allocation.status is not S.UP or not slot.is_empty or slot.reserved is not None:
+    is_waiting = slot.allocation.status is S.STARTING and room.seen.pending(slot.allocation.key) is not None
+    if (slot.allocation.status is not S.UP and not is_waiting) or not slot.is_empty or slot.reserved is not None:
         return False
     return room.state.is_idle(slot.allocation, room.seen)
 

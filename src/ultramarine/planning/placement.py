@@ -142,9 +142,11 @@ def _wait(room: Room, lane: Lane, run: Run, found: Sequence[Slot]) -> Iterator[R
         slot.is_given = True  # its node is there: it is the room that is missing
     grown = 0 if compute.is_elastic else min(run.instance_count - len(found), lane.room_to_grow())
     claim = (run.need or compute.size) if compute.is_elastic else compute.size * grown
+    if not host.host.is_bounded:
+        claim = NOTHING  # its room is not what is short
     if claim != NOTHING and host.reserved is not None:
         _reserve(run, [(slot, None) for slot in found], at=None)
-        words = f"Behind {host.reserved.run.owner_name}, which waits for room on this machine."
+        words = f"Behind {host.reserved.run.owner_name}, which waits for room on {host.host.words}."
         room.says(run, words, reasons.behind(room, host.reserved.run, host.reserved.at))
         return
     yield from _press(room, lane, run, found, claim=claim, grown=grown)

@@ -20,13 +20,13 @@ def never(room: Room, run: Run, *, host: HostRoom, compute: Compute) -> tuple[st
     """Why no end of any job would make room for it: who cannot start must not hold up those who can."""
     claim = (run.need or compute.size) if compute.is_elastic else compute.size * run.instance_count
     if not claim.fits_in(host.host.total):
-        had = f"this machine has {host.host.total}: it can never start here."
+        had = f"{host.host.words} has {host.host.total}: it can never start here."
         return f"Needs {claim} at once, and {had}", "Ask for fewer or smaller nodes."
     kept = room.kept(host, compute)
     if claim.fits_in(host.host.total.beyond(kept)):
         return None
     by = "deployments and other clusters' min_instances"
-    words = f"Needs {claim} at once, and of this machine's {host.host.total} {by} keep {kept}."
+    words = f"Needs {claim} at once, and of {host.host.words}'s {host.host.total} {by} keep {kept}."
     return words, "It starts when they are fewer: um compute update --min-instances 0, um online-deployment delete."
 
 

@@ -107,6 +107,8 @@ class HostRoom:
     def take(self, amount: Amount) -> tuple[str, ...]:
         """Which GPUs come with it."""
         assert amount.fits_in(self.free), f"{amount} of {self.free}"
+        if not self.host.is_bounded:
+            return tuple(map(str, range(amount.gpus)))  # the node's first, second …: which those are is its to know
         self.free -= amount
         taken, self.gpus = self.gpus[: amount.gpus], self.gpus[amount.gpus :]
         return tuple(taken)
@@ -278,4 +280,4 @@ class Room:
         holders = ", ".join(f"{name} ({n} node{'s' * (n > 1)})" for name, n in sorted(held.items()))
         by = f"; nodes of {holders} hold most of it" if holders else ""
         left = f"{room.free} left of {room.host.total}"
-        return f"Needs {amount} and this machine has {left}{by}."
+        return f"Needs {amount} and {room.host.words} has {left}{by}."

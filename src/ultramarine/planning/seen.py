@@ -55,11 +55,15 @@ class Patience:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """`listening_since`: when this server began to listen without a gap; every lease gets a full term from then."""
+    """`listening_since`: when this server began to listen without a gap; every lease gets a full term from then.
+
+    `pending_at`: when the target last said of an allocation that it waits for machines there.
+    """
 
     listening_since: datetime
     nodes: Mapping[NodeKey, NodeNews] = field(default_factory=dict[NodeKey, NodeNews])
     allocations: Mapping[AllocationKey, AllocationNews] = field(default_factory=dict[AllocationKey, AllocationNews])
+    pending_at: Mapping[AllocationKey, datetime] = field(default_factory=dict[AllocationKey, datetime])
     patience: Patience = Patience()
     is_draining: bool = False  #: the service is being stopped: nothing is placed or made, and idle nodes go at once
 
@@ -75,6 +79,11 @@ class Seen:
     def has_ended(self, allocation: AllocationKey) -> bool:
         news = self.allocations.get(allocation)
         return news is not None and news.state == "ended"
+
+    def pending(self, allocation: AllocationKey) -> AllocationNews | None:
+        """What the target says of one that waits for machines there."""
+        news = self.allocations.get(allocation)
+        return news if news is not None and news.state == "pending" else None
 
     def silence(self, node: NodeKey, now: datetime) -> Silence:
         if self.has_ended(allocation_of(node)):

@@ -44,6 +44,7 @@ class State:
     hosts: Sequence[Host]
     environments: Mapping[RunKey, Need] = field(default_factory=dict[RunKey, Need])
     quotas: Mapping[str, Quota] = field(default_factory=dict[str, Quota])  #: by workspace, where one is set
+    elsewhere: Mapping[str, Usage] = field(default_factory=dict[str, Usage])  #: held of quotas in other pools
     failed_starts: Sequence[Allocation] = ()  #: lately ended without having come up, the oldest first
 
     def with_runs(self, written: Iterable[Run]) -> "State":
@@ -117,7 +118,7 @@ class State:
 
     def held(self) -> dict[str, Usage]:
         """By workspace, what counts against its quota: nodes of clusters, and what runs take of the machine itself."""
-        found: dict[str, Usage] = defaultdict(Usage)
+        found: dict[str, Usage] = defaultdict(Usage, self.elsewhere)
         for a in self.allocations:
             if a.status in HOLDS_ROOM and not a.is_elastic:
                 found[a.workspace] += Usage(nodes=1, cpus_milli=a.claim.cpus_milli, gpus=a.claim.gpus)

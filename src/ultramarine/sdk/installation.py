@@ -84,6 +84,10 @@ class Installation:
         """Each turn of a trace (else the last ones) decided again, with whether it comes out alike."""
         return self.client.call("POST", "/api/v1/scheduler/replay", trace)["value"]
 
+    def leftovers(self) -> Iterator[View]:
+        """Machines that no row knows, and rows whose machines no driver knows."""
+        return self.client.pages("/api/v1/leftovers")
+
     def login_link(self, path: str, *, workspace: str) -> str:
         """A link, good once and for a minute, that signs a browser in to the second origin and leads to `path`."""
         return str(self.client.call("POST", "/api/v1/login-codes", {"path": path, "workspace": workspace})["url"])

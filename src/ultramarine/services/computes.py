@@ -49,7 +49,8 @@ async def put(ctx: Context, workspace: str, name: str, body: Mapping[str, Any]) 
         raise Conflict(
             "The compute local is there in every workspace and cannot be made.", hint="um compute show local"
         )
-    size, notice = ctx.site.sizes.fitted(spec.size, ctx.site.machine.total)
+    host = ctx.site.host(spec.provider)
+    size, notice = ctx.site.sizes.fitted(spec.size, host)
     async with ctx.begin() as tx:
         await identity.require_workspace(tx, workspace)
         there = await computes.find(tx, workspace, name)
@@ -69,7 +70,7 @@ def _new(ctx: Context, workspace: str, spec: ClusterSpec, size: Size) -> Compute
         workspace=workspace,
         name=spec.name,
         spec=spec,
-        host=ctx.site.machine.name,
+        host=ctx.site.host(spec.provider).name,
         size=size.amount,
         size_name=size.name,
         created_at=now,
@@ -88,6 +89,11 @@ def _changed(there: Compute, spec: ClusterSpec, size: Size) -> Compute:
         raise Conflict(
             f"Compute {there.name} has size {there.size_name}; a size cannot be changed to {size.name}.",
             hint="Make another compute with that size.",
+        )
+    if spec.provider != there.provider:
+        raise Conflict(
+            f"Compute {there.name} has provider {there.provider}; it cannot be changed to {spec.provider}.",
+            hint="Make another compute with that provider.",
         )
     return replace(there, spec=spec)
 
@@ -195,7 +201,9 @@ async def usage(ctx: Context, request: PageRequest) -> Page[Usage]:
             nodes=(),
             hosts=await hosts.every(tx),
         )
-    found = [one for host in state.hosts for one in _usage(host.name, state.taken(host.name), host.total)]
+    found = [
+        one for host in state.hosts if host.is_bounded for one in _usage(host.name, state.taken(host.name), host.total)
+    ]
     return cut(found, request, key=lambda usage: f"{usage.host}/{usage.of}")
 
 

@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from ultramarine.domain.errors import InvalidInput
 from ultramarine.domain.host import Host
 from ultramarine.domain.identity import Session
 from ultramarine.domain.names import Epoch
@@ -42,11 +43,22 @@ class Site:
     second_address: str  #: of what runs people's scripts
     machine: Host
     sizes: Sizes
+    clusters: Mapping[str, Host] = field(default_factory=dict[str, Host])  #: by provider, those that are configured
     uv: str = ""  #: the uv program
     platform: str = "linux-x86_64"
     pythons: tuple[str, ...] = ("3.11",)  #: on this machine, the one we prefer first
     options: Mapping[str, object] = field(default_factory=dict[str, object])  #: the site's package index, for nodes
     limits: Limits = Limits()
+
+    def host(self, provider: str) -> Host:
+        """Whose machines a provider's nodes are. Raises `InvalidInput` where it is not configured."""
+        known = {self.machine.name: self.machine, **self.clusters}
+        if provider not in known:
+            raise InvalidInput(
+                f"provider: {provider} is not configured in this installation.",
+                hint=f"Providers here: {', '.join(known)}.",
+            )
+        return known[provider]
 
     @property
     def part(self) -> Amount:

@@ -61,7 +61,7 @@ async def put(
 
 async def _check(ctx: Context, workspace: str, spec: DeploymentSpec) -> None:
     """What is wrong with it is said now, not by a replica that fails in a minute."""
-    ctx.site.sizes.fitted(spec.instance_type, ctx.site.machine.total)
+    ctx.site.sizes.fitted(spec.instance_type, ctx.site.machine)
     if spec.code_configuration is not None:
         uploaded(ctx, spec.code_configuration.code, field="code_configuration.code")
     model = await models.by_reference(ctx, workspace, spec.model, field="model")

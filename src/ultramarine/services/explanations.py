@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from ultramarine.domain.errors import NotFound
+from ultramarine.domain.errors import Conflict, NotFound
+from ultramarine.domain.names import ComputeId
 from ultramarine.domain.page import PageRequest
 from ultramarine.domain.run import RUN, RunStatus
 from ultramarine.planning.actions import Why
@@ -55,10 +56,10 @@ async def of_job(ctx: Context, workspace: str, name: str) -> Explanation:
     run = state.run
     if run.status is not RunStatus.QUEUED:
         return Explanation(state=state, waiting=None)
-    turn = await _turn(ctx)
+    pool, turn = await _turn(ctx, run.compute)
     same = [each.key for each in in_order(turn.room.state) if each.compute == run.compute]
     told = turn.room.reasons.get(run.key)
-    why = told if told is not None and ctx.hub.has_published else Why(words=run.reason)
+    why = told if told is not None and ctx.hub.has_published(pool) else Why(words=run.reason)
     position = same.index(run.key) + 1 if run.key in same else 1
     waiting = Waiting(position=position, queued=max(1, len(same)), why=why)
     return Explanation(state=state, waiting=waiting)
@@ -68,17 +69,23 @@ async def of_nodes(ctx: Context, workspace: str, name: str) -> ComputeWhy:
     """Why each node of a compute is kept, made or removed."""
     async with ctx.read() as tx:
         compute = await computes.get(tx, workspace, name)
-    room = (await _turn(ctx)).room
+    room = (await _turn(ctx, compute.id))[1].room
     if compute.id not in room.lanes:
         raise NotFound("compute", name)
     return of_compute(room, compute.id, resting=resting(room, compute))
 
 
-async def _turn(ctx: Context) -> Turn:
-    """What the scheduler would decide now. Nothing of it is done."""
+async def _turn(ctx: Context, compute: ComputeId) -> tuple[str, Turn]:
+    """What the scheduler of a compute's pool would decide now. Nothing of it is done."""
     async with ctx.read() as tx:
-        state = await Look(ctx).state(tx)
-    return await asyncio.to_thread(go_through, state, ctx.hub.seen(), ctx.clock())
+        pool = await computes.pool_of(tx, compute)
+        if pool not in ctx.hub.pools:
+            raise Conflict(
+                f"Nothing looks after the clusters of provider {pool}: it is not configured.",
+                hint="An owner configures it again (docs/reference/settings.md) and starts the installation anew.",
+            )
+        state = await Look(ctx, pool).state(tx)
+    return pool, await asyncio.to_thread(go_through, state, ctx.hub.seen(pool), ctx.clock())
 
 
 async def timeline(ctx: Context, workspace: str, name: str) -> Sequence[Phase]:

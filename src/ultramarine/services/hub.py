@@ -7,11 +7,12 @@ from the store.
 import asyncio
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from ultramarine.domain.host import THIS_MACHINE
 from ultramarine.domain.names import AllocationKey, NodeKey, RunKey
 from ultramarine.planning.seen import AllocationNews, NodeNews, Patience, Seen
 from ultramarine.routing.publisher import Reach
@@ -32,38 +33,67 @@ class Desired:
         return cls(hashlib.sha256(json.dumps(moving, sort_keys=True).encode()).hexdigest()[:16], runs)
 
 
+@dataclass(slots=True)
+class _Pool:
+    """What is known of one pool, whose loop alone writes it."""
+
+    listening_since: datetime
+    observed_at: datetime
+    allocations: Mapping[AllocationKey, AllocationNews] = field(default_factory=dict[AllocationKey, AllocationNews])
+    pending_at: dict[AllocationKey, datetime] = field(default_factory=dict[AllocationKey, datetime])
+    desired: Mapping[NodeKey, Desired] = field(default_factory=dict[NodeKey, Desired])
+    is_published: bool = False
+
+
 class Hub:
-    def __init__(self, *, patience: Patience, listening_since: datetime) -> None:
+    def __init__(
+        self, *, patience: Patience, listening_since: datetime, pools: Iterable[str] = (THIS_MACHINE,)
+    ) -> None:
         self.patience = patience
-        self.listening_since = listening_since
-        self.allocations: Mapping[AllocationKey, AllocationNews] = {}
         self.reached: Mapping[str, Reach] = {}  #: by replica, whether the gateway reaches it
         self.is_draining = False  #: the service is being stopped: nothing new is placed, and idle nodes go at once
+        self._pools = {name: _Pool(listening_since, listening_since) for name in pools}
         self._news: dict[NodeKey, NodeNews] = {}
         self._loads: dict[NodeKey, Mapping[str, Any]] = {}
-        self._desired: dict[NodeKey, Desired] = {}
-        self._is_published = asyncio.Event()
         self._changed = Bell()
 
-    def seen(self) -> Seen:
+    def seen(self, pool: str) -> Seen:
+        its = self._pools[pool]
         return Seen(
-            listening_since=self.listening_since,
+            listening_since=its.listening_since,
             nodes=dict(self._news),
-            allocations=self.allocations,
+            allocations=its.allocations,
+            pending_at=dict(its.pending_at),
             patience=self.patience,
             is_draining=self.is_draining,
         )
 
-    def withdraw(self) -> None:
-        """Say nothing of what nodes shall run until it is published again."""
-        self._is_published.clear()
+    def heard(self) -> Mapping[NodeKey, NodeNews]:
+        """The last reports of all nodes."""
+        return dict(self._news)
 
-    def listen_anew(self, now: datetime) -> None:
+    def observed(self, pool: str, allocations: Mapping[AllocationKey, AllocationNews], *, now: datetime) -> None:
+        """What the pool's driver says. When one was last pending is kept as long as the driver knows it."""
+        its = self._pools[pool]
+        its.observed_at, its.allocations = now, allocations
+        kept = {key: at for key, at in its.pending_at.items() if key in allocations}
+        its.pending_at = kept | {key: now for key, news in allocations.items() if news.state == "pending"}
+
+    def observation(self, pool: str) -> tuple[datetime, Mapping[AllocationKey, AllocationNews]]:
+        """What the pool's driver said last, and when that was."""
+        its = self._pools[pool]
+        return its.observed_at, its.allocations
+
+    def withdraw(self, pool: str) -> None:
+        """Say nothing of what its nodes shall run until it is published again."""
+        self._pools[pool].is_published = False
+
+    def listen_anew(self, pool: str, now: datetime) -> None:
         """From now on without a gap: each lease gets a full term.
 
         What was heard "later" than now was so on a clock that was set back since.
         """
-        self.listening_since = now
+        self._pools[pool].listening_since = now
         self._news = {node: replace(news, heard_at=min(news.heard_at, now)) for node, news in self._news.items()}
 
     def report(self, node: NodeKey, news: NodeNews, load: Mapping[str, Any], *, etag: str | None = None) -> bool:
@@ -71,7 +101,7 @@ class Hub:
 
         Whether anything in it changes what is to be done.
         """
-        before, wanted = self._news.get(node), self._desired.get(node)
+        before, wanted = self._news.get(node), self._wanted(node)
         if wanted is not None and wanted.etag == etag:
             news = replace(news, unknown=frozenset(RunKey(key) for key in wanted.runs if key not in news.runs))
         self._news[node] = news
@@ -84,24 +114,17 @@ class Hub:
     def news(self, node: NodeKey) -> NodeNews | None:
         return self._news.get(node)
 
-    def publish(self, desired: Mapping[NodeKey, Mapping[str, Any]]) -> None:
+    def publish(self, pool: str, desired: Mapping[NodeKey, Mapping[str, Any]]) -> None:
         """Say what every node shall run. A node that was named before and is not any more is not ours any more."""
-        new = {node: self._same_or_new(node, runs) for node, runs in desired.items()}
-        is_changed = new != self._desired
-        for node in self._desired.keys() - new.keys():
+        its = self._pools[pool]
+        new = {node: _same_or_new(its.desired.get(node), runs) for node, runs in desired.items()}
+        is_changed = new != its.desired
+        for node in its.desired.keys() - new.keys():
             self._news.pop(node, None)
             self._loads.pop(node, None)
-        self._desired = new
-        self._is_published.set()
-        if is_changed:
+        its.desired, was_published, its.is_published = new, its.is_published, True
+        if is_changed or not was_published:
             self._changed.ring()
-
-    def _same_or_new(self, node: NodeKey, runs: Mapping[str, Any]) -> Desired:
-        before = self._desired.get(node)
-        if before is not None and before.runs == runs:  # quick: what has not changed is the same object
-            return before
-        now = Desired.of(runs)
-        return before if before is not None and before.etag == now.etag else now
 
     async def desired(self, node: NodeKey, *, etag: str, wait_s: float) -> Desired | None:
         """The desired state when it is not `etag`'s; None after `wait_s`.
@@ -111,25 +134,48 @@ class Hub:
         deadline = asyncio.get_running_loop().time() + wait_s
         while (left_s := deadline - asyncio.get_running_loop().time()) > 0 or wait_s == 0:
             count = self._changed.count
-            now = self._desired.get(node)
-            if self._is_published.is_set() and now is not None and now.etag != etag:
-                return now
+            its = self._pool_of(node)
+            if its is not None and its.is_published and its.desired[node].etag != etag:
+                return its.desired[node]
             if wait_s == 0:
                 return None
             await self._changed.after(count, timeout_s=left_s)
         return None
 
     def etag(self, node: NodeKey) -> str:
-        now = self._desired.get(node)
+        now = self._wanted(node)
         return "" if now is None else now.etag
 
     def wants(self, node: NodeKey, run: RunKey) -> bool:
-        now = self._desired.get(node)
+        now = self._wanted(node)
         return now is not None and run in now.runs
 
+    def fences(self, node: NodeKey, run: RunKey) -> bool:
+        """Whether a run must not be there (any more). Nobody is judged before the turn of who plans for the node."""
+        its = self._pool_of(node)
+        is_known = all(p.is_published for p in self._pools.values()) if its is None else its.is_published
+        return is_known and not self.wants(node, run)
+
+    def has_published(self, pool: str) -> bool:
+        return self._pools[pool].is_published
+
     @property
-    def has_published(self) -> bool:
-        return self._is_published.is_set()
+    def pools(self) -> Sequence[str]:
+        return tuple(self._pools)
+
+    def _pool_of(self, node: NodeKey) -> _Pool | None:
+        return next((pool for pool in self._pools.values() if node in pool.desired), None)
+
+    def _wanted(self, node: NodeKey) -> Desired | None:
+        its = self._pool_of(node)
+        return None if its is None else its.desired[node]
+
+
+def _same_or_new(before: Desired | None, runs: Mapping[str, Any]) -> Desired:
+    if before is not None and before.runs == runs:  # quick: what has not changed is the same object
+        return before
+    now = Desired.of(runs)
+    return before if before is not None and before.etag == now.etag else now
 
 
 def _moving(news: NodeNews) -> object:

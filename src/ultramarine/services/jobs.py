@@ -123,10 +123,11 @@ async def _target(ctx: Context, tx: Tx, workspace: str, spec: JobSpec) -> Comput
             f"and {name} has max_instances {compute.max_instances}.",
             hint=f"Ask for fewer, or: um compute update -n {name} --max-instances {count}",
         )
-    total, whole = ctx.site.machine.total, compute.size * count
-    if not compute.is_elastic and not whole.fits_in(total):
+    host, whole = ctx.site.host(compute.provider), compute.size * count
+    if not compute.is_elastic and not whole.fits_in(host.total):
         raise InvalidInput(
-            f"resources.instance_count: {count} nodes of {compute.name} are {whole}, and this machine has {total}.",
+            f"resources.instance_count: {count} nodes of {compute.name} are {whole}, "
+            f"and {host.words} has {host.total}.",
             hint="Ask for fewer nodes, or use a compute with smaller ones: um compute list-sizes",
         )
     return compute

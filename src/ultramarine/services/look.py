@@ -1,10 +1,12 @@
-"""What the scheduler looks at: all open runs, computes, allocations, nodes, hosts, as one state."""
+"""What the scheduler of a pool looks at: its open runs, computes, allocations, nodes, hosts, as one state."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from ultramarine.domain.environment import Environment, EnvironmentStatus
 from ultramarine.domain.names import RunKey
+from ultramarine.domain.quota import Usage
 from ultramarine.domain.run import Run, RunStatus
 from ultramarine.planning.state import FAILED_STARTS_S, Need, State
 from ultramarine.services.context import Context
@@ -15,26 +17,45 @@ from ultramarine.store.database import Tx
 class Look:
     """Remembers what it has read, so that what stands still is not read again."""
 
-    def __init__(self, ctx: Context) -> None:
-        self._ctx = ctx
+    def __init__(self, ctx: Context, pool: str) -> None:
+        self._ctx, self._pool = ctx, pool
         self._known: Mapping[RunKey, Run] = {}  #: open runs as they were last read
         self._ready: set[RunKey] = set()  #: runs whose environment is known to be locked: it stays so
 
     async def state(self, tx: Tx) -> State:
-        open_runs = await self._open_runs(tx)
+        open_runs, pool = await self._open_runs(tx), self._pool
+        quotas = await installation.quotas(tx)
         return State(
             epoch=self._ctx.site.epoch,
             runs=open_runs,
-            computes=await computes.every(tx),
-            allocations=await allocations.open_ones(tx),
-            nodes=await allocations.nodes(tx),
-            hosts=await hosts.every(tx),
+            computes=await computes.of_pool(tx, pool),
+            allocations=await allocations.open_ones(tx, pool),
+            nodes=await allocations.nodes(tx, pool),
+            hosts=await hosts.every(tx, pool),
             environments=await self._environments(tx, open_runs),
-            quotas=await installation.quotas(tx),
+            quotas=quotas,
+            elsewhere=await self._elsewhere(tx) if quotas else {},
             failed_starts=await allocations.failed_starts(
-                tx, since=self._ctx.clock() - timedelta(seconds=FAILED_STARTS_S)
+                tx, since=self._ctx.clock() - timedelta(seconds=FAILED_STARTS_S), pool=pool
             ),
         )
+
+    async def _elsewhere(self, tx: Tx) -> Mapping[str, Usage]:
+        """What workspaces hold in other pools. Two loops that look at once may go over a quota by one turn's work."""
+        others = {host.pool for host in await hosts.every(tx)} - {self._pool}
+        found: dict[str, Usage] = defaultdict(Usage)
+        for pool in others:
+            there = State(
+                epoch=self._ctx.site.epoch,
+                runs=await runs.open_ones(tx, pool),
+                computes=(),
+                allocations=await allocations.open_ones(tx, pool),
+                nodes=(),
+                hosts=(),
+            )
+            for workspace, usage in there.held().items():
+                found[workspace] += usage
+        return found
 
     def knows(self, written: Iterable[Run]) -> None:
         """These were just written: they need not be read."""
@@ -42,7 +63,7 @@ class Look:
 
     async def _open_runs(self, tx: Tx) -> Sequence[Run]:
         """All that have not ended. Those that are as they were are not read again: a long queue stands mostly still."""
-        found = await runs.open_again(tx, self._known)
+        found = await runs.open_again(tx, self._known, self._pool)
         self._known = {run.key: run for run in found}
         return found
 

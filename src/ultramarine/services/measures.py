@@ -10,9 +10,10 @@ from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
+from ultramarine.domain.names import NodeKey
 from ultramarine.domain.run import RUN, Cause, RunEvent, RunStatus
 from ultramarine.planning.actions import RecordRun
-from ultramarine.planning.seen import Seen
+from ultramarine.planning.seen import NodeNews
 from ultramarine.planning.state import State
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -98,10 +99,10 @@ class Measures:
     def lagged(self, seconds: float) -> None:
         self._histograms[LAG].observe(seconds)
 
-    def text(self, state: State, seen: Seen, now: datetime) -> bytes:
+    def text(self, state: State, heard: Mapping[NodeKey, NodeNews], now: datetime) -> bytes:
         """All of it, in Prometheus' text format."""
         gauges = CollectorRegistry()
-        for measure, values in _gauges(state, seen, now).items():
+        for measure, values in _gauges(state, heard, now).items():
             gauge = Gauge(measure.name, measure.words, measure.labels, registry=gauges)
             for labels, value in values.items():
                 (gauge.labels(*labels) if labels else gauge).set(value)
@@ -113,7 +114,9 @@ def _cause(record: RecordRun) -> Cause:
     return ending.cause if ending is not None else Cause.IMPOSSIBLE
 
 
-def _gauges(state: State, seen: Seen, now: datetime) -> Mapping[Measure, Mapping[tuple[str, ...], float]]:
+def _gauges(
+    state: State, heard: Mapping[NodeKey, NodeNews], now: datetime
+) -> Mapping[Measure, Mapping[tuple[str, ...], float]]:
     computes = {compute.id: (compute.workspace, compute.name) for compute in state.computes}
     # A compute without a queue is told as 0: what is not there cannot be told from what is not asked.
     queue: Tally[tuple[str, ...]] = Tally(dict.fromkeys(computes.values(), 0))
@@ -122,7 +125,7 @@ def _gauges(state: State, seen: Seen, now: datetime) -> Mapping[Measure, Mapping
         where = computes.get(run.compute, (run.workspace, ""))
         queue[where] += 1
         wait[where] = max(wait.get(where, 0.0), (now - run.created_at).total_seconds())
-    silences = [(now - news.heard_at).total_seconds() for news in seen.nodes.values()]
+    silences = [(now - news.heard_at).total_seconds() for news in heard.values()]
     return {
         QUEUE: queue,
         WAIT: wait,

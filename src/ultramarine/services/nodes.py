@@ -195,7 +195,7 @@ def report(ctx: Context, node: NodeKey, said: Report) -> Mapping[str, Any]:
     for key, each in said.runs.items():
         ctx.usage.take(RunKey(key), each.uses(), said.node, at=news.heard_at)
     alive = [key for key, each in said.runs.items() if each.phase != "ended"]
-    fenced = [key for key in alive if ctx.hub.has_published and not ctx.hub.wants(node, RunKey(key))]
+    fenced = [key for key in alive if ctx.hub.fences(node, RunKey(key))]
     return {"etag": ctx.hub.etag(node), "lease_s": ctx.hub.patience.lease_s, "fenced": fenced}
 
 

@@ -10,7 +10,7 @@ from ultramarine.domain.allocation import HOLDS_ROOM, Allocation, AllocationEven
 from ultramarine.domain.errors import NotFound
 from ultramarine.domain.page import Page, PageRequest
 from ultramarine.domain.size import Amount
-from ultramarine.store import events
+from ultramarine.store import events, hosts
 from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
 from ultramarine.store.paging import fetch_page
@@ -22,6 +22,8 @@ _OPEN = (
     .where(_A.status.in_([s.value for s in AllocationStatus if s is not AllocationStatus.FORGOTTEN]))
     .order_by(_A.created_at, _A.key)
 )
+_ON_POOL = _A.host.in_(hosts.NAMES_OF_POOL)
+_OPEN_OF_POOL = _OPEN.where(_ON_POOL)
 _FAILED_STARTS = (
     sa.select(t.allocations)
     .where(
@@ -31,7 +33,9 @@ _FAILED_STARTS = (
     )
     .order_by(_A.changed_at)
 )
+_FAILED_STARTS_OF_POOL = _FAILED_STARTS.where(_ON_POOL)
 _NODES = sa.select(t.nodes).order_by(t.nodes.c.key)
+_NODES_OF_POOL = _NODES.join(t.allocations, _A.key == t.nodes.c.allocation).where(_ON_POOL)
 _LIVING = [s.value for s in AllocationStatus if s not in (AllocationStatus.FORGOTTEN, AllocationStatus.ENDED)]
 
 
@@ -53,9 +57,10 @@ async def record(
     return new
 
 
-async def open_ones(tx: Tx) -> Sequence[Allocation]:
-    """All that are not forgotten yet, the oldest first."""
-    return await fetch_many(tx, _OPEN, _allocation)
+async def open_ones(tx: Tx, pool: str | None = None) -> Sequence[Allocation]:
+    """All that are not forgotten yet, of one pool or of all, the oldest first."""
+    query, given = hosts.of_pool(pool, _OPEN, _OPEN_OF_POOL)
+    return await fetch_many(tx, query, _allocation, given)
 
 
 async def of_compute(tx: Tx, compute: str, request: PageRequest) -> Page[Allocation]:
@@ -65,9 +70,10 @@ async def of_compute(tx: Tx, compute: str, request: PageRequest) -> Page[Allocat
     return await fetch_page(tx, query, request, order=[c.created_at, c.key], read=_allocation)
 
 
-async def failed_starts(tx: Tx, *, since: datetime) -> Sequence[Allocation]:
+async def failed_starts(tx: Tx, *, since: datetime, pool: str | None = None) -> Sequence[Allocation]:
     """Those that ended after `since` without ever having come up, the oldest first."""
-    return [_allocation(row) for row in await fetch(tx, _FAILED_STARTS, {"since": since})]
+    query, given = hosts.of_pool(pool, _FAILED_STARTS, _FAILED_STARTS_OF_POOL)
+    return [_allocation(row) for row in await fetch(tx, query, {"since": since} | (given or {}))]
 
 
 async def get(tx: Tx, key: str) -> Allocation:
@@ -77,8 +83,9 @@ async def get(tx: Tx, key: str) -> Allocation:
     return _allocation(row)
 
 
-async def nodes(tx: Tx) -> Sequence[Node]:
-    return await fetch_many(tx, _NODES, lambda row: Node(**row))
+async def nodes(tx: Tx, pool: str | None = None) -> Sequence[Node]:
+    query, given = hosts.of_pool(pool, _NODES, _NODES_OF_POOL)
+    return await fetch_many(tx, query, lambda row: Node(**row), given)
 
 
 async def node(tx: Tx, key: str) -> Node | None:

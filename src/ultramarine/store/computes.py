@@ -11,7 +11,7 @@ from ultramarine.domain.errors import NotFound
 from ultramarine.domain.names import ComputeId
 from ultramarine.domain.page import Page, PageRequest
 from ultramarine.domain.size import Amount
-from ultramarine.store import events
+from ultramarine.store import events, hosts
 from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
 from ultramarine.store.paging import fetch_page
@@ -19,6 +19,12 @@ from ultramarine.store.rows import Row, change, fetch, fetch_one
 
 _THERE = sa.select(t.computes).where(t.computes.c.status != ComputeStatus.DELETED.value)
 _EVERY = _THERE.order_by(t.computes.c.created_at, t.computes.c.id)
+_EVERY_OF_POOL = _EVERY.where(t.computes.c.host.in_(hosts.NAMES_OF_POOL))
+_POOL = (
+    sa.select(t.hosts.c.pool)
+    .join(t.computes, t.computes.c.host == t.hosts.c.name)
+    .where(t.computes.c.id == sa.bindparam("of_id"))
+)
 _EVERY_OF_WORKSPACE = _EVERY.where(t.computes.c.workspace == sa.bindparam("of_workspace"))
 _ONE = _THERE.where(
     t.computes.c.workspace == sa.bindparam("of_workspace"), t.computes.c.name == sa.bindparam("of_name")
@@ -47,6 +53,19 @@ async def every(tx: Tx, workspace: str | None = None) -> Sequence[Compute]:
     """All that are not deleted, of one workspace or of all."""
     query = _EVERY if workspace is None else _EVERY_OF_WORKSPACE
     return [_compute(row) for row in await fetch(tx, query, {"of_workspace": workspace} if workspace else None)]
+
+
+async def of_pool(tx: Tx, pool: str) -> Sequence[Compute]:
+    """All that are not deleted, on the hosts of one pool."""
+    return [_compute(row) for row in await fetch(tx, _EVERY_OF_POOL, {"of_pool": pool})]
+
+
+async def pool_of(tx: Tx, id: ComputeId) -> str:
+    """Which pool a compute belongs to, one that is deleted too."""
+    row = await fetch_one(tx, _POOL, {"of_id": id})
+    if row is None:
+        raise NotFound("compute", id)
+    return row["pool"]
 
 
 async def page(tx: Tx, workspace: str, request: PageRequest) -> Page[Compute]:

@@ -25,16 +25,18 @@ async def fetch(tx: Tx, query: sa.Executable, parameters: Mapping[str, Any] | No
     return cast("Sequence[Row]", (await tx.execute(query, parameters)).mappings().all())
 
 
-async def fetch_many(tx: Tx, query: sa.Select[Any], read: Callable[[Row], T]) -> Sequence[T]:
+async def fetch_many(
+    tx: Tx, query: sa.Select[Any], read: Callable[[Row], T], parameters: Mapping[str, Any] | None = None
+) -> Sequence[T]:
     """Each row as `read` makes it. When they are many it is done in threads, so that the event loop goes on.
 
     The first rows are read twice then: few are read at once, without the trip.
     """
     first, whole = _first_and_whole(query)
-    few = await fetch(tx, first)
+    few = await fetch(tx, first, parameters)
     if len(few) < MANY:
         return [read(row) for row in few]
-    found = (await tx.execute(whole)).mappings()
+    found = (await tx.execute(whole, parameters)).mappings()
     return await asyncio.to_thread(lambda: [read(row) for row in cast("Iterable[Row]", found)])
 
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from ultramarine.domain.errors import NotFound
 from ultramarine.domain.names import RunKey
 from ultramarine.domain.run import Master, Mode, OwnerNoun, Peer, Run, RunEvent, RunStatus, Tier
-from ultramarine.store import events
+from ultramarine.store import events, hosts
 from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
 from ultramarine.store.rows import (
@@ -34,7 +34,11 @@ _ADD = t.runs.insert()
 _IN_LINE = (t.runs.c.priority.desc(), t.runs.c.seq)
 _OPEN = sa.select(*_COLUMNS).where(t.runs.c.is_open).order_by(*_IN_LINE)
 _OPEN_VERSIONS = sa.select(t.runs.c.key, t.runs.c.version, t.runs.c.reason).where(t.runs.c.is_open).order_by(*_IN_LINE)
+#: Of computes that are deleted too: the rows of those stay.
+_IN_POOL = t.runs.c.compute.in_(sa.select(t.computes.c.id).where(t.computes.c.host.in_(hosts.NAMES_OF_POOL)))
+_OPEN_OF_POOL, _OPEN_VERSIONS_OF_POOL = _OPEN.where(_IN_POOL), _OPEN_VERSIONS.where(_IN_POOL)
 _MANY_OPEN_VERSIONS = _OPEN_VERSIONS.execution_options(many_rows=True)
+_MANY_OPEN_VERSIONS_OF_POOL = _OPEN_VERSIONS_OF_POOL.execution_options(many_rows=True)
 _BY_KEY = sa.select(*_COLUMNS).where(t.runs.c.key == sa.bindparam("of_key"))
 _BY_KEYS = sa.select(*_COLUMNS).where(t.runs.c.key.in_(sa.bindparam("of_keys", expanding=True)))
 _OF_OWNER = sa.select(*_COLUMNS).where(t.runs.c.owner_id == sa.bindparam("of_owner"))
@@ -70,23 +74,26 @@ async def explain(tx: Tx, reasons: dict[RunKey, str]) -> None:
         await tx.execute(_EXPLAIN, [{"k": key, "r": reason} for key, reason in reasons.items()])
 
 
-async def open_ones(tx: Tx) -> Sequence[Run]:
-    """All that have not ended, in the order of the queue."""
-    return await fetch_many(tx, _OPEN, _run)
+async def open_ones(tx: Tx, pool: str | None = None) -> Sequence[Run]:
+    """All that have not ended, on the computes of one pool or of all, in the order of the queue."""
+    query, given = hosts.of_pool(pool, _OPEN, _OPEN_OF_POOL)
+    return await fetch_many(tx, query, _run, given)
 
 
-async def open_again(tx: Tx, known: Mapping[RunKey, Run]) -> Sequence[Run]:
+async def open_again(tx: Tx, known: Mapping[RunKey, Run], pool: str | None = None) -> Sequence[Run]:
     """The same as `open_ones`, for who has read before: a run that has not changed since is taken from `known`."""
     if len(known) <= KEYS_MAX:
-        versions: Sequence[Any] = (await tx.execute(_OPEN_VERSIONS)).all()
+        query, given = hosts.of_pool(pool, _OPEN_VERSIONS, _OPEN_VERSIONS_OF_POOL)
+        versions: Sequence[Any] = (await tx.execute(query, given)).all()
         kept, changed = _kept(versions, known)
     else:
-        versions = (await tx.execute(_MANY_OPEN_VERSIONS)).all()
+        query, given = hosts.of_pool(pool, _MANY_OPEN_VERSIONS, _MANY_OPEN_VERSIONS_OF_POOL)
+        versions = (await tx.execute(query, given)).all()
         kept, changed = await asyncio.to_thread(_kept, versions, known)
     if not changed:
         return list(kept.values())
     if len(changed) > KEYS_MAX:
-        return await open_ones(tx)
+        return await open_ones(tx, pool)
     fresh = {RunKey(row["key"]): _run(row) for row in await fetch(tx, _BY_KEYS, {"of_keys": changed})}
     return [run for key, _, _ in versions if (run := kept.get(key) or fresh.get(key)) is not None]
 

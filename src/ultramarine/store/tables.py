@@ -77,6 +77,8 @@ hosts = sa.Table(
     "hosts",
     metadata,
     _text("name", primary_key=True),
+    _text("pool"),
+    sa.Column("is_bounded", sa.Boolean, nullable=False),
     _number("cpus_milli"),
     _number("memory_bytes"),
     _json("gpu_ids"),
