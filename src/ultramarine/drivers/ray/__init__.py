@@ -1,0 +1,6 @@
+"""Nodes of a Ray cluster. Ray itself is in a process of its own, in an environment of its own."""
+
+from ultramarine.drivers.ray.driver import RayDriver
+from ultramarine.drivers.ray.process import EngineSettings, keep
+
+__all__ = ["EngineSettings", "RayDriver", "keep"]

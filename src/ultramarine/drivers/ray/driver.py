@@ -1,0 +1,63 @@
+"""The four verbs, asked of the engine: the process that knows Ray."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ultramarine.domain.allocation import Allocation
+from ultramarine.domain.names import AllocationKey
+from ultramarine.domain.size import Amount
+from ultramarine.drivers.protocol import Joining, Observation
+from ultramarine.planning.seen import AllocationNews
+
+ANSWER_S = 30.0
+LINE_BYTES_MAX = 64 * 1024**2
+
+
+class EngineFailed(OSError):
+    """Ray's engine does not answer, or Ray refused."""
+
+
+class RayDriver:
+    kind: ClassVar[str] = "ray"
+
+    def __init__(self, socket: Path, *, pyz: Path, joining: Joining) -> None:
+        """`socket`: where the engine listens; `pyz`: the packed runner."""
+        self._socket, self._pyz, self._joining = socket, pyz, joining
+
+    async def allocate(self, allocation: Allocation) -> None:
+        configs = [dict(self._joining.config(allocation, 0))]
+        bundle = _in_words_of_ray(allocation.capacity)
+        await self._ask("allocate", key=allocation.key, configs=configs, bundle=bundle, runner=str(self._pyz))
+
+    async def observe(self) -> Observation:
+        found = await self._ask("observe")
+        return {AllocationKey(key): AllocationNews(**news) for key, news in found.items()}
+
+    async def release(self, key: AllocationKey, *, grace_s: float) -> None:
+        await self._ask("release", key=key, grace_s=grace_s)
+
+    async def forget(self, key: AllocationKey) -> None:
+        await self._ask("forget", key=key)
+
+    async def _ask(self, verb: str, **given: Any) -> Any:
+        async with asyncio.timeout(ANSWER_S):
+            reader, writer = await asyncio.open_unix_connection(str(self._socket), limit=LINE_BYTES_MAX)
+            try:
+                writer.write(json.dumps({"verb": verb, **given}).encode() + b"\n")
+                await writer.drain()
+                line = await reader.readline()
+            finally:
+                writer.close()
+        if not line:
+            raise EngineFailed("The engine of Ray went away before it answered.")
+        said = json.loads(line)
+        if "error" in said:
+            raise EngineFailed(f"The engine of Ray: {said['error']}")
+        return said["answer"]
+
+
+def _in_words_of_ray(amount: Amount) -> dict[str, float]:
+    named = {"CPU": amount.cpus_milli / 1000, "memory": amount.memory_bytes, "GPU": amount.gpus}
+    return {name: value for name, value in named.items() if value}

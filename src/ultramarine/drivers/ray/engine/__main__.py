@@ -1,0 +1,87 @@
+"""`python -I engine ADDRESS NAMESPACE SOCKET`: the four verbs of a driver over a Unix socket, one JSON line each way.
+
+It runs in Ray's own environment. It ends when its standard input does: with who started it.
+"""
+
+import json
+import os
+import socketserver
+import sys
+import threading
+import traceback
+
+from cluster import Cluster
+
+EACH_S = 0.5
+CONNECT_S = 60.0  #: Ray itself tries for ever, with a wrong token too
+
+
+class Handler(socketserver.StreamRequestHandler):
+    def handle(self):
+        asked = json.loads(self.rfile.readline())
+        verb, cluster = asked.pop("verb"), self.server.cluster
+        try:
+            if verb == "observe":
+                answer = self.server.observed()
+            else:
+                answer = {"allocate": cluster.allocate, "release": cluster.release, "forget": cluster.forget}[verb](
+                    **asked
+                )
+            said = {"answer": answer}
+        except Exception as error:
+            traceback.print_exc()
+            said = {"error": f"{type(error).__name__}: {error}"}
+        self.wfile.write(json.dumps(said).encode() + b"\n")
+
+
+class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+
+    def __init__(self, path, cluster):
+        self.cluster, self.problem = cluster, "It has not looked yet."
+        super().__init__(path, Handler)
+
+    def observed(self):
+        if self.problem:
+            raise RuntimeError(self.problem)
+        return self.cluster.news
+
+    def watch(self):
+        pause = threading.Event()
+        while True:
+            try:
+                self.cluster.look()
+                self.problem = ""
+            except Exception as error:
+                traceback.print_exc()
+                self.problem = f"Ray does not answer: {error}"
+            pause.wait(EACH_S)
+
+
+def leave_with_starter():
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
+def too_late():
+    sys.stderr.write(f"Ray at {sys.argv[1]} did not take us within {CONNECT_S:g} s: is the address right, the token?\n")
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def main():
+    address, namespace, path = sys.argv[1:]
+    threading.Thread(target=leave_with_starter, daemon=True).start()
+    late = threading.Timer(CONNECT_S, too_late)
+    late.start()
+    cluster = Cluster(address, namespace)
+    late.cancel()
+    if os.path.exists(path):
+        os.unlink(path)
+    os.umask(0o077)
+    server = Server(path, cluster)
+    threading.Thread(target=server.watch, daemon=True).start()
+    server.serve_forever()
+
+
+main()
