@@ -1,0 +1,77 @@
+"""A whole installation whose cluster has its nodes from a real Ray: from zero, several nodes, the engine's death."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.contracts import ray_cluster
+from tests.contracts.ray_cluster import RayCluster
+
+from .installation import Installation, carriers, installed, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def ray(cache: Path) -> Iterator[RayCluster]:
+    with ray_cluster.cluster(cache / "ray") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def it(cache: Path, ray: RayCluster) -> Iterator[Installation]:
+    settings = {"ULTRAMARINE_RAY_ADDRESS": ray.address, "ULTRAMARINE_RAY_TOKEN": str(ray.folder / "token")}
+    with installed(cache, **settings) as made:
+        made.up()
+        body = {"name": "fleet", "type": "amlcompute", "size": "cpu-1", "max_instances": 2, "provider": "ray"}
+        made.workspace.computes.create_or_update({**body, "idle_time_before_scale_down": 600})
+        yield made
+
+
+def test_a_job_runs_on_a_node_that_ray_gave(it: Installation):
+    it.submit("one", "echo here; env", compute="fleet")
+    it.comes_to("one", "Completed", within_s=120)
+    said = it.log("one", 1)
+    assert said.startswith("here\n")
+    assert "RAY_" not in said, "the token of the cluster is no job's business"
+    assert it.job("one")["nodes"][0].endswith(".0")
+
+
+def test_a_gang_runs_on_nodes_that_are_there(it: Installation):
+    fields = {"resources": {"instance_count": 2}, "distribution": {"type": "pytorch"}}
+    it.submit("two", 'echo "$RANK of $WORLD_SIZE"', compute="fleet", **fields)
+    it.comes_to("two", "Completed", within_s=120)
+    assert it.log("two", 1) == "0 of 2\n"
+
+
+def test_a_job_goes_on_when_the_engine_is_killed_and_the_next_one_finds_its_nodes(it: Installation):
+    it.submit("long", "sleep 4; echo done", compute="fleet")
+    it.comes_to("long", "Running", within_s=120)
+    [before] = engines(it)
+    os.kill(before, signal.SIGKILL)
+    it.comes_to("long", "Completed", within_s=60)
+    until(lambda: [pid for pid in engines(it) if pid != before], "the engine is started again", seconds=60)
+    assert it.job("long")["attempt"] == 1
+
+
+def test_nothing_is_left_on_ray_when_the_cluster_is_deleted(it: Installation):
+    allocation = it.job("one")["nodes"][0].rpartition(".")[0]
+    it.workspace.computes.delete("fleet")
+    it.workspace.computes.wait_gone("fleet", timeout_s=120)
+    until(lambda: not list(it.workspace.installation.leftovers()), "nothing of ours is left on Ray", seconds=60)
+    assert not carriers(f"ULTRAMARINE_ALLOCATION={allocation}")
+
+
+def engines(it: Installation) -> list[int]:
+    socket = os.fsencode(it.home / "run" / "ray.sock")
+    found: list[int] = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if socket in command:
+            found.append(int(folder.name))
+    return found
