@@ -7,7 +7,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Callable
@@ -67,19 +67,29 @@ def upload(found: list[Found], channel: Channel, *, kind: str, should_go_on: Cal
     for one in found:
         fd = os.open(one.place, os.O_RDONLY | os.O_NOFOLLOW)
         with os.fdopen(fd, "rb") as stream:
-            sha256, size = _hash(stream), size_of(stream)
-            executable = os.fstat(fd).st_mode & stat.S_IXUSR
-            _store(sha256, stream, size, channel=channel, should_go_on=should_go_on)
-        entries.append({"path": one.path, "sha256": sha256, "size": size, "mode": 0o755 if executable else 0o644})
-    content = json.dumps({"files": entries, "kind": kind}, sort_keys=True, separators=(",", ":")).encode()
-    sha256 = hashlib.sha256(content).hexdigest()
-    _store(sha256, content, len(content), channel=channel, should_go_on=should_go_on)
+            sha256, size = hash_of(stream), size_of(stream)
+            store(sha256, stream, size, channel=channel, should_go_on=should_go_on)
+            entries.append({"path": one.path, "sha256": sha256, "size": size, "mode": mode_of(os.fstat(fd))})
+    sha256, content = manifest(entries, kind=kind)
+    store(sha256, content, len(content), channel=channel, should_go_on=should_go_on)
     return sha256
 
 
-def _store(
+def manifest(entries: Sequence[Mapping[str, object]], *, kind: str) -> tuple[str, bytes]:
+    """The manifest of these files, sorted by path, and its sha256."""
+    content = json.dumps({"files": entries, "kind": kind}, sort_keys=True, separators=(",", ":")).encode()
+    return hashlib.sha256(content).hexdigest(), content
+
+
+def mode_of(seen: os.stat_result) -> int:
+    """0755 for what its owner may execute, else 0644."""
+    return 0o755 if seen.st_mode & stat.S_IXUSR else 0o644
+
+
+def store(
     sha256: str, body: bytes | IO[bytes], size: int, *, channel: Channel, should_go_on: Callable[[], bool]
 ) -> None:
+    """Store one blob, unless it is there. OutputFailed on a refusal, or when `should_go_on` says no."""
     for wait in backoff():
         try:
             if size >= _ASK_FIRST_BYTES and channel.request("HEAD", PREFIX + sha256).status == 200:
@@ -96,7 +106,8 @@ def _store(
             time.sleep(wait)
 
 
-def _hash(stream: IO[bytes]) -> str:
+def hash_of(stream: IO[bytes]) -> str:
+    """The sha256 of the rest of an open file."""
     digest = hashlib.sha256()
     while chunk := stream.read(1 << 20):
         digest.update(chunk)
