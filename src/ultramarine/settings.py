@@ -132,6 +132,9 @@ class Settings(BaseSettings):
     run_disk_bytes_max: int = Field(
         default=0, ge=0, description="What a run may write into its folder on a node; 0: as much as the disk has."
     )
+    checkpoint_every_s: float = Field(
+        default=30, gt=0, description="Seconds between two looks at the checkpoint folder of a job that runs."
+    )
     sizes: dict[str, SizeSetting] = Field(
         default_factory=dict[str, SizeSetting],
         description="Sizes of your own as JSON, added to the catalogue below: "

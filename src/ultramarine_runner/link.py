@@ -10,12 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from types import FrameType
 from typing import Any, Callable
 
 from . import desired, endings, limits, machine, messages, ports, spec, state, trees
 from .cgroups import Groups
+from .checkpoints import PATIENCE_S, Checkpoint
 from .config import Config
 from .exchange import Follower, Reporter
 from .folders import Folders, tail
@@ -225,6 +226,27 @@ class Link:
             ended.update(cause="port", words=f"The port {port}, held for this run, was taken in between.")
         if not self._runs.apply(key, Event.RANKS_ENDED, ending=ended, pids=(), ended_boot_s=machine.boot_s()):
             return
+        checkpoint = self._starting.checkpoint(key)
+        if checkpoint is None or not checkpoint.may_be_new:
+            self._send_outputs(key)
+            return
+        until = machine.boot_s() + PATIENCE_S
+        self._work.keep(
+            checkpoint,
+            should_go_on=lambda: machine.boot_s() < min(until, self._lease_until),
+            done=lambda: self._post(lambda: self._last_kept(key, checkpoint)),
+        )
+
+    def _last_kept(self, key: str, checkpoint: Checkpoint) -> None:
+        self._checkpoint_kept(key, checkpoint)
+        run = self._runs[key]
+        if checkpoint.kept.problem and run.ending is not None:
+            words = f"{run.ending['words']} {checkpoint.kept.problem}".strip()
+            self._runs.change(key, ending={**run.ending, "words": words})
+        self._send_outputs(key)
+
+    def _send_outputs(self, key: str) -> None:
+        run, folders = self._runs[key], Folders.of(self._config.folder, key)
         if run.spec and not run.spec.is_service and has_outputs(run.spec, folders):
             self._work.send(
                 run.spec,
@@ -255,9 +277,33 @@ class Link:
         self._runs.forget(key)
         self._work.remove(self._starting.forget(key))
 
+    # Checkpoints
+
+    def _keep_checkpoints(self) -> None:
+        """Of runs that are going on, once in a while; what fails is tried again at the next look."""
+        for run in self._runs.runs():
+            checkpoint = self._starting.checkpoint(run.key) if run.has_ranks else None
+            if checkpoint is not None and checkpoint.is_due(machine.boot_s()):
+                self._keep_checkpoint(run.key, checkpoint)
+
+    def _keep_checkpoint(self, key: str, checkpoint: Checkpoint) -> None:
+        self._work.keep(
+            checkpoint,
+            should_go_on=lambda: False,
+            done=lambda: self._post(lambda: self._checkpoint_kept(key, checkpoint)),
+        )
+
+    def _checkpoint_kept(self, key: str, checkpoint: Checkpoint) -> None:
+        """Report what is kept by now: a look that ended before another may be heard of after it."""
+        kept = asdict(checkpoint.kept)
+        if key in self._runs and self._runs[key].checkpoint != kept:
+            self._runs.change(key, checkpoint=kept)
+            self._runs.is_changed = True
+
     # Limits and the lease
 
     def _tick(self, found: Found) -> None:
+        self._keep_checkpoints()
         for key, samples in found.samples.items():
             if key in self._runs:
                 self._runs.change(key, samples=samples, ranks=found.ranks[key])

@@ -102,7 +102,7 @@ def store(
             raise OutputFailed(str(error)) from error
         except Unreachable as error:
             if not should_go_on():
-                raise OutputFailed(f"The outputs could not be stored: {error}") from error
+                raise OutputFailed(f"The control plane did not take it: {error}") from error
             time.sleep(wait)
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from . import environments
+from . import checkpoints, environments
+from .checkpoints import Checkpoint
 from .config import Config
 from .files import Cache, InputFailed
 from .machine import platform_name
@@ -31,6 +32,7 @@ class Prepared:
 
     places: Places
     extra: tuple[Path, ...]  #: folders outside the run's own, to be deleted with it
+    checkpoint: Checkpoint | None = None  #: what is to be kept from here
 
 
 class Preparer:
@@ -51,8 +53,11 @@ class Preparer:
         channel: Channel = self._local.channel
         return channel
 
-    def prepare(self, key: str, spec: Spec, folder: Path, *, note: Note) -> Prepared:
-        """Everything in place. BadSpec, InputFailed, EnvironmentFailed, OSError say why not."""
+    def prepare(self, key: str, spec: Spec, folder: Path, *, note: Note, say: Note) -> Prepared:
+        """Everything in place. BadSpec, InputFailed, EnvironmentFailed, OSError say why not.
+
+        `say` is for what there is to tell later.
+        """
         code = folder / "code"
         code.mkdir()
         if spec.code is not None:
@@ -62,6 +67,7 @@ class Preparer:
         inputs = {one.name: self._input(one, folder, note) for one in spec.inputs}
         files = {path: self._file(path, sha256, folder, note) for path, sha256 in spec.files}
         sites = {str(at): self._site(one, note) for at, one in enumerate(spec.behind)}
+        checkpoint = self._checkpoint(spec, folder / "checkpoint", note=note, say=say)
         # Last: a failure before it leaves nothing outside the run's folder.
         sockets, extra = socket_folder(folder, key, spec.sockets)
         places = Places(
@@ -73,8 +79,18 @@ class Preparer:
             sockets={name: str(sockets / f"{name}.sock") for name in spec.sockets},
             files=files,
             sites=sites,
+            checkpoint=None if spec.checkpoint is None else str(folder / "checkpoint"),
         )
-        return Prepared(places, extra)
+        return Prepared(places, extra, checkpoint)
+
+    def _checkpoint(self, spec: Spec, folder: Path, *, note: Note, say: Note) -> Checkpoint | None:
+        """Make the folder. The first node's is kept; all begin with it."""
+        if (one := spec.checkpoint) is None:
+            return None
+        known = checkpoints.begin(folder, one.snapshot, cache=self._cache, channel=self.channel, note=note)
+        if spec.node_rank != 0:
+            return None
+        return Checkpoint(folder, known, begun_with=one.snapshot, every_s=one.every_s, note=say)
 
     def _input(self, one: Input, folder: Path, note: Note) -> str:
         place = folder / "inputs" / one.name

@@ -15,6 +15,7 @@ from .spec import BadSpec, Spec, Wanted
 from .trees import ALLOCATION, RUN_KEY
 
 RANK_LOG = "std_log.txt"  #: what a rank writes to stdout and stderr, in a folder of its number
+CHECKPOINT_DIR = "ULTRAMARINE_CHECKPOINT_DIR"
 INHERITED = (
     "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER",
     "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
@@ -36,6 +37,7 @@ class Places:
     sockets: Mapping[str, str] = field(default_factory=dict[str, str])
     files: Mapping[str, str] = field(default_factory=dict[str, str])
     sites: Mapping[str, str] = field(default_factory=dict[str, str])
+    checkpoint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ def _environment(key: str, spec: Spec, places: Places, node: Node) -> dict[str, 
     variables.update(spec.secret_variables)
     # Ours come last: by them the processes of a run are found, whatever a user has set.
     variables.update({ALLOCATION: node.allocation, RUN_KEY: key})
+    if places.checkpoint is not None:
+        variables[CHECKPOINT_DIR] = places.checkpoint
     return variables
 
 

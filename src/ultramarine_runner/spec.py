@@ -47,6 +47,14 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Checkpoint:
+    """The folder that outlives attempts: what it begins with, and how often it is looked at."""
+
+    snapshot: str | None
+    every_s: float
+
+
+@dataclass(frozen=True)
 class Limits:
     """None means no limit."""
 
@@ -86,6 +94,7 @@ class Spec:
     limits: Limits
     sockets: tuple[str, ...]
     token: str
+    checkpoint: Checkpoint | None = None
 
     @property
     def ranks(self) -> range:
@@ -214,6 +223,7 @@ def _read(raw: Mapping[str, Any]) -> Spec:
         limits=Limits(**{field.name: limits[field.name] for field in fields(Limits) if limits.get(field.name)}),
         sockets=tuple(name(one, "sockets") for one in raw.get("sockets") or ()),
         token=str(raw.get("token") or ""),
+        checkpoint=_checkpoint(raw["checkpoint"]) if raw.get("checkpoint") else None,
     )
 
 
@@ -238,6 +248,13 @@ def _environment(raw: Mapping[str, Any]) -> Environment:
         lock=sha256(raw["lock"], "environment.lock"),
         options=raw.get("options") or {},
     )
+
+
+def _checkpoint(raw: Mapping[str, Any]) -> Checkpoint:
+    snapshot, every_s = raw.get("snapshot"), float(raw["every_s"])
+    if not every_s > 0:
+        raise BadSpec(f"checkpoint.every_s: {every_s} is not more than 0.")
+    return Checkpoint(sha256(snapshot, "checkpoint.snapshot") if snapshot else None, every_s)
 
 
 def _input(raw: Mapping[str, Any]) -> Input:

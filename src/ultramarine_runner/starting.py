@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from . import desired, distribution, machine, ports, ranks, state
+from .checkpoints import Checkpoint
 from .config import Config
 from .folders import Folders
 from .ledger import Ledger
@@ -68,6 +69,11 @@ class Starting:
     def notes(self, key: str) -> Notes:
         """The runner's own words about a run."""
         return self._notes[key]
+
+    def checkpoint(self, key: str) -> Checkpoint | None:
+        """The folder that is kept from here, of a run that is prepared."""
+        prepared = self._prepared.get(key)
+        return None if prepared is None else prepared.checkpoint
 
     def give_up(self, key: str, cause: str, words: str) -> None:
         """End a run that has no ranks yet."""

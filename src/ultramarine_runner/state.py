@@ -90,6 +90,7 @@ class Run:
     started_boot_s: float | None = None  #: boot clock, for limits: it does not jump
     samples: Mapping[str, float] = field(default_factory=dict[str, float])
     ranks: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])  #: use of each
+    checkpoint: Mapping[str, Any] = field(default_factory=dict[str, Any])  #: what is kept of its checkpoint folder
     ending: Mapping[str, Any] | None = None  #: set once the ranks have ended, shown once the logs are shipped
     ending_asked: bool = False
     is_preparing: bool = False  #: a worker is at it, even if nobody waits for what it makes
@@ -160,6 +161,7 @@ def report(run: Run) -> dict[str, Any]:
         "world_size": run.spec.world_size if run.spec else 1,
         "gpus": None if run.spec is None or run.spec.gpus is None else list(run.spec.gpus),
         "ranks": {rank: dict(use) for rank, use in run.ranks.items()},
+        "checkpoint": dict(run.checkpoint),
         "ended": dict(run.ending) if run.phase is Phase.ENDED and run.ending else None,
     }
 

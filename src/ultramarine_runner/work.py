@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
+from .checkpoints import Checkpoint
 from .environments import EnvironmentFailed
 from .files import InputFailed, remove
 from .folders import Folders
@@ -93,7 +94,7 @@ class Work:
 
         def job() -> None:
             try:
-                done(self._preparer.prepare(key, spec, folders.root, note=notes))
+                done(self._preparer.prepare(key, spec, folders.root, note=notes, say=notes.write))
             except Canceled:
                 done(None)
             except Dismissed as error:
@@ -109,6 +110,19 @@ class Work:
         """Delete folders, without anybody waiting for it."""
         for folder in folders:
             self._pool.submit(remove, folder)
+
+    def keep(self, checkpoint: Checkpoint, *, should_go_on: Callable[[], bool], done: Callable[[], None]) -> None:
+        """Keep what is new in a checkpoint folder, then call `done`."""
+
+        def job() -> None:
+            try:
+                checkpoint.keep(self._preparer.channel, should_go_on=should_go_on)
+            except Dismissed as error:
+                self._dismissed(error)
+                return
+            done()
+
+        self._pool.submit(job)
 
     def send(
         self,

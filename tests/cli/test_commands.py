@@ -68,6 +68,15 @@ def test_a_job_is_listed_shown_and_downloaded(um: Um, job_file: str, signed_in: 
     assert events[-1]["status"] == "Completed"
 
 
+def test_a_checkpoint_is_downloaded_by_itself(um: Um, job_file: str, signed_in: Path):
+    command = "command=echo 7 > $ULTRAMARINE_CHECKPOINT_DIR/step"
+    assert um("job", "create", "-f", job_file, "-n", "kept", "--set", command, "--stream").code == OK
+    assert um("job", "download", "-n", "kept", "-p", "got", "--checkpoint").code == OK
+    assert (signed_in / "got/kept/checkpoint/step").read_text() == "7\n"
+    both = um("job", "download", "-n", "kept", "--checkpoint", "--output-name", "default")
+    assert (both.code, "--checkpoint and --output-name" in both.err) == (USAGE, True)
+
+
 def test_what_is_not_there_is_told_apart(um: Um, signed_in: Path):
     missing = um("job", "show", "nobody")
     assert (missing.code, missing.out) == (NOT_FOUND, "")

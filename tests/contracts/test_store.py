@@ -68,6 +68,7 @@ async def test_what_is_written_is_read_again(db: Database) -> None:
         "j1",
         need=Amount(cpus_milli=500, memory_bytes=1),
         nodes=(make_allocation().node,),
+        checkpoint="1" * 64,
         master=Master(address="a", port=1, peers=(Peer(address="a", ports=(1, 2)),)),
         ending=Ending(cause=Cause.EXITED, code=1, words="No.", outputs={"model": "0" * 64}),
         started_at=later(1.5),
@@ -288,6 +289,28 @@ async def test_who_reads_the_queue_again_sees_all_that_has_changed_since(db: Dat
         ("c", "Queued", "It waits."),
         ("d", "Queued", ""),
     ]
+
+
+async def test_a_checkpoint_is_kept_without_an_event_and_no_older_copy_takes_it_back(db: Database) -> None:
+    run, over = make_run("a"), make_run("b")
+    async with db.begin() as tx:
+        for each in (run, over):
+            await runs.add(tx, each, {})
+    async with db.read() as tx:
+        known = {each.key: each for each in await runs.open_again(tx, {})}
+    async with db.begin() as tx:
+        await runs.record(tx, over, RunEvent.CANCEL_ASKED, now=NOON)
+        await runs.keep_checkpoints(tx, {run.key: "1" * 64, over.key: "2" * 64})
+    async with db.read() as tx:
+        assert [each.checkpoint for each in await runs.open_again(tx, known)] == ["1" * 64]
+        assert (await runs.get(tx, over.key)).checkpoint is None, "it had ended"
+        assert [told.event for told in (await events.of(tx, "a", PageRequest())).rows] == ["created"]
+    with pytest.raises(StaleWrite):
+        async with db.begin() as tx:
+            await runs.record(tx, run, RunEvent.PLACED, now=NOON)
+    async with db.begin() as tx:
+        placed = await runs.record(tx, await runs.get(tx, run.key), RunEvent.PLACED, now=NOON)
+    assert placed.checkpoint == "1" * 64
 
 
 async def test_what_is_not_there_is_not_found(db: Database) -> None:

@@ -35,7 +35,9 @@ class Faults:
     dice: random.Random = field(default_factory=lambda: random.Random(7))
     status: int | None = None  #: answer everything with this
     no_room: bool = False  #: refuse whatever is to be kept: 507
+    bytes_max: int | None = None  #: of a file: refuse a larger one, 413
     refused: int = 0  #: how often that was
+    when_taken: Callable[[bytes], None] | None = None  #: called with each blob before its sender hears of it
     cut: int | None = None  #: send only so many bytes of the next file, then hang up
     ranges: list[str] = field(default_factory=list[str])  #: the ranges of files that were asked for
 
@@ -57,6 +59,7 @@ class Control:
         self.logs: dict[tuple[str, str, str], bytearray] = {}
         self.refused_logs: set[str] = set()
         self.blobs: dict[str, bytes] = {}
+        self.taken: list[str] = []  #: blobs that runners have sent
         self.fenced: list[str] = []
         self.held: set[str] = set()  #: blobs that are not given before they are released
         self.waiting: set[str] = set()  #: those of them that were asked for
@@ -230,12 +233,17 @@ class _Handler(BaseHTTPRequestHandler):
         elif control.faults.no_room:
             control.faults.refused += 1
             self._answer(507, {"detail": "The disk is full."})
+        elif control.faults.bytes_max is not None and len(body) > control.faults.bytes_max:
+            self._answer(413, {"detail": "The file is too large."})
         elif self.path.startswith("/runner/v1/files/"):
             sha256 = self.path.rpartition("/")[2]
             if hashlib.sha256(body).hexdigest() != sha256:
                 self._answer(400, {"detail": "Another content than its name says."})
             else:
                 control.blobs[sha256] = body
+                control.taken.append(sha256)
+                if control.faults.when_taken is not None:
+                    control.faults.when_taken(body)
                 self._answer(200, {})
         else:
             self._take_log(control, body)

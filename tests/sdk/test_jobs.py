@@ -39,6 +39,21 @@ def test_a_job_is_created_followed_and_its_outputs_are_downloaded(workspace: Wor
     assert files["logs/attempt-1/rank-0/std_log.txt"] == "trained\n"
 
 
+def test_the_next_attempt_begins_with_the_checkpoint_and_the_last_one_is_downloaded(
+    workspace: Workspace, tmp_path: Path
+):
+    go_on = "cd $ULTRAMARINE_CHECKPOINT_DIR; cat step && echo 2 > step && exit; echo 1 > step; exit 1"
+    outputs = {"checkpoint": {"type": "uri_folder"}}
+    made = workspace.jobs.create(job("echo own > ${{outputs.checkpoint}}/x; " + go_on, retries=1, outputs=outputs))
+    *_, end = workspace.jobs.stream(made["name"])
+    assert (end.data["status"], workspace.jobs.get(made["name"])["attempt"]) == ("Completed", 2)
+    assert text_of(workspace, made["name"]).endswith("1\n")
+    [file] = workspace.jobs.download_checkpoint(made["name"], tmp_path)
+    assert (file, file.read_text()) == (tmp_path / "checkpoint" / "step", "2\n")
+    [own] = workspace.jobs.download(made["name"], tmp_path, output_name="checkpoint")
+    assert (own, own.read_text()) == (tmp_path / "named-outputs" / "checkpoint" / "x", "own\n")
+
+
 def test_a_failed_job_is_explained(workspace: Workspace):
     made = workspace.jobs.create(job("echo 'no such column' >&2; exit 3"))
     *_, end = workspace.jobs.stream(made["name"])

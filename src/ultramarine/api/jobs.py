@@ -114,3 +114,9 @@ async def list_job_outputs(workspace: str, name: str, ctx: Ctx, _: Reader) -> vi
     kinds = {n: output.type for n, output in state.job.spec.outputs.items()}
     outputs = state.run.ending.outputs if state.run.ending else {}
     return {n: {"snapshot": sha256, "kind": kinds.get(n, "uri_folder")} for n, sha256 in outputs.items()}
+
+
+@router.get("/{name}/checkpoint")
+async def get_job_checkpoint(workspace: str, name: str, ctx: Ctx, _: Reader) -> views.View:
+    """The snapshot of what the job has kept last in its checkpoint folder; 404 when that is nothing."""
+    return {"snapshot": await jobs.checkpoint(ctx, workspace, name), "kind": "uri_folder"}

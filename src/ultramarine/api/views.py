@@ -46,6 +46,7 @@ def job(job: Job, run: Run) -> View:
         "created_at": at(job.created_at),
         "started_at": at(run.started_at),
         "ended_at": at(run.ended_at),
+        "checkpoint": run.checkpoint,
         "ending": None if run.ending is None else _ending(run.ending),
     }
 

@@ -89,8 +89,16 @@ def events(call: Call) -> None:
 
 def download(call: Call) -> None:
     folder = call.args.download_path / call.args.name
+    jobs, name, output_name = call.workspace.jobs, call.args.name, call.args.output_name or ""
+    if call.args.checkpoint and output_name:
+        raise InvalidInput("--checkpoint and --output-name are two things.", hint="Give one, then the other.")
+    files = (
+        jobs.download_checkpoint(name, folder)
+        if call.args.checkpoint
+        else jobs.download(name, folder, output_name=output_name)
+    )
     count = 0
-    for file in call.workspace.jobs.download(call.args.name, folder, output_name=call.args.output_name or ""):
+    for file in files:
         call.talk.say(f"  {file}")
         count += 1
     call.talk.say(f"{count} file{'s' * (count != 1)} in {folder}")
@@ -132,6 +140,7 @@ GROUP = Group(
                 NAME,
                 Option("--download-path -p", "folder; a folder named like the job is made in it", "path", default="."),
                 Option("--output-name", "this output alone"),
+                Option("--checkpoint", "what it has kept last in its checkpoint folder, alone", "switch"),
             ),
             needs=("name",),
             example="um job download -n NAME -p results",

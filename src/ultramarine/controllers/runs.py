@@ -57,7 +57,7 @@ class RunLoop:
         async with self._ctx.read() as tx:
             state = await self._look.state(tx)
         made = await self._plan(state, now)
-        if made.records or made.reasons:
+        if made.records or made.reasons or made.checkpoints:
             written = await self._record(made)
             state = state.with_runs(written)
             self._look.knows(written)
@@ -118,6 +118,7 @@ class RunLoop:
                     case RecordCompute():
                         await computes.record(tx, record.compute, record.event, now=now, reason=record.reason)
             await runs.explain(tx, made.reasons)
+            await runs.keep_checkpoints(tx, made.checkpoints)
         self._ctx.measures.recorded(made.records)
         return written
 

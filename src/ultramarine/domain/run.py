@@ -195,6 +195,7 @@ class Run:
     status: RunStatus = RUN.initial
     reason: str = ""  #: why it is in this status, in words for the user
     ending: Ending | None = None
+    checkpoint: str | None = None  #: the newest kept one: its manifest's sha256; from attempt to attempt
     nodes: tuple[NodeKey, ...] = ()
     gpu_ids: dict[str, tuple[str, ...]] = field(
         default_factory=dict[str, tuple[str, ...]]
@@ -233,6 +234,14 @@ class Run:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointReport:
+    """What became of the checkpoint folder of a run."""
+
+    snapshot: str | None = None  #: the newest that this attempt has kept: its manifest's sha256
+    problem: str = ""  #: why a newer one could not be kept, in words for the user
+
+
 Phase = Literal["preparing", "ready", "running", "finalizing", "ended"]
 
 
@@ -248,4 +257,5 @@ class RunReport:
     sockets: dict[str, str] = field(default_factory=dict[str, str])
     started_at: datetime | None = None  #: when its ranks began, by the node's clock
     samples: dict[str, Any] = field(default_factory=dict[str, Any])
+    checkpoint: CheckpointReport = CheckpointReport()
     ended: Ending | None = None

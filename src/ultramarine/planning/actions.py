@@ -101,3 +101,6 @@ class Plan:
     nodes: tuple[Node, ...] = ()
     hosts: tuple[Host, ...] = ()
     reasons: dict[RunKey, str] = field(default_factory=dict[RunKey, str])
+    checkpoints: dict[RunKey, str] = field(
+        default_factory=dict[RunKey, str]
+    )  #: new ones of runs that take no event now

@@ -9,6 +9,7 @@ from ultramarine.domain.run import (
     EVENT_OF_CAUSE,
     INFRASTRUCTURE,
     INFRASTRUCTURE_RETRIES_MAX,
+    ON_NODES,
     RUN,
     Cause,
     Ending,
@@ -41,6 +42,12 @@ class _News:
         """On each node it has ended, or the node is lost."""
         return len(self.endings) + len(self.lost) == len(self.reports)
 
+    @property
+    def checkpoint(self) -> str | None:
+        """What this attempt has kept: the first node's."""
+        first = self.reports[0]
+        return None if first is None else first.checkpoint.snapshot
+
     def all_in(self, *phases: str) -> bool:
         return all(report is not None and report.phase in phases for report in self.reports)
 
@@ -49,7 +56,7 @@ def follow(run: Run, seen: Seen, now: datetime, *, epoch: Epoch) -> RecordRun | 
     """The one thing to record of a run on nodes now, or None. Called again after each record."""
     news = _news(run, seen, now)
     made = _next(run, news, seen, epoch=epoch, now=now)
-    return None if made is None else _with_start(made, news, now)
+    return None if made is None else _with_checkpoint(_with_start(made, news, now), news)
 
 
 def _with_start(made: RecordRun, news: _News, now: datetime) -> RecordRun:
@@ -62,6 +69,15 @@ def _with_start(made: RecordRun, news: _News, now: datetime) -> RecordRun:
         return made
     at = min(max(min(told), made.run.created_at), now)
     return replace(made, changes={**made.changes, "started_at": at})
+
+
+def _with_checkpoint(made: RecordRun, news: _News) -> RecordRun:
+    """With the newest checkpoint, so that the next attempt begins with what this one has kept at its end."""
+    kept = news.checkpoint
+    if kept is None or kept == made.run.checkpoint:
+        return made
+    again = None if made.again is None else replace(made.again, checkpoint=kept)
+    return replace(made, changes={**made.changes, "checkpoint": kept}, again=again)
 
 
 def _next(run: Run, news: _News, seen: Seen, *, epoch: Epoch, now: datetime) -> RecordRun | None:
@@ -203,13 +219,32 @@ def run_key(epoch: Epoch, owner_id: str, ordinal: int) -> RunKey:
     return RunKey(f"{epoch}-{owner_id}-{ordinal}")
 
 
-def progress(runs: Sequence[Run], seen: Seen) -> dict[RunKey, str]:
-    """What runs in preparation are doing, in words, where that has changed."""
-    words: dict[RunKey, str] = {}
+def checkpoints(runs: Sequence[Run], seen: Seen) -> dict[RunKey, str]:
+    """What runs on nodes have kept since it was last written.
+
+    A report is of one attempt, and one that has ended is not asked: what comes late changes nothing.
+    """
+    kept: dict[RunKey, str] = {}
     for run in runs:
-        if run.status is not S.PREPARING:
-            continue
-        told = [report.progress for node in run.nodes if (report := seen.report(node, run.key)) and report.progress]
-        if told and told[0] != run.reason:
-            words[run.key] = told[0]
-    return words
+        report = seen.report(run.nodes[0], run.key) if run.status in ON_NODES else None
+        if report is not None and report.checkpoint.snapshot not in (None, run.checkpoint):
+            kept[run.key] = str(report.checkpoint.snapshot)
+    return kept
+
+
+def progress(runs: Sequence[Run], seen: Seen) -> dict[RunKey, str]:
+    """What runs say of themselves, in words, where that has changed."""
+    told = {run.key: words for run in runs if (words := _told(run, seen)) not in (None, run.reason)}
+    return {key: str(words) for key, words in told.items()}
+
+
+def _told(run: Run, seen: Seen) -> str | None:
+    """In preparation what it is doing; while it runs what is wrong with its checkpoint, nothing being wrong: ""."""
+    reports = [report for node in run.nodes if (report := seen.report(node, run.key)) is not None]
+    match run.status:
+        case S.PREPARING:
+            return next((report.progress for report in reports if report.progress), None)
+        case S.RUNNING:
+            return reports[0].checkpoint.problem if reports else None
+        case _:
+            return None

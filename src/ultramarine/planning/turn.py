@@ -37,6 +37,7 @@ def plan(state: State, seen: Seen, now: datetime) -> Plan:
         nodes=tuple(room.used_nodes.values()) + _touched(turn.followed, room),
         hosts=tuple(room.used_hosts.values()),
         reasons={key: words for key, words in reasons.items() if said.get(key) != words},
+        checkpoints=runs.checkpoints(room.state.runs, seen),
     )
 
 

@@ -65,6 +65,14 @@ class Jobs(Named):
         """By name, the snapshot and kind of what the job has written."""
         return self.client.get(f"{self.at(name)}/outputs")
 
+    def download_checkpoint(self, name: str, folder: Path) -> Iterator[Path]:
+        """Write what the job has kept last in its checkpoint folder to `folder/checkpoint`; gives each file."""
+        # imported late: see Collection._prepared
+        from ultramarine.sdk.snapshots import download
+
+        snapshot = self.client.get(f"{self.at(name)}/checkpoint")["snapshot"]
+        yield from download(self.client, self.workspace_path, snapshot, folder=folder / "checkpoint")
+
     def download(self, name: str, folder: Path, *, output_name: str = "") -> Iterator[Path]:
         """Write its outputs to `folder/named-outputs`, its logs to `folder/logs`, or one output; gives each file."""
         # imported late: see Collection._prepared

@@ -176,6 +176,7 @@ def _site(settings: Settings, *, epoch: Epoch, cache: Path) -> Site:
             disk_reserve_bytes=settings.disk_reserve_bytes,
             run_processes_max=settings.run_processes_max,
             run_log_bytes_max=settings.run_log_bytes_max,
+            checkpoint_every_s=settings.checkpoint_every_s,
             run_disk_bytes_max=settings.run_disk_bytes_max,
         ),
     )

@@ -32,6 +32,7 @@ class Limits:
     run_processes_max: int = 4096
     run_log_bytes_max: int = 10 * 1024**3  #: of each rank
     run_disk_bytes_max: int = 0  #: 0: none
+    checkpoint_every_s: float = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,8 +89,15 @@ class Renderer:
             "files": files,
             "secret_variables": secret,
             "token": token,
+            "checkpoint": self._checkpoint(run),
             "limits": self._limits(run) | dict(spec.get("limits", {})),
         }
+
+    def _checkpoint(self, run: Run) -> dict[str, Any] | None:
+        """A job's folder that outlives its attempts: what it begins with, and how often it is kept."""
+        if run.owner_noun is not OwnerNoun.JOB:
+            return None
+        return {"snapshot": run.checkpoint, "every_s": self._ctx.site.limits.checkpoint_every_s}
 
     def _limits(self, run: Run) -> dict[str, Any]:
         """What a run may use on each node: what it claims, or where it claims nothing the whole node."""

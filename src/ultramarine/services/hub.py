@@ -181,6 +181,7 @@ def _same_or_new(before: Desired | None, runs: Mapping[str, Any]) -> Desired:
 def _moving(news: NodeNews) -> object:
     """What of a report the loops act on: samples and loads change with every beat, and mean nothing to them."""
     runs = {
-        key: (r.phase, r.progress, r.address, r.port, r.sockets, r.ended is not None) for key, r in news.runs.items()
+        key: (r.phase, r.progress, r.address, r.port, r.sockets, r.checkpoint, r.ended is not None)
+        for key, r in news.runs.items()
     }
     return runs, news.unknown

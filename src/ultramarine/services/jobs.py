@@ -215,6 +215,16 @@ async def get(ctx: Context, workspace: str, name: str) -> JobState:
         return JobState(job=job, run=await runs.newest(tx, job.id))
 
 
+async def checkpoint(ctx: Context, workspace: str, name: str) -> str:
+    """The snapshot of its newest checkpoint, whichever attempt has kept it."""
+    found = (await get(ctx, workspace, name)).run.checkpoint
+    if found is None:
+        raise NotFound(
+            "checkpoint of job", name, hint="A job keeps what it writes to the folder $ULTRAMARINE_CHECKPOINT_DIR."
+        )
+    return found
+
+
 async def attempts(ctx: Context, workspace: str, name: str) -> tuple[Job, Sequence[Run]]:
     async with ctx.read() as tx:
         job = await jobs.get(tx, workspace, name)

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from ultramarine.domain.allocation import HOLDS_ROOM, USABLE, AllocationEvent, AllocationStatus, Node
 from ultramarine.domain.distribution import PROCESSES_MAX
 from ultramarine.domain.errors import Conflict, NotFound, NotSignedIn, UltramarineError
-from ultramarine.domain.names import AllocationKey, NodeKey, RunKey
-from ultramarine.domain.run import Cause, Ending, Phase, RunReport
+from ultramarine.domain.names import AllocationKey, NodeKey, RunKey, is_sha256
+from ultramarine.domain.run import Cause, CheckpointReport, Ending, Phase, RunReport
 from ultramarine.domain.usage import RankUse
 from ultramarine.files.logs import LogPlace
 from ultramarine.planning.seen import NodeNews
@@ -54,6 +54,16 @@ class Ended(BaseModel):
     tail: str = ""
 
 
+class Checkpoint(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    snapshot: str | None = None
+    problem: str = ""
+
+    def report(self) -> CheckpointReport:
+        snapshot = self.snapshot if self.snapshot and is_sha256(self.snapshot) else None
+        return CheckpointReport(snapshot=snapshot, problem=self.problem[:500])
+
+
 class Reported(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
     phase: Phase
@@ -67,6 +77,7 @@ class Reported(BaseModel):
     ranks: dict[str, dict[str, float]] = Field(default_factory=dict[str, dict[str, float]])
     world_size: int = 1
     gpus: list[str] | None = None  #: its own, by UUID; None: all of its node
+    checkpoint: Checkpoint = Checkpoint()
     ended: Ended | None = None
 
     def report(self) -> RunReport:
@@ -90,6 +101,7 @@ class Reported(BaseModel):
             sockets=dict(self.sockets),
             started_at=_moment(self.started_at),
             samples=dict(self.samples),
+            checkpoint=self.checkpoint.report(),
             ended=ended,
         )
 

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from ultramarine.domain.errors import Conflict
 
-HEAD = "0003"  #: the newest of `migrations/versions`
+HEAD = "0004"  #: the newest of `migrations/versions`
 
 
 def migrate(url: str) -> None:

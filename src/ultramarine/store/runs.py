@@ -46,6 +46,11 @@ _ALL_OF_OWNER = _OF_OWNER.order_by(t.runs.c.ordinal)
 _NEWEST_OF_OWNER = _OF_OWNER.order_by(t.runs.c.ordinal.desc()).limit(1)
 _SPECS = sa.select(t.runs.c.key, t.runs.c.spec).where(t.runs.c.key.in_(sa.bindparam("of_keys", expanding=True)))
 _MANY_SPECS = _SPECS.execution_options(many_rows=True)
+_KEEP = (
+    t.runs.update()
+    .where(t.runs.c.key == sa.bindparam("k"), t.runs.c.is_open)
+    .values(checkpoint=sa.bindparam("c"), version=t.runs.c.version + 1)
+)
 _EXPLAIN = t.runs.update().where(t.runs.c.key == sa.bindparam("k"), t.runs.c.is_open).values(reason=sa.bindparam("r"))
 
 
@@ -72,6 +77,15 @@ async def explain(tx: Tx, reasons: dict[RunKey, str]) -> None:
     """Keep the words that say why runs wait. No move, so no event and no new version."""
     if reasons:
         await tx.execute(_EXPLAIN, [{"k": key, "r": reason} for key, reason in reasons.items()])
+
+
+async def keep_checkpoints(tx: Tx, kept: Mapping[RunKey, str]) -> None:
+    """Write the newest checkpoints of runs that have not ended. No move, so no event.
+
+    A new version all the same: a copy from before would put the older checkpoint back.
+    """
+    if kept:
+        await tx.execute(_KEEP, [{"k": key, "c": snapshot} for key, snapshot in kept.items()])
 
 
 async def open_ones(tx: Tx, pool: str | None = None) -> Sequence[Run]:
@@ -163,6 +177,7 @@ def _row(run: Run) -> dict[str, Any]:
         "status": run.status.value,
         "reason": run.reason,
         "ending": ending_to_json(run.ending),
+        "checkpoint": run.checkpoint,
         "nodes": list(run.nodes),
         "gpu_ids": {node: list(ids) for node, ids in run.gpu_ids.items()},
         "master": None if run.master is None else asdict(run.master),

@@ -179,6 +179,7 @@ runs = sa.Table(
     _text("status"),
     _text("reason"),
     _json("ending", nullable=True),
+    sa.Column("checkpoint", sa.String, nullable=True),
     _json("nodes"),
     _json("gpu_ids"),
     _json("master", nullable=True),
