@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from .distribution import EACH, FAILED, PEERS, entry
@@ -16,6 +17,7 @@ from .remote import Peer, failure
 
 EXIT_CANNOT = 126
 _LOOK_S = 0.2
+_POLL_S = 0.05
 _AFTER_FAILURE_S = 2.0  #: what the other ranks, and mpiexec, get to end by themselves
 _NONE = "ultramarine: mpiexec is not in this job's environment. Add mpich (and mpi4py) to its requirements."
 _OTHER = "ultramarine: {0} is not MPICH's (Hydra), which alone is supported. Add mpich to the job's requirements."
@@ -50,11 +52,19 @@ def _led(command: list[str]) -> int:
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 code = leader.wait(_LOOK_S)
-                return failure(os.environ) or (code if code >= 0 else 128 - code)
+                return _told(code) if code else 0
             if failure(os.environ):
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     leader.wait(_AFTER_FAILURE_S)
                 leader.kill()
+
+
+def _told(code: int) -> int:
+    """The code of the rank that failed first, which may come after mpiexec has given up; else mpiexec's own."""
+    deadline = time.monotonic() + _AFTER_FAILURE_S
+    while not (first := failure(os.environ)) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    return first or (code if code >= 0 else 128 - code)
 
 
 def _command(program: str, places: list[str]) -> list[str]:

@@ -105,9 +105,9 @@ def proof(secret: str, nonce: str, said: str) -> str:
 
 
 def failure(environ: Mapping[str, str]) -> int:
-    """The exit code of the first rank of this node that failed; 0 when none did."""
+    """The exit code of the first rank of this node that failed; 0 when none did (an empty file is being written)."""
     try:
-        return int(Path(environ[FAILED]).read_text() or 1)
+        return int(Path(environ[FAILED]).read_text() or 0)
     except FileNotFoundError:
         return 0
 

@@ -71,8 +71,8 @@ def test_nothing_of_the_callers_mlflow_settings_reaches_the_server():
 @pytest.mark.slow
 def test_killed_builds_leave_nothing_and_two_launches_at_once_build_one_environment(own_home: Path, tmp_path: Path):
     wanted = environment_in(tmp_path)
-    for step in ("1 of 3", "2 of 3"):
-        killed = Server(own_home / step[0], tmp_path)
+    for number, step in enumerate(("environment: virtual environment", "environment: packages")):
+        killed = Server(own_home / str(number), tmp_path)
         killed.spawn()
         wait_until(lambda killed=killed, step=step: step in killed.log.read_text())
         killed.kill()
@@ -85,7 +85,7 @@ def test_killed_builds_leave_nothing_and_two_launches_at_once_build_one_environm
     logs = [each.log.read_text() for each in servers]
     for each in servers:
         each.kill()
-    assert sum("environment: ready" in log for log in logs) == 1
+    assert sum("environment: the last step" in log for log in logs) == 1
     assert sum("waiting for another process" in log for log in logs) == 1
     assert wanted.is_whole
     assert list(tmp_path.glob(".building-*")) == []
