@@ -37,8 +37,8 @@ fix: setup ## format, and mend what can be mended
 dev: setup ## an installation in .home, in the foreground
 	$(BIN)/um up --home $(HOME_DIR)
 
-sim: setup ## the simulation tests with many seeds: make sim SEEDS=500
-	ULTRAMARINE_TEST_SEEDS=$(or $(SEEDS),200) $(BIN)/python -m pytest $(PYTEST_OPTIONS) tests/simulation
+sim: setup ## the simulation tests with many seeds: make sim N=500
+	ULTRAMARINE_TEST_SEEDS=$(or $(N),200) $(BIN)/python -m pytest $(PYTEST_OPTIONS) tests/simulation
 
 mutations: setup ## break the core on purpose: each break must turn a simulated seed red
 	$(BIN)/python -m tests.simulation.mutations

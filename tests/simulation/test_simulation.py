@@ -1,6 +1,6 @@
 """Whatever breaks, every job ends once and nothing is left. Seeds repeat: the failing one is in the test's name.
 
-More of them: `make sim SEEDS=2000`.
+More of them: `make sim N=2000`.
 """
 
 import os
