@@ -235,3 +235,17 @@ def test_a_start_that_is_known_stays() -> None:
     made = after(run, make_seen({A.node: {run.key: make_report(cause=Cause.COMPLETED, started_at=later(2))}}), 5)
     assert made is not None
     assert "started_at" not in made.changes
+
+
+def test_a_gang_whose_other_ranks_fail_because_a_node_is_gone_has_lost_it() -> None:
+    nodes = (make_allocation(1).node, make_allocation(2).node)
+    told = Ending(cause=Cause.EXITED, code=255, words="Rank 0 exited with code 255.")
+    run = make_run("j", status=S.FINALIZING, ending=told, nodes=nodes, instance_count=2)
+    reports = {
+        nodes[0]: {run.key: make_report(cause=Cause.EXITED)},
+        nodes[1]: {run.key: make_report(cause=Cause.RUNNER)},
+    }
+    record = follow(run, make_seen(reports), later(1), epoch=EPOCH)
+    assert record is not None
+    assert record.event is E.NODE_LOST
+    assert record.again is not None, "it is tried again without a retry of the user's"

@@ -129,6 +129,14 @@ def _first_bad(news: _News) -> Ending | None:
     return Ending(cause=Cause.NODE_LOST, words=f"Node {news.lost[0]} was lost.") if news.lost else None
 
 
+def _loss(news: _News) -> Ending | None:
+    """What the machine, and not the user's code, has done to one of its nodes."""
+    lost = [ending for ending in news.endings if ending.cause in INFRASTRUCTURE]
+    if lost:
+        return lost[0]
+    return Ending(cause=Cause.NODE_LOST, words=f"Node {news.lost[0]} was lost.") if news.lost else None
+
+
 def _decisive(run: Run, news: _News) -> Ending:
     """How it ended as a whole: what was decided already, else the first failure, else success.
 
@@ -138,6 +146,8 @@ def _decisive(run: Run, news: _News) -> Ending:
     bad = _first_bad(news)
     was_faster = run.ending is not None and run.ending.cause is Cause.PREEMPTED and bad is None
     decided = (None if was_faster else run.ending) or bad or Ending(cause=Cause.COMPLETED)
+    if decided.cause is Cause.EXITED:  # ranks fail as well when the node of another is gone, and are heard before it
+        decided = _loss(news) or decided
     return replace(decided, outputs=outputs)
 
 
