@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
+from ultramarine.domain.size import Amount
 from ultramarine.domain.spec import Spec
 
 
@@ -12,6 +13,11 @@ class Usage:
     nodes: int = 0
     cpus_milli: int = 0
     gpus: int = 0
+
+    @classmethod
+    def of(cls, amount: Amount, *, nodes: int = 0) -> "Usage":
+        """What an amount of machine, or so many nodes of it in all, counts."""
+        return cls(nodes=nodes, cpus_milli=amount.cpus_milli, gpus=amount.gpus)
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(

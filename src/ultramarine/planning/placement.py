@@ -11,6 +11,7 @@ from datetime import datetime
 from ultramarine.domain.allocation import Allocation
 from ultramarine.domain.compute import Compute, ComputeStatus
 from ultramarine.domain.environment import EnvironmentStatus
+from ultramarine.domain.quota import Usage
 from ultramarine.domain.run import Cause, Ending, Master, Run, RunEvent
 from ultramarine.domain.size import NOTHING, Amount
 from ultramarine.planning import growth, preemption, quotas, reasons, times
@@ -57,7 +58,8 @@ def _impossible(room: Room, run: Run, compute: Compute | None) -> RecordRun | No
 
 def _seat(room: Room, lane: Lane, run: Run) -> Iterator[Record]:
     """One run: placed, or with nodes on their way, or waiting."""
-    found = lane.free_for(run, times.end_if_placed(run, room))
+    until = times.end_of(run, room)
+    found = lane.free_for(run, until)
     missing = run.instance_count - len(found)
     if (over := _over_quota(room, lane, run, missing)) is not None:
         room.says(run, over, "An owner can raise the quota: um workspace update --set quota.…")
@@ -69,7 +71,7 @@ def _seat(room: Room, lane: Lane, run: Run) -> Iterator[Record]:
     if missing == 0 and all(slot.is_ready for slot in found) and (placed := _placed(room, lane, run, found)):
         yield placed
         return
-    made = list(growth.for_run(room, lane, run, missing=missing, until=times.end_if_placed(run, room)))
+    made = list(growth.for_run(room, lane, run, missing=missing, until=until))
     yield from made
     starting = len(made) + sum(not slot.is_ready for slot in found)
     if len(made) == missing and starting:
@@ -99,7 +101,11 @@ def _free_quota(room: Room, lane: Lane, run: Run, missing: int) -> Iterator[Reco
     claim, nodes = _more(lane, run, missing)
     short = quotas.short(room, lane.compute, claim, nodes=nodes)
     workspace = lane.compute.workspace
-    yield from growth.call_in(room, lane, short, gives=quotas.of_node, others=lambda c: c.workspace == workspace)
+    yield from growth.call_in(room, lane, short, gives=_usage_of, others=lambda c: c.workspace == workspace)
+
+
+def _usage_of(node: Allocation) -> Usage:
+    return Usage.of(node.claim, nodes=1)
 
 
 def _placed(room: Room, lane: Lane, run: Run, slots: Sequence[Slot]) -> RecordRun | None:
@@ -107,7 +113,7 @@ def _placed(room: Room, lane: Lane, run: Run, slots: Sequence[Slot]) -> RecordRu
     gpus: dict[str, tuple[str, ...]] = {}
     if lane.compute.is_elastic:
         need = run.need or lane.compute.size
-        if not room.hosts[lane.compute.host].admits(need, times.end_if_placed(run, room)):
+        if not room.hosts[lane.compute.host].admits(need, times.end_of(run, room)):
             return None
         gpus = {slots[0].key: room.claim(lane.compute.host, need)}
         quotas.count(room, lane.compute, need, nodes=0)

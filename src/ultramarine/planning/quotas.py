@@ -1,6 +1,5 @@
 """What a workspace may hold at once: nodes, CPUs, GPUs. Its own work waits for its quota, and holds up no other's."""
 
-from ultramarine.domain.allocation import Allocation
 from ultramarine.domain.compute import Compute
 from ultramarine.domain.quota import Usage
 from ultramarine.domain.run import Run
@@ -38,8 +37,4 @@ def count(room: Room, compute: Compute, claim: Amount, *, nodes: int) -> None:
 
 def usage_of(compute: Compute, claim: Amount, *, nodes: int) -> Usage:
     """The machine itself (`local`) is no node: only what runs take of it counts."""
-    return Usage(nodes=0 if compute.is_elastic else nodes, cpus_milli=claim.cpus_milli, gpus=claim.gpus)
-
-
-def of_node(allocation: Allocation) -> Usage:
-    return Usage(nodes=1, cpus_milli=allocation.claim.cpus_milli, gpus=allocation.claim.gpus)
+    return Usage.of(claim, nodes=0 if compute.is_elastic else nodes)

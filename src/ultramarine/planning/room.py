@@ -227,14 +227,13 @@ class Room:
         holders = self.state.placed.get(allocation.node, ())
         if allocation.is_elastic:
             return sum((run.need or NOTHING for run in holders if run.is_being_stopped), NOTHING)
-        if allocation.status in (AllocationStatus.DRAINING, AllocationStatus.RELEASING):
-            return allocation.claim if all(run.is_being_stopped for run in holders) else NOTHING
-        return allocation.claim if holders and all(run.is_being_stopped for run in holders) else NOTHING
+        is_going = allocation.status in (AllocationStatus.DRAINING, AllocationStatus.RELEASING)
+        is_coming = (is_going or holders) and all(run.is_being_stopped for run in holders)
+        return allocation.claim if is_coming else NOTHING
 
     def gives_back(self, allocation: Allocation, amount: Amount) -> None:
         self.hosts[allocation.host].coming += amount
-        nodes = 0 if allocation.is_elastic else 1
-        self.leaving[allocation.workspace] += Usage(nodes=nodes, cpus_milli=amount.cpus_milli, gpus=amount.gpus)
+        self.leaving[allocation.workspace] += Usage.of(amount, nodes=0 if allocation.is_elastic else 1)
 
     def says(self, run: Run, words: str, unblocks: str = "") -> None:
         self.reasons[run.key] = Why(words=words, unblocks=unblocks)

@@ -121,10 +121,9 @@ class State:
         found: dict[str, Usage] = defaultdict(Usage, self.elsewhere)
         for a in self.allocations:
             if a.status in HOLDS_ROOM and not a.is_elastic:
-                found[a.workspace] += Usage(nodes=1, cpus_milli=a.claim.cpus_milli, gpus=a.claim.gpus)
+                found[a.workspace] += Usage.of(a.claim, nodes=1)
             for run in self.placed.get(a.node, ()) if a.is_elastic else ():
-                need = run.need or NOTHING
-                found[run.workspace] += Usage(cpus_milli=need.cpus_milli, gpus=need.gpus)
+                found[run.workspace] += Usage.of(run.need or NOTHING)
         return found
 
     def resting_until(self, compute: ComputeId, now: datetime) -> tuple[datetime, str] | None:

@@ -12,7 +12,7 @@ Release = tuple[datetime | None, Amount]  #: what is given back, and when at the
 
 
 def end_of(run: Run, room: Room) -> datetime | None:
-    """When it has ended at the latest; None where it has no `limits.timeout`."""
+    """When it has ended at the latest, a queued one if it were placed now; None where it has no `limits.timeout`."""
     grace = timedelta(seconds=room.seen.patience.grace_s)
     if run.is_being_stopped:
         return room.now + grace
@@ -22,14 +22,6 @@ def end_of(run: Run, room: Room) -> datetime | None:
     if run.started_at is not None:
         return max(room.now, run.started_at + limit)
     return room.now + timedelta(seconds=PREPARE_S) + limit
-
-
-def end_if_placed(run: Run, room: Room) -> datetime | None:
-    """When it would have ended at the latest, if it were placed now."""
-    if run.timeout_s is None:
-        return None
-    limit_s = PREPARE_S + run.timeout_s + room.seen.patience.grace_s
-    return room.now + timedelta(seconds=limit_s)
 
 
 def earliest(wanted: Amount, *, free: Amount, releases: Iterable[Release], now: datetime) -> datetime | None:
