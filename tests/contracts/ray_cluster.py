@@ -70,6 +70,19 @@ def engine(ray: RayCluster, path: Path) -> Generator[subprocess.Popen[bytes]]:
         started.wait(END_S)
 
 
+def engines(path: Path) -> list[int]:
+    """Living engines that were told to listen there."""
+    found: list[int] = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if os.fsencode(path) in command:
+            found.append(int(folder.name))
+    return found
+
+
 @contextmanager
 def _node(ray: RayCluster, log: str, flags: list[str]) -> Generator[None]:
     command = [str(ray.python.with_name("ray")), "start", "--block", "--node-ip-address", "127.0.0.1", *flags]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contracts.ray_cluster import RayCluster
+from tests.contracts.ray_cluster import RayCluster, engines
 from tests.contracts.test_drivers import runner_config, runner_of
 from tests.factories import cpus, make_allocation
 
@@ -73,19 +73,6 @@ async def until(driver: RayDriver, key: AllocationKey, state: str) -> Allocation
             return news
         assert time.monotonic() < deadline, f"{news}, not {state}"
         await asyncio.sleep(0.05)
-
-
-def engines(socket: Path) -> list[int]:
-    """Living engines that were told to listen there."""
-    found: list[int] = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if os.fsencode(socket) in command:
-            found.append(int(folder.name))
-    return found
 
 
 async def test_killed_it_is_started_again_and_finds_what_it_has_made_while_the_runner_goes_on(

@@ -65,13 +65,4 @@ def test_nothing_is_left_on_ray_when_the_cluster_is_deleted(it: Installation):
 
 
 def engines(it: Installation) -> list[int]:
-    socket = os.fsencode(it.home / "run" / "ray.sock")
-    found: list[int] = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if socket in command:
-            found.append(int(folder.name))
-    return found
+    return ray_cluster.engines(it.home / "run" / "ray.sock")
