@@ -140,11 +140,13 @@ class Link:
     def _body(self) -> Mapping[str, Any]:
         """The reported state. From the reporter's thread: runs are never changed, only replaced."""
         runs = self._runs.runs()
-        gpus = sorted({*self._config.gpus, *(gpu for run in runs if run.spec for gpu in run.spec.gpus or ())})
+        config = self._config
+        gpus = sorted({*config.gpus, *(gpu for run in runs if run.spec for gpu in run.spec.gpus or ())})
+        used = self._nvml.use(gpus) if self._nvml else ()
         return {
             "etag": self._etag,
             "runs": {run.key: state.report(run) for run in runs},
-            "node": machine.load_now(self._config.folder, self._nvml.use(gpus) if self._nvml else ()),
+            "node": machine.load_now(config.folder, used, cache=config.cache, reserve_bytes=config.disk_reserve_bytes),
         }
 
     # What is wanted

@@ -47,8 +47,8 @@ def platform_name() -> str:
     return f"{platform.system().lower()}-{platform.machine()}"
 
 
-def load_now(folder: Path, gpus: Sequence[GpuUse]) -> dict[str, Any]:
-    """The `node` part of a report."""
+def load_now(folder: Path, gpus: Sequence[GpuUse], *, cache: Path, reserve_bytes: int) -> dict[str, Any]:
+    """The `node` part of a report. It ails when less than `reserve_bytes` is free where we must write."""
     received, sent = network_bytes()
     return {
         "cpus": len(os.sched_getaffinity(0)),
@@ -60,7 +60,21 @@ def load_now(folder: Path, gpus: Sequence[GpuUse]) -> dict[str, Any]:
         "memory_free_bytes": memory("MemAvailable"),
         "disk_free_bytes": disk_free(folder),
         "shows": ISOLATION,
+        "ails": ails([folder, cache], reserve_bytes),
     }
+
+
+def ails(folders: Sequence[Path], reserve_bytes: int) -> str:
+    """Why no more work should come here, in words; empty: nothing."""
+    for folder in folders:
+        try:
+            free = disk_free(folder)
+        except OSError as error:
+            return f"its folder {folder} cannot be used: {error.strerror}."
+        if free < reserve_bytes:
+            free_mb, kept_mb = free // 10**6, reserve_bytes // 10**6
+            return f"its disk is full: {free_mb} MB free at {folder}, of which {kept_mb} MB are kept free."
+    return ""
 
 
 def memory(field: str) -> int:

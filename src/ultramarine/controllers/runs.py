@@ -145,24 +145,37 @@ class RunLoop:
     async def _act(self, effect: Effect) -> bool:
         """One effect and its record. Whether it was done.
 
-        A driver that fails is asked again next turn; what it said is logged.
+        A driver that fails is asked again, ever more slowly; what it said is logged, and told to who waits for it.
         """
+        key = effect.key if isinstance(effect, CallSweep) else effect.allocation.key
         try:
-            match effect:
-                case CallAllocate(allocation=allocation):
-                    await self._driver.allocate(allocation)
-                    await self._record_effect(allocation.key, AllocationEvent.REQUESTED)
-                case CallRelease(allocation=allocation):
-                    await self._driver.release(allocation.key, grace_s=RELEASE_GRACE_S)
-                case CallForget(allocation=allocation):
-                    await self._driver.forget(allocation.key)
-                    await self._record_effect(allocation.key, AllocationEvent.CLEANED_UP)
-                case CallSweep(key=key, is_over=is_over):
-                    await (self._driver.forget(key) if is_over else self._driver.release(key, grace_s=RELEASE_GRACE_S))
+            await self._ask(effect)
         except (OSError, UltramarineError) as failure:
             log.warning("%s: %s", effect, failure)
+            self._ctx.hub.refused(self._pool, key, str(failure) or type(failure).__name__, now=self._ctx.clock())
             return False
+        self._ctx.hub.agreed(self._pool, key)
+        match effect:
+            case CallAllocate():
+                await self._record_effect(key, AllocationEvent.REQUESTED)
+            case CallForget():
+                await self._record_effect(key, AllocationEvent.CLEANED_UP)
+            case _:
+                pass
         return True
+
+    async def _ask(self, effect: Effect) -> None:
+        match effect:
+            case CallAllocate(allocation=allocation):
+                await self._driver.allocate(allocation)
+            case CallRelease(allocation=allocation):
+                await self._driver.release(allocation.key, grace_s=RELEASE_GRACE_S)
+            case CallForget(allocation=allocation):
+                await self._driver.forget(allocation.key)
+            case CallSweep(key=key, is_over=True):
+                await self._driver.forget(key)
+            case CallSweep(key=key):
+                await self._driver.release(key, grace_s=RELEASE_GRACE_S)
 
     async def _record_effect(self, key: AllocationKey, event: AllocationEvent) -> None:
         """The allocation may have moved meanwhile (its runner said hello): the event is applied to what it is now."""

@@ -23,6 +23,7 @@ class AllocationEvent(StrEnum):
     REQUESTED = "requested"
     SAID_HELLO = "said_hello"
     DRAIN_ASKED = "drain_asked"
+    FOUND_SICK = "found_sick"  #: drained, and counted among the starts that failed, so that the next one waits a little
     RELEASE_ASKED = "release_asked"
     FOUND_ENDED = "found_ended"
     CLEANED_UP = "cleaned_up"
@@ -40,6 +41,7 @@ ALLOCATION = Machine(
         (S.STARTING, E.SAID_HELLO): S.UP,
         (S.STARTING, E.DRAIN_ASKED): S.DRAINING,
         (S.UP, E.DRAIN_ASKED): S.DRAINING,
+        (S.UP, E.FOUND_SICK): S.DRAINING,
         (S.DRAINING, E.RELEASE_ASKED): S.RELEASING,
         (S.ENDED, E.CLEANED_UP): S.FORGOTTEN,
     }
@@ -65,7 +67,7 @@ class Allocation:
     version: int = 1
     created_at: datetime
     changed_at: datetime
-    up_at: datetime | None = None  #: when its runner said hello
+    up_at: datetime | None = None  #: when its runner said hello; None again once it was found sick
 
     @property
     def node(self) -> NodeKey:
@@ -74,7 +76,7 @@ class Allocation:
 
     def after(self, event: AllocationEvent, *, now: datetime, reason: str = "") -> "Allocation":
         status = ALLOCATION.next(self.status, event)
-        up_at = now if event is E.SAID_HELLO else self.up_at
+        up_at = {E.SAID_HELLO: now, E.FOUND_SICK: None}.get(event, self.up_at)
         reason = reason or self.reason  # why it was made, until it is to go
         return replace(self, status=status, reason=reason, version=self.version + 1, changed_at=now, up_at=up_at)
 

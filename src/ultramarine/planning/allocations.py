@@ -26,6 +26,8 @@ S, E = AllocationStatus, AllocationEvent
 def effects(room: Room) -> Iterator[Effect]:
     """What drivers are to be asked. Asking again is harmless, so nothing remembers that it was asked."""
     for allocation in room.state.allocations:
+        if not room.seen.may_ask(allocation.key, room.now):
+            continue
         match allocation.status:
             case S.WANTED:
                 yield CallAllocate(allocation=allocation)
@@ -46,7 +48,7 @@ def _sweep(room: Room) -> Iterator[CallSweep]:
     """
     known = {allocation.key for allocation in room.state.allocations}
     for key, news in room.seen.allocations.items():
-        if key not in known:
+        if key not in known and room.seen.may_ask(key, room.now):
             yield CallSweep(key=key, is_over=news.state == "ended")
 
 
@@ -68,12 +70,25 @@ def _follow(room: Room, allocation: Allocation) -> RecordAllocation | None:
         case S.STARTING if abs(room.now - _asked_at(room, allocation)) > timedelta(seconds=start_s):
             words = f"Its runner did not say hello within {start_s:g} s."
             return room.drain(allocation, words)
-        case S.UP if room.seen.silence(allocation.node, room.now) is Silence.FINAL:
-            return room.drain(allocation, "Its lease is over: not heard for too long.")
+        case S.UP:
+            return _leave(room, allocation)
         case S.DRAINING if not room.state.placed.get(allocation.node):
             return RecordAllocation(allocation=allocation, event=E.RELEASE_ASKED, reason=allocation.reason)
         case _:
             return None
+
+
+def _leave(room: Room, allocation: Allocation) -> RecordAllocation | None:
+    """A node that is lost or sick is replaced. (Of this machine's nodes any other would have the same disk.)"""
+    silence = room.seen.silence(allocation.node, room.now)
+    if silence is Silence.FINAL:
+        return room.drain(allocation, "Its lease is over: not heard for too long.")
+    if silence is Silence.NEW and room.state.is_idle(allocation, room.seen):
+        return room.drain(allocation, "Nothing runs on it, and it is not heard any more.")
+    ails = room.seen.ails(allocation.node)
+    if ails and not room.hosts[allocation.host].host.is_bounded:
+        return room.drain(allocation, ails, event=E.FOUND_SICK)
+    return None
 
 
 def _asked_at(room: Room, allocation: Allocation) -> datetime:
@@ -101,10 +116,20 @@ def shrink(room: Room) -> Iterator[RecordAllocation]:
 
 def _is_idle(room: Room, slot: Slot) -> bool:
     """Nothing is on it, and nobody in the queue counts on it."""
-    is_waiting = slot.allocation.status is S.STARTING and room.seen.pending(slot.allocation.key) is not None
-    if (slot.allocation.status is not S.UP and not is_waiting) or not slot.is_empty or slot.reserved is not None:
+    if not _can_be_idle(room, slot.allocation) or not slot.is_empty or slot.reserved is not None:
         return False
     return room.state.is_idle(slot.allocation, room.seen)
+
+
+def _can_be_idle(room: Room, allocation: Allocation) -> bool:
+    """One that is on its way is left alone, unless its target makes it wait or does not give it."""
+    match allocation.status:
+        case S.UP:
+            return True
+        case S.STARTING:
+            return room.seen.pending(allocation.key) is not None
+        case _:
+            return allocation.key in room.seen.refusals
 
 
 def _reason_to_go(room: Room, lane: Lane, allocation: Allocation) -> str | None:

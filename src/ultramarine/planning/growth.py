@@ -42,7 +42,9 @@ def up_to_minimum(room: Room) -> Iterator[AddAllocation]:
 
 
 def resting(room: Room, compute: Compute) -> str | None:
-    """Why no node of it is started now: its last starts failed, so lately that the next one waits."""
+    """Why no node of it is started now: its last starts failed, so lately that the next one waits, or all are sick."""
+    if (ails := room.hosts[compute.host].ails) != "":
+        return f"No node is started on {room.hosts[compute.host].host.words} as long as {ails}"
     found = room.state.resting_until(compute.id, room.now)
     if found is None or room.now >= found[0]:
         return None

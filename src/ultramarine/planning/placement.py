@@ -77,7 +77,8 @@ def _seat(room: Room, lane: Lane, run: Run) -> Iterator[Record]:
     if len(made) == missing and starting:
         for slot in found:
             slot.give(run.need)
-        room.says(run, reasons.starting(lane.compute, starting), "It starts when they are up.")
+        words = reasons.starting(lane.compute, starting) + reasons.refused(room, found)
+        room.says(run, words, "It starts when they are up.")
         return
     yield from _wait(room, lane, run, found)
 

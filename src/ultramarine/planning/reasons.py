@@ -16,6 +16,16 @@ def starting(compute: Compute, count: int) -> str:
     return f"{count} node{'s' * (count > 1)} of {compute.name} {'are' if count > 1 else 'is'} starting."
 
 
+def refused(room: Room, slots: Sequence[Slot]) -> str:
+    """What their target says where it does not give one of them, in its own words; else nothing."""
+    said = [room.seen.refusals[slot.allocation.key] for slot in slots if slot.allocation.key in room.seen.refusals]
+    if not said:
+        return ""
+    last = max(said, key=lambda refusal: refusal.at)
+    times = "once" if last.times == 1 else f"{last.times} times"
+    return f" Asked {times} in vain, again at {last.again_at:%H:%M:%S} UTC: {last.words}"
+
+
 def never(room: Room, run: Run, *, host: HostRoom, compute: Compute) -> tuple[str, str] | None:
     """Why no end of any job would make room for it: who cannot start must not hold up those who can."""
     claim = (run.need or compute.size) if compute.is_elastic else compute.size * run.instance_count

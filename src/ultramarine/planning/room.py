@@ -91,13 +91,17 @@ class Slot:
 
 @dataclass(slots=True)
 class HostRoom:
-    """A machine. `coming`: what is about to be free, since its nodes are on their way out or its runs end."""
+    """A machine. `coming`: what is about to be free, since its nodes are on their way out or its runs end.
+
+    `ails`: why no other node of it would do better than those that are there.
+    """
 
     host: Host
     free: Amount
     gpus: list[str]
     coming: Amount = field(default=NOTHING)
     reserved: Reservation | None = None
+    ails: str = ""
 
     def admits(self, amount: Amount, until: datetime | None) -> bool:
         if not amount.fits_in(self.free):
@@ -198,6 +202,8 @@ class Room:
         for allocation in state.allocations:
             if (coming := room._coming(allocation)) != NOTHING:
                 room.gives_back(allocation, coming)
+            if (ails := seen.ails(allocation.node)) and room.hosts[allocation.host].host.is_bounded:
+                room.hosts[allocation.host].ails = ails
         room.held = state.held()
         return room
 
@@ -263,11 +269,13 @@ class Room:
                 total += lane.compute.size * lane.compute.min_instances
         return total
 
-    def drain(self, allocation: Allocation, reason: str) -> RecordAllocation:
+    def drain(
+        self, allocation: Allocation, reason: str, *, event: AllocationEvent = AllocationEvent.DRAIN_ASKED
+    ) -> RecordAllocation:
         """Behind a fence: a node that somebody else has just given work stays."""
         self.use([allocation.node])
         self.drained[allocation.key] = reason
-        return RecordAllocation(allocation=allocation, event=AllocationEvent.DRAIN_ASKED, reason=reason)
+        return RecordAllocation(allocation=allocation, event=event, reason=reason)
 
     def full(self, host: str, amount: Amount) -> str:
         """Why there is no room for `amount` on a host, with who has it."""

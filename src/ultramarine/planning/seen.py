@@ -26,6 +26,7 @@ class NodeNews:
     heard_at: datetime
     runs: Mapping[RunKey, RunReport] = field(default_factory=dict[RunKey, RunReport])
     unknown: frozenset[RunKey] = frozenset()  #: it was told to have them, and does not: it has given them up before
+    ails: str = ""  #: why it is no place for work for now, in its runner's words: its disk is full
 
     @property
     def is_broken(self) -> bool:
@@ -39,6 +40,27 @@ class AllocationNews:
 
     state: Literal["pending", "up", "ended", "unknown"]
     reason: str = ""
+
+
+ASK_REST_S, ASK_REST_S_MAX = 0.5, 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """What a target said when it was asked something about an allocation and failed, `times` in a row."""
+
+    words: str
+    times: int = 1
+    at: datetime
+
+    @property
+    def again_at(self) -> datetime:
+        """When it is asked again: ever more slowly."""
+        return self.at + timedelta(seconds=min(ASK_REST_S_MAX, ASK_REST_S * 2.0 ** min(self.times - 1, 10)))
+
+    def holds(self, now: datetime) -> bool:
+        """Whether it is too early to ask again. A clock that was set back makes nobody wait."""
+        return self.at <= now < self.again_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +86,7 @@ class Seen:
     nodes: Mapping[NodeKey, NodeNews] = field(default_factory=dict[NodeKey, NodeNews])
     allocations: Mapping[AllocationKey, AllocationNews] = field(default_factory=dict[AllocationKey, AllocationNews])
     pending_at: Mapping[AllocationKey, datetime] = field(default_factory=dict[AllocationKey, datetime])
+    refusals: Mapping[AllocationKey, Refusal] = field(default_factory=dict[AllocationKey, Refusal])
     patience: Patience = Patience()
     is_draining: bool = False  #: the service is being stopped: nothing is placed or made, and idle nodes go at once
 
@@ -85,6 +108,11 @@ class Seen:
         news = self.allocations.get(allocation)
         return news if news is not None and news.state == "pending" else None
 
+    def may_ask(self, allocation: AllocationKey, now: datetime) -> bool:
+        """Whether its target may be asked something about it: it has not just failed."""
+        refusal = self.refusals.get(allocation)
+        return refusal is None or not refusal.holds(now)
+
     def silence(self, node: NodeKey, now: datetime) -> Silence:
         if self.has_ended(allocation_of(node)):
             return Silence.FINAL
@@ -98,7 +126,13 @@ class Seen:
     def is_usable(self, node: NodeKey, now: datetime) -> bool:
         """It was heard by this server, lately: work may be placed there."""
         news = self.nodes.get(node)
-        return news is not None and not news.is_broken and self.silence(node, now) is Silence.NONE
+        is_well = news is not None and not news.is_broken and not news.ails
+        return is_well and self.silence(node, now) is Silence.NONE
+
+    def ails(self, node: NodeKey) -> str:
+        """What its runner said last of why it takes no work."""
+        news = self.nodes.get(node)
+        return "" if news is None else news.ails
 
 
 def allocation_of(node: NodeKey) -> AllocationKey:

@@ -78,6 +78,8 @@ def _staying(room: Room, lane: Lane, slot: Slot) -> str:
         return "Kept: it has just got work."
     if slot.reserved is not None:
         return f"Kept: held for {slot.reserved.run.owner_name}, the first that waits."
+    if not slot.is_ready and (ails := room.seen.ails(slot.key)):
+        return f"Kept, but it takes no work: {ails}"
     if not slot.is_ready:
         return "Kept for now: its runner is not heard, or something that has ended still leaves it."
     return _idle(room, lane, slot)

@@ -14,7 +14,7 @@ from typing import Any
 
 from ultramarine.domain.host import THIS_MACHINE
 from ultramarine.domain.names import AllocationKey, NodeKey, RunKey
-from ultramarine.planning.seen import AllocationNews, NodeNews, Patience, Seen
+from ultramarine.planning.seen import AllocationNews, NodeNews, Patience, Refusal, Seen
 from ultramarine.routing.publisher import Reach
 from ultramarine.services.bell import Bell
 
@@ -41,6 +41,7 @@ class _Pool:
     observed_at: datetime
     allocations: Mapping[AllocationKey, AllocationNews] = field(default_factory=dict[AllocationKey, AllocationNews])
     pending_at: dict[AllocationKey, datetime] = field(default_factory=dict[AllocationKey, datetime])
+    refusals: dict[AllocationKey, Refusal] = field(default_factory=dict[AllocationKey, Refusal])
     desired: Mapping[NodeKey, Desired] = field(default_factory=dict[NodeKey, Desired])
     is_published: bool = False
 
@@ -64,6 +65,7 @@ class Hub:
             nodes=dict(self._news),
             allocations=its.allocations,
             pending_at=dict(its.pending_at),
+            refusals=dict(its.refusals),
             patience=self.patience,
             is_draining=self.is_draining,
         )
@@ -78,6 +80,16 @@ class Hub:
         its.observed_at, its.allocations = now, allocations
         kept = {key: at for key, at in its.pending_at.items() if key in allocations}
         its.pending_at = kept | {key: now for key, news in allocations.items() if news.state == "pending"}
+
+    def refused(self, pool: str, key: AllocationKey, words: str, *, now: datetime) -> None:
+        """The pool's target has failed at something that it was asked about an allocation."""
+        refusals = self._pools[pool].refusals
+        before = refusals.get(key)
+        refusals[key] = Refusal(words=words[:500], times=1 if before is None else before.times + 1, at=now)
+
+    def agreed(self, pool: str, key: AllocationKey) -> None:
+        """It has done what it was asked. (Each allocation comes to that at last, when it is forgotten.)"""
+        self._pools[pool].refusals.pop(key, None)
 
     def observation(self, pool: str) -> tuple[datetime, Mapping[AllocationKey, AllocationNews]]:
         """What the pool's driver said last, and when that was."""
@@ -184,4 +196,4 @@ def _moving(news: NodeNews) -> object:
         key: (r.phase, r.progress, r.address, r.port, r.sockets, r.checkpoint, r.ended is not None)
         for key, r in news.runs.items()
     }
-    return runs, news.unknown
+    return runs, news.unknown, news.ails

@@ -123,6 +123,11 @@ class Report(BaseModel):
     runs: dict[str, Reported]
     node: dict[str, Any] = Field(default_factory=dict[str, Any])
 
+    def news(self, now: datetime) -> NodeNews:
+        """`now`: when it was accepted."""
+        runs = {RunKey(key): each.report() for key, each in self.runs.items()}
+        return NodeNews(heard_at=now, runs=runs, ails=str(self.node.get("ails") or "")[:300])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Welcome:
@@ -200,7 +205,7 @@ async def desired(ctx: Context, node: NodeKey, *, etag: str, wait_s: float) -> D
 
 def report(ctx: Context, node: NodeKey, said: Report) -> Mapping[str, Any]:
     """Take a node's whole state. Runs that it should not have (any more) are fenced: ended without grace."""
-    news = NodeNews(heard_at=ctx.clock(), runs={RunKey(key): each.report() for key, each in said.runs.items()})
+    news = said.news(ctx.clock())
     if ctx.hub.report(node, news, said.node, etag=said.etag):
         ctx.work.ring()
     ctx.measures.beat()
