@@ -1,7 +1,8 @@
 """Which allocations are drained, released, forgotten. Which ones are made is in `growth.py`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from ultramarine.domain.allocation import Allocation, AllocationEvent, AllocationStatus
 from ultramarine.domain.compute import Compute, ComputeEvent, ComputeStatus
@@ -95,23 +96,35 @@ def _asked_at(room: Room, allocation: Allocation) -> datetime:
     return max(allocation.changed_at, room.seen.pending_at.get(allocation.key, allocation.changed_at))
 
 
+def come_down(room: Room) -> Iterator[RecordAllocation]:
+    """Idle nodes over a lowered maximum go before anything is placed: a long queue would keep them for ever."""
+    for lane in room.lanes.values():
+        most = lane.compute.max_instances
+        reason = f"Idle, and {lane.compute.name} has max_instances {most} now."
+        yield from _remove(room, lane, len(lane.slots) - most, why=lambda _, reason=reason: reason)
+
+
 def shrink(room: Room) -> Iterator[RecordAllocation]:
-    """Idle nodes go after their idle time, or at once where they are over the maximum. Never below the minimum.
+    """Idle nodes go after their idle time. Never below the minimum.
 
     Who waits for a node's room has called it in before.
     """
     for lane in room.lanes.values():
-        compute = lane.compute
-        surplus = len(lane.slots) - (0 if room.seen.is_draining else compute.min_instances)
-        for slot in sorted(lane.slots, key=lambda slot: room.state.idle_since(slot.allocation)):
-            if surplus <= 0:
-                break
-            if not _is_idle(room, slot):
-                continue
-            if (reason := _reason_to_go(room, lane, slot.allocation)) is not None:
-                surplus -= 1
-                lane.remove(slot)
-                yield room.drain(slot.allocation, reason)
+        surplus = len(lane.slots) - (0 if room.seen.is_draining else lane.compute.min_instances)
+        yield from _remove(room, lane, surplus, why=partial(_reason_to_go, room, lane.compute))
+
+
+def _remove(
+    room: Room, lane: Lane, surplus: int, *, why: Callable[[Allocation], str | None]
+) -> Iterator[RecordAllocation]:
+    """At most `surplus` idle nodes, the longest idle first: those for which there is a reason."""
+    for slot in sorted(lane.slots, key=lambda slot: room.state.idle_since(slot.allocation)) if surplus > 0 else ():
+        if surplus <= 0:
+            break
+        if _is_idle(room, slot) and (reason := why(slot.allocation)) is not None:
+            surplus -= 1
+            lane.remove(slot)
+            yield room.drain(slot.allocation, reason)
 
 
 def _is_idle(room: Room, slot: Slot) -> bool:
@@ -132,14 +145,11 @@ def _can_be_idle(room: Room, allocation: Allocation) -> bool:
             return allocation.key in room.seen.refusals
 
 
-def _reason_to_go(room: Room, lane: Lane, allocation: Allocation) -> str | None:
-    compute = lane.compute
+def _reason_to_go(room: Room, compute: Compute, allocation: Allocation) -> str | None:
     if compute.status is not ComputeStatus.SUCCEEDED:
         return "Its compute is being deleted."
     if room.seen.is_draining:
         return "The service is being stopped."
-    if len(lane.slots) > compute.max_instances:
-        return f"Idle, and {compute.name} has max_instances {compute.max_instances} now."
     idle = room.now - room.state.idle_since(allocation)
     return f"Idle for {idle.total_seconds():.0f} s." if idle >= timedelta(seconds=compute.idle_s) else None
 

@@ -50,6 +50,7 @@ def go_through(state: State, seen: Seen, now: datetime) -> Turn:
     state = state.with_runs(run for record in followed for run in record.runs(now))
     room = Room.at(state, seen, now)
     records: list[Record] = [*followed, *allocations.empty(room), *allocations.follow(room)]
+    records += allocations.come_down(room)
     if not seen.is_draining:
         records += [*placement.place(room), *growth.up_to_minimum(room)]
     records += allocations.shrink(room)
