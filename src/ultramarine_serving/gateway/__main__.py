@@ -12,7 +12,7 @@ from pathlib import Path
 import uvloop
 
 from ultramarine_serving.gateway import config as configuration
-from ultramarine_serving.gateway.config import Config
+from ultramarine_serving.gateway.config import Config, Tls
 from ultramarine_serving.gateway.fields import BadFile
 from ultramarine_serving.gateway.parent import Parent, reserve
 from ultramarine_serving.gateway.worker import Worker
@@ -26,17 +26,20 @@ def main() -> int:
     path: Path = parser.parse_args().config
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     try:
-        config = configuration.read(path)
+        return run(configuration.read(path))
     except BadFile as error:
         print(error, file=sys.stderr)
         return 2
+
+
+def run(config: Config) -> int:
     try:
         if config.workers == 1:
             run_worker(config, 0)
         else:
             run_workers(config)
     except OSError as error:
-        where = ", ".join(f"{name} {address}" for name, address in config.listeners.items())
+        where = ", ".join(map(str, config.addresses))
         print(
             f"Cannot listen ({where}): {error.strerror}. End what holds the port, or change gateway.json.",
             file=sys.stderr,
@@ -51,10 +54,16 @@ def run_worker(config: Config, number: int) -> None:
 
 
 def run_workers(config: Config) -> None:
-    held = reserve(list(config.listeners.values()))
-    ports = zip(config.listeners.items(), held)
-    listeners = {name: Address(host=address.host, port=made.getsockname()[1]) for (name, address), made in ports}
-    real = dataclasses.replace(config, listeners=listeners)
+    held = reserve(config.addresses)  # open for as long as the workers live
+    ports = iter([made.getsockname()[1] for made in held])
+
+    def bound(address: Address) -> Address:
+        return Address(host=address.host, port=next(ports))
+
+    listeners, tls = {name: bound(address) for name, address in config.listeners.items()}, config.tls
+    if tls is not None:
+        tls = Tls(tls.certificate, {name: tuple(map(bound, addresses)) for name, addresses in tls.listeners.items()})
+    real = dataclasses.replace(config, listeners=listeners, tls=tls)
     Parent(lambda number: run_worker(real, number), workers=config.workers).run()
 
 

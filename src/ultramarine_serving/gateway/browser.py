@@ -39,7 +39,7 @@ def refuse_foreign(request: Request) -> Response | None:
     else:
         is_allowed = is_read
     origin = request.header(b"origin")
-    if origin and origin.partition(b"://")[2] != request.header(b"host"):
+    if origin and origin != b"%b://%b" % (request.scheme.encode(), request.header(b"host")):
         is_allowed = False
     elif origin and not site:
         is_allowed = True
@@ -79,6 +79,7 @@ async def login(request: Request, authorizer: Authorizer) -> Response:
     cookie["path"] = "/"
     cookie["httponly"] = True
     cookie["samesite"] = "Strict"
+    cookie["secure"] = request.scheme == "https"
     where = str(answer.get("redirect", "/"))
     if not where.startswith("/") or where.startswith(("//", "/\\")):
         where = "/"

@@ -32,7 +32,7 @@ def onward_headers(request: Request, id: bytes, *, drop: frozenset[bytes] = froz
     made = [pair for pair in named if pair[0] not in _DROPPED and pair[0] not in drop]
     made.append((b"x-request-id", id))
     made.append((b"x-forwarded-for", request.client.encode() or b"unix"))
-    made.append((b"x-forwarded-proto", b"http"))
+    made.append((b"x-forwarded-proto", request.scheme.encode()))
     return made
 
 

@@ -8,16 +8,19 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Awaitable
+import ssl
+from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import Any
 
 from ultramarine_serving.gateway import table
 from ultramarine_serving.gateway.access import AccessLog
+from ultramarine_serving.gateway.certificate import Certificate
 from ultramarine_serving.gateway.config import Config
 from ultramarine_serving.gateway.fields import BadFile
 from ultramarine_serving.gateway.inference import PREFIX, Inference
 from ultramarine_serving.gateway.sites import Sites
+from ultramarine_serving.gateway.stamp import Stamp, stamp
 from ultramarine_serving.http.server import Address, Request, Response, Server, problem, serve
 
 log = logging.getLogger("ultramarine.gateway")
@@ -34,10 +37,11 @@ class Worker:
         self._inference = Inference(worker=number, workers=config.workers)
         self._sites = Sites()
         self._table = table.EMPTY
-        self._seen: tuple[int, int, int] | None = None
+        self._seen: Stamp | None = None
         self._error: str | None = "no route table yet"
         self._log: AccessLog | None = None
         self._servers: dict[str, Server] = {}
+        self._certificate = None if config.tls is None else Certificate(config.tls.certificate)
 
     # The table
 
@@ -46,7 +50,7 @@ class Worker:
         path = self._config.table
         try:
             with path.open("rb") as file:
-                self._seen = _stamp(os.fstat(file.fileno()))
+                self._seen = stamp(os.fstat(file.fileno()))
                 made = table.parse(file.read())
             self._log_to(made.access_log)
         except (OSError, BadFile) as error:
@@ -67,7 +71,7 @@ class Worker:
     def _look(self) -> None:
         """Read the table if its file is another one."""
         with contextlib.suppress(FileNotFoundError):
-            if _stamp(os.stat(self._config.table)) != self._seen:
+            if stamp(os.stat(self._config.table)) != self._seen:
                 self.reload()
 
     # Requests
@@ -96,7 +100,9 @@ class Worker:
         return Response(status, [(b"content-type", b"application/json")], json.dumps(self.status()).encode())
 
     def status(self) -> dict[str, Any]:
-        listeners = {name: str(server.addresses[0]) for name, server in self._servers.items() if name != "admin"}
+        listeners = {
+            name: ", ".join(map(str, server.addresses)) for name, server in self._servers.items() if name != "admin"
+        }
         return {
             "version": self._table.version,
             "error": self._error,
@@ -116,9 +122,10 @@ class Worker:
             loop.add_signal_handler(each, stop.set)
         self.reload()
         for name, address in self._config.listeners.items():
-            handler = partial(self.answer, name)
-            reuse_port = self._config.workers > 1
-            self._servers[name] = await serve(handler, listeners=[address], stream_bodies=True, reuse_port=reuse_port)
+            self._servers[name] = await self._listen(name, [address])
+        if self._config.tls is not None and self._certificate is not None:
+            for name, addresses in self._config.tls.listeners.items():
+                self._servers[f"{name} tls"] = await self._listen(name, addresses, tls=self._certificate.context)
         admin = Address(path=self._config.admin_path(self._number))
         self._servers["admin"] = await serve(self.administer, listeners=[admin])
         log.info("Worker %s listens: %s.", self._number, self.status()["listeners"])
@@ -128,17 +135,19 @@ class Worker:
         await asyncio.gather(*(server.drain(self._config.grace_s) for server in self._servers.values()))
         self._inference.update(table.EMPTY)
 
+    async def _listen(self, name: str, addresses: Sequence[Address], *, tls: ssl.SSLContext | None = None) -> Server:
+        handler, reuse_port = partial(self.answer, name), self._config.shares_ports
+        return await serve(handler, listeners=addresses, stream_bodies=True, reuse_port=reuse_port, tls=tls)
+
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
             try:
                 self._look()
+                if self._certificate is not None:
+                    self._certificate.look()
                 now = asyncio.get_running_loop().time()
                 for pool in [*self._sites.pools, *(each.pool for each in self._inference.replicas.values())]:
                     pool.close_idle(now)
             except Exception:
                 log.exception("The table could not be looked at.")
-
-
-def _stamp(stat: os.stat_result) -> tuple[int, int, int]:
-    return stat.st_ino, stat.st_mtime_ns, stat.st_size

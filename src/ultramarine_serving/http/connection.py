@@ -69,6 +69,7 @@ class Connection(asyncio.Protocol):
         self._is_lingering = False
         self._unsent = 0
         self._client = ""
+        self._scheme = "http"
         self.deadline = FOREVER
 
     # What the transport tells
@@ -83,6 +84,8 @@ class Connection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):
             self._client = str(cast("tuple[object, ...]", peer)[0])
+        if transport.get_extra_info("sslcontext") is not None:
+            self._scheme = "https"
         self._shared.connections.add(self)
         self.deadline = self._loop.time() + self._limits.idle_timeout_s
 
@@ -103,7 +106,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         if self._tunnel is not None:
             self._tunnel.incoming.feed_end()
-            return True
+            return self._transport.can_write_eof()  # TLS knows no half of a connection
         return False  # a client that hangs up is gone; one that only half-closes is not told from it
 
     def pause_writing(self) -> None:
@@ -136,6 +139,7 @@ class Connection(asyncio.Protocol):
     def add(self, request: Request) -> None:
         """A request is ready for the handler: whole, or its headers when bodies are streamed."""
         request.client = self._client
+        request.scheme = self._scheme
         if request.stream is not None:
             request.stream.pause = lambda: self._pause_reading(_BODY_PAUSE)
             request.stream.resume = lambda: self._resume_reading(_BODY_PAUSE)
@@ -222,7 +226,8 @@ class Connection(asyncio.Protocol):
         self._resume_reading(_BODY_PAUSE | _PIPELINE_PAUSE)
         self.deadline = self._loop.time() + LINGER_S
         if self._reader.is_broken or not self._reader.is_between:
-            self._transport.write_eof()
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
         else:
             self._transport.close()
 

@@ -19,6 +19,7 @@ class Limits:
     body_max_bytes: int = 16_777_216  #: 413 above it; not looked at when bodies are streamed
     header_max_bytes: int = 65_536  #: request line and headers (and trailers); 431 above it
     header_timeout_s: float = 10.0  #: from the first byte of a request to the end of its headers; 408 after it
+    handshake_timeout_s: float = 10.0  #: of TLS, from the connection to the first request; cut off after it
     body_timeout_s: float = 60.0  #: without a byte of a body that is not whole; 408 after it
     write_timeout_s: float = 60.0  #: without the client taking a byte of the answer; cut off after it
     idle_timeout_s: float = 75.0  #: between two requests; closed after it
@@ -39,6 +40,7 @@ class Request:
         "method",
         "path",
         "query",
+        "scheme",
         "stream",
         "target",
         "upgrade",
@@ -56,6 +58,7 @@ class Request:
             False  #: the client asks for another protocol; answer 101 with `tunnel`, or anything else to go on
         )
         self.client = ""  #: host of the peer; empty on a Unix socket
+        self.scheme = "http"  #: or "https": it came by TLS
         self.client_gone = False  #: True once the connection is lost: nobody waits for the answer
         self._body = b""
         self.stream: Body | None = None  #: with `stream_bodies`: the body as it arrives

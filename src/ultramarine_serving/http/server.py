@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 from collections.abc import Sequence
 
 from ultramarine_serving.http.address import Address
@@ -91,8 +92,12 @@ async def serve(
     limits: Limits = _DEFAULT_LIMITS,
     stream_bodies: bool = False,
     reuse_port: bool = False,
+    tls: ssl.SSLContext | None = None,
 ) -> Server:
-    """Listen on `listeners` (port 0: any free one; a stale Unix socket is replaced). Raises OSError."""
+    """Listen on `listeners` (port 0: any free one; a stale Unix socket is replaced). Raises OSError.
+
+    With `tls` every port of them speaks TLS and nothing else. Sockets of the file system are plain in any case.
+    """
     loop = asyncio.get_running_loop()
     shared = Shared(handler, limits, stream_bodies=stream_bodies)
 
@@ -109,7 +114,10 @@ async def serve(
             addresses.append(address)
             continue
         made = _bind(address, reuse_port=reuse_port)
-        listening.append(await loop.create_server(factory, sock=made, backlog=1024))
+        patience = None if tls is None else limits.handshake_timeout_s
+        listening.append(
+            await loop.create_server(factory, sock=made, backlog=1024, ssl=tls, ssl_handshake_timeout=patience)
+        )
         addresses.append(Address(host=address.host, port=made.getsockname()[1]))
     return Server(shared, listening, addresses)
 

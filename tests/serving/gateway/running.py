@@ -101,21 +101,30 @@ def echo(request: Request) -> Response:
 class Gateway:
     """`python -m ultramarine_serving.gateway` in a folder of its own."""
 
-    def __init__(self, folder: Path, *, workers: int = 1, grace_s: float = 5.0) -> None:
+    def __init__(self, folder: Path, *, workers: int = 1, grace_s: float = 5.0, certificate: str = "") -> None:
+        """`certificate`: with its key, as PEM: it then listens by TLS too, as `api tls` and `second tls`."""
         self.folder = folder
         self.workers = workers
         self._version = 0
         self.table_path = folder / "routes.json"
         listener = {"host": "127.0.0.1", "port": 0}
-        config = {
+        config: dict[str, Any] = {
             "listeners": {"api": listener, "second": listener},
             "table": str(self.table_path),
             "admin": str(folder / "admin-{worker}.sock"),
             "workers": workers,
             "grace_s": grace_s,
         }
+        if certificate:
+            self.certificate.write_text(certificate)
+            by_tls = {"api": [listener], "second": [listener]}
+            config["tls"] = {"certificate": str(self.certificate), "listeners": by_tls}
         (folder / "gateway.json").write_text(json.dumps(config))
         self.ports: dict[str, int] = {}
+
+    @property
+    def certificate(self) -> Path:
+        return self.folder / "server.pem"
 
     def start(self) -> None:
         argv = [sys.executable, "-m", "ultramarine_serving.gateway", "--config", str(self.folder / "gateway.json")]
@@ -174,7 +183,8 @@ class Gateway:
 
     @contextlib.asynccontextmanager
     async def client(self, listener: str = "api", **options: Any) -> AsyncGenerator[httpx.AsyncClient, None]:
-        url = f"http://127.0.0.1:{self.ports[listener]}"
+        scheme = "https" if listener.endswith(" tls") else "http"
+        url = f"{scheme}://127.0.0.1:{self.ports[listener]}"
         async with httpx.AsyncClient(base_url=url, timeout=20, **options) as client:
             yield client
 
