@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .spec import Limits
 from .state import Run
@@ -22,15 +22,24 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Disk:
+    """The disk that the folders of runs are on. Sizes in bytes."""
+
+    free_bytes: int = 0
+    is_full: bool = False
+    written: Mapping[str, int] = field(
+        default_factory=dict[str, int]
+    )  #: by run key, of those that have a limit; of all when it is full
+
+
+@dataclass(frozen=True)
 class Node:
     """What the runs share. Times on the boot clock; sizes in bytes, 0 for no limit."""
 
     now: float
     lease_until: float
     memory_bytes: int = 0
-    disk_full: bool = False
-    disk_free_bytes: int = 0
-    written: Mapping[str, int] | None = None  #: on the disk, by run key
+    disk: Disk = Disk()
 
 
 def verdicts(runs: Sequence[Run], node: Node) -> dict[str, Verdict]:
@@ -38,7 +47,7 @@ def verdicts(runs: Sequence[Run], node: Node) -> dict[str, Verdict]:
     open_runs = [run for run in runs if run.has_ranks and not run.ending_asked]
     found = {run.key: verdict for run in open_runs if (verdict := _over(run, node))}
     found.update(_of_memory(open_runs, node) if not found else {})
-    found.update(_of_disk(open_runs, node))
+    found.update(_of_disk(open_runs, node.disk))
     found.update(of_lease(runs, node))
     return found
 
@@ -87,7 +96,7 @@ def _over(run: Run, node: Node) -> Verdict | None:
     if limits.timeout_s is not None and node.now - run.started_boot_s >= limits.timeout_s:
         words = f"It ran for {limits.timeout_s:g} s, which is its limit (limits.timeout)."
         return Verdict("timeout", words, run.wanted.grace_s)
-    return _too_much(run, limits, (node.written or {}).get(run.key, 0))
+    return _too_much(run, limits, node.disk.written.get(run.key, 0))
 
 
 def _too_much(run: Run, limits: Limits, written: int) -> Verdict | None:
@@ -125,13 +134,13 @@ def _of_memory(runs: Sequence[Run], node: Node) -> dict[str, Verdict]:
     return {run.key: Verdict("out_of_memory", words + more)}
 
 
-def _of_disk(runs: Sequence[Run], node: Node) -> dict[str, Verdict]:
+def _of_disk(runs: Sequence[Run], disk: Disk) -> dict[str, Verdict]:
     """The task that has written most goes when the disk is full."""
-    written = {run.key: (node.written or {}).get(run.key, 0) for run in runs if run.is_task}
-    if not node.disk_full or not written:
+    written = {run.key: disk.written.get(run.key, 0) for run in runs if run.is_task}
+    if not disk.is_full or not written:
         return {}
     key = max(written, key=lambda one: written[one])
-    words = f"The node's disk is full ({size(node.disk_free_bytes)} left); this run wrote most: {size(written[key])}."
+    words = f"The node's disk is full ({size(disk.free_bytes)} left); this run wrote most: {size(written[key])}."
     return {key: Verdict("disk_full", words)}
 
 

@@ -314,9 +314,7 @@ class Link:
             now=now,
             lease_until=self._lease_until,
             memory_bytes=self._config.memory_bytes,
-            disk_full=found.disk_full,
-            disk_free_bytes=found.disk_free_bytes,
-            written=found.written,
+            disk=found.disk,
         )
         for key, verdict in limits.verdicts(self._runs.runs(), node).items():
             self._end(self._runs[key], verdict.cause, verdict.words, verdict.grace_s)

@@ -27,9 +27,7 @@ class Found:
 
     samples: Mapping[str, Mapping[str, float]]
     ranks: Mapping[str, Mapping[str, Mapping[str, float]]]  #: by run key and rank
-    disk_free_bytes: int
-    written: Mapping[str, int]  #: by run key, of those that have a limit; of all when the disk is full
-    disk_full: bool = False
+    disk: limits.Disk
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,7 @@ class Watch:
         walked = [run for run in running if is_full or (run.spec and run.spec.limits.disk_bytes)]
         self._walked = {run.key: self._walk(run.key, at_once=is_full) for run in walked}
         written = {key: one.written for key, one in self._walked.items()}
-        return Found(self._samples(running), self._ranks(running), free, written, disk_full=is_full)
+        return Found(self._samples(running), self._ranks(running), limits.Disk(free, is_full, written))
 
     def _ranks(self, running: Sequence[Run]) -> dict[str, Mapping[str, Mapping[str, float]]]:
         now = machine.boot_s()

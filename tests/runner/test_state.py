@@ -8,7 +8,7 @@ from tests.runner.control import manifest
 
 from ultramarine_runner import desired, endings, limits, ports, ranks, snapshot, spec, state, wire
 from ultramarine_runner.endings import Exit
-from ultramarine_runner.limits import Node
+from ultramarine_runner.limits import Disk, Node
 from ultramarine_runner.spec import Wanted
 from ultramarine_runner.state import MOVES, Event, Phase, Run, Step
 
@@ -116,9 +116,9 @@ def test_the_run_that_uses_most_goes_when_the_node_is_full():
 
 def test_the_task_that_wrote_most_goes_when_the_disk_is_full_and_a_service_stays():
     runs = [make_run(key="a"), make_run(key="b"), make_run(key="c", mode="service")]
-    node = Node(now=0, lease_until=9, disk_full=True, written={"a": 1, "b": 2, "c": 3})
+    node = Node(now=0, lease_until=9, disk=Disk(is_full=True, written={"a": 1, "b": 2, "c": 3}))
     assert {key: one.cause for key, one in limits.verdicts(runs, node).items()} == {"b": "disk_full"}
-    assert limits.verdicts(runs, replace(node, disk_full=False)) == {}
+    assert limits.verdicts(runs, replace(node, disk=replace(node.disk, is_full=False))) == {}
 
 
 def test_a_time_limit_is_over_once_and_a_run_that_is_ending_has_none():
