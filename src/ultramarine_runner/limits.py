@@ -9,6 +9,8 @@ from .spec import Limits
 from .state import Run
 
 _LEASE = "The node heard nothing from the control plane for the length of its lease, and ended its tasks."
+WORTH_BYTES = 1 << 20  #: ending a run that has written less gives a full disk nothing back
+DISK_PATIENCE_S = 10.0  #: so long whoever else has written more is waited for
 _KEPT_BY = "ask who keeps this installation for more"
 
 
@@ -30,6 +32,8 @@ class Disk:
     written: Mapping[str, int] = field(
         default_factory=dict[str, int]
     )  #: by run key, of those that have a limit; of all when it is full
+    beside_bytes: int = 0  #: the most that a run has there which is another node's, or has ended and is not gone yet
+    full_s: float = 0.0  #: for how long it has been full
 
 
 @dataclass(frozen=True)
@@ -135,11 +139,14 @@ def _of_memory(runs: Sequence[Run], node: Node) -> dict[str, Verdict]:
 
 
 def _of_disk(runs: Sequence[Run], disk: Disk) -> dict[str, Verdict]:
-    """The task that has written most goes when the disk is full."""
+    """The task that has written most goes when the disk is full: it, and none of those that share the disk with it."""
     written = {run.key: disk.written.get(run.key, 0) for run in runs if run.is_task}
     if not disk.is_full or not written:
         return {}
     key = max(written, key=lambda one: written[one])
+    is_another = disk.beside_bytes > written[key] and disk.full_s < DISK_PATIENCE_S
+    if is_another or written[key] < WORTH_BYTES:
+        return {}
     words = f"The node's disk is full ({size(disk.free_bytes)} left); this run wrote most: {size(written[key])}."
     return {key: Verdict("disk_full", words)}
 

@@ -59,6 +59,7 @@ class Watch:
         self._tell = tell
         self._wake = threading.Event()
         self._walked: dict[str, _Walked] = {}
+        self._full_since: float | None = None
         self._meter = Meter()
 
     def start(self) -> None:
@@ -108,13 +109,23 @@ class Watch:
         return samples.proportional_bytes(pids) if allowed and quick > _EXACT_FROM * allowed else quick
 
     def _look(self, running: Sequence[Run]) -> Found:
-        free = machine.disk_free(self._folder)
+        free, now = machine.disk_free(self._folder), time.monotonic()
         is_full = free < self._disk_reserve_bytes
+        self._full_since = (self._full_since or now) if is_full else None
         # Walking the folders takes time: only of those with a limit, or when somebody has to go.
         walked = [run for run in running if is_full or (run.spec and run.spec.limits.disk_bytes)]
         self._walked = {run.key: self._walk(run.key, at_once=is_full) for run in walked}
         written = {key: one.written for key, one in self._walked.items()}
-        return Found(self._samples(running), self._ranks(running), limits.Disk(free, is_full, written))
+        beside = self._beside(running) if is_full else 0
+        disk = limits.Disk(free, is_full, written, beside, now - (self._full_since or now))
+        return Found(self._samples(running), self._ranks(running), disk)
+
+    def _beside(self, running: Sequence[Run]) -> int:
+        """The most that any other run has written that lies here: nodes of one machine have their folders together."""
+        ours = {run.key for run in running}
+        nodes = [config.parent for config in self._folder.parent.glob("*/config.json")]
+        others = [folder for node in nodes for folder in (node / "runs").glob("*") if folder.name not in ours]
+        return max(map(samples.written_bytes, others), default=0)
 
     def _ranks(self, running: Sequence[Run]) -> dict[str, Mapping[str, Mapping[str, float]]]:
         now = machine.boot_s()

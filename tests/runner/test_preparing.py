@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,19 @@ def test_a_run_is_canceled_while_its_files_are_being_fetched(world: World):
 def test_a_full_disk_ends_the_task_that_fills_it_and_no_service(world: World):
     token = world.runner(disk_reserve_bytes=1 << 62)  # more than any disk has: it counts as full
     world.go(token, "e1-j2-1", "echo on; exec sleep 1000", mode="service")
-    world.go(token, "e1-j1-1", "echo on; exec sleep 1000")
+    world.go(token, "e1-j1-1", "head -c 4000000 /dev/zero > big; exec sleep 1000")
     ended = world.control.ended("e1-j1-1")
     assert ended["cause"] == "disk_full"
     assert ended["words"].startswith("The node's disk is full")
     assert world.control.run("e1-j2-1")["phase"] == "running"
+
+
+def test_a_full_disk_of_two_nodes_ends_the_task_of_the_one_that_fills_it(world: World):
+    first, second = (world.runner(name, disk_reserve_bytes=1 << 62) for name in ("e1-a-1", "e1-a-2"))
+    # Its service has the larger file from the beginning; what the other node sees of it is a larger file.
+    world.go(first, "e1-j1-1", "head -c 90000000 /dev/zero > big; echo on; exec sleep 1000", mode="service")
+    world.control.wait(lambda: world.control.log("e1-j1-1"))
+    began = time.monotonic()
+    world.go(second, "e1-j2-1", "head -c 4000000 /dev/zero > big; exec sleep 1000")
+    assert world.control.ended("e1-j2-1", within_s=30)["cause"] == "disk_full"
+    assert time.monotonic() - began > 5, "whoever wrote more had the time to go"

@@ -116,9 +116,22 @@ def test_the_run_that_uses_most_goes_when_the_node_is_full():
 
 def test_the_task_that_wrote_most_goes_when_the_disk_is_full_and_a_service_stays():
     runs = [make_run(key="a"), make_run(key="b"), make_run(key="c", mode="service")]
-    node = Node(now=0, lease_until=9, disk=Disk(is_full=True, written={"a": 1, "b": 2, "c": 3}))
+    node = Node(now=0, lease_until=9, disk=Disk(is_full=True, written={"a": 1 * MIB, "b": 2 * MIB, "c": 3 * MIB}))
     assert {key: one.cause for key, one in limits.verdicts(runs, node).items()} == {"b": "disk_full"}
     assert limits.verdicts(runs, replace(node, disk=replace(node.disk, is_full=False))) == {}
+
+
+def test_a_full_disk_ends_the_one_that_wrote_most_and_spares_those_who_share_it():
+    runs = [make_run(key="a"), make_run(key="b")]
+    disk = Disk(is_full=True, written={"a": 2 * MIB, "b": 3 * MIB}, beside_bytes=4 * MIB)
+    assert limits.verdicts(runs, Node(now=0, lease_until=9, disk=disk)) == {}
+    for now_it in (replace(disk, beside_bytes=3 * MIB), replace(disk, full_s=limits.DISK_PATIENCE_S)):
+        assert limits.verdicts(runs, Node(now=0, lease_until=9, disk=now_it)).keys() == {"b"}
+
+
+def test_a_full_disk_ends_nobody_who_wrote_next_to_nothing():
+    disk = Disk(is_full=True, written={"a": MIB - 1}, full_s=1000)
+    assert limits.verdicts([make_run(key="a")], Node(now=0, lease_until=9, disk=disk)) == {}
 
 
 def test_a_time_limit_is_over_once_and_a_run_that_is_ending_has_none():
