@@ -60,7 +60,7 @@ def test_a_move_that_is_not_in_the_table_says_what_is_possible() -> None:
     with pytest.raises(IllegalTransition) as refused:
         RUN.next(RunStatus.QUEUED, RunEvent.SUCCEEDED)
     assert str(refused.value) == "A job that is Queued cannot take succeeded."
-    assert refused.value.hint == "Possible now: cancel_asked, impossible, placed."
+    assert refused.value.hint == "Possible now: cancel_asked, impossible, placed, restored."
 
 
 def test_a_final_status_takes_nothing() -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from ultramarine.domain.endpoint import Deployment, DeploymentEvent, DeploymentStatus
 from ultramarine.domain.errors import NotFound, UltramarineError, Unavailable
+from ultramarine.domain.names import is_of
 from ultramarine.domain.size import Amount
 from ultramarine.planning.actions import RecordRun
 from ultramarine.planning.deployments import AddReplica, RecordDeployment, Standing, plan
@@ -72,7 +73,8 @@ class DeploymentLoop:
             self._ctx.ring(self._ctx.serving)
 
     async def _standing(self, tx: Tx, deployment: Deployment, reached: Mapping[str, Reach]) -> Standing:
-        there = await runs.of_owner(tx, deployment.id)
+        # Those of before a restore are ended by the scheduler, and say nothing of the deployment.
+        there = [run for run in await runs.of_owner(tx, deployment.id) if is_of(run.key, self._ctx.site.epoch)]
         compute = await computes.find(tx, deployment.workspace, deployment.spec.compute)
         size, _ = self._ctx.site.sizes.fitted(deployment.spec.instance_type, self._ctx.site.machine)
         if compute is None:

@@ -1,6 +1,9 @@
 """The loop that publishes the route table: at once when anything in it changes."""
 
-from ultramarine.domain.run import OwnerNoun
+from collections.abc import Sequence
+
+from ultramarine.domain.names import is_of
+from ultramarine.domain.run import OwnerNoun, Run
 from ultramarine.planning.routes import Upstreams, render
 from ultramarine.routing.publisher import RoutePublisher
 from ultramarine.services.context import Context
@@ -15,7 +18,8 @@ class RouteLoop:
         async with self._ctx.read() as tx:
             there = await endpoints.every(tx)
             deployments = await endpoints.deployments(tx)
-            replicas = (
-                [r for r in await runs.open_ones(tx) if r.owner_noun is OwnerNoun.DEPLOYMENT] if deployments else []
-            )
+            open_runs: Sequence[Run] = await runs.open_ones(tx) if deployments else []
+        # One of before a restore may still listen somewhere: it is not ours any more.
+        of_ours = (run for run in open_runs if is_of(run.key, self._ctx.site.epoch))
+        replicas = [run for run in of_ours if run.owner_noun is OwnerNoun.DEPLOYMENT]
         await self._publisher.publish(render(self._upstreams, there, deployments, replicas=replicas))

@@ -45,7 +45,8 @@ ALLOCATION = Machine(
         (S.DRAINING, E.RELEASE_ASKED): S.RELEASING,
         (S.ENDED, E.CLEANED_UP): S.FORGOTTEN,
     }
-    | {(s, E.FOUND_ENDED): S.ENDED for s in (S.STARTING, S.UP, S.DRAINING, S.RELEASING)},
+    # A wanted one only when it is of before a restore: it may have been started after the backup was made.
+    | {(s, E.FOUND_ENDED): S.ENDED for s in (S.WANTED, S.STARTING, S.UP, S.DRAINING, S.RELEASING)},
 )
 HOLDS_ROOM = ALLOCATION.statuses - {S.ENDED, S.FORGOTTEN}  #: its claim on the host counts
 USABLE = frozenset({S.WANTED, S.STARTING, S.UP})  #: it is, or soon will be, a place for runs

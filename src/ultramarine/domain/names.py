@@ -58,5 +58,10 @@ class Reference:
         return cls(name, version or None, label or None)
 
 
+def is_of(key: str, epoch: Epoch) -> bool:
+    """Whether a key was given in this epoch. One that was not is of before a restore, and means nothing any more."""
+    return key.startswith(f"{epoch}-")
+
+
 def is_sha256(text: str) -> bool:
     return _SHA256.fullmatch(text) is not None

@@ -39,6 +39,7 @@ class RunEvent(StrEnum):
     GAVE_WAY = "gave_way"
     FELL_SILENT = "fell_silent"
     STILL_PREPARING = "still_preparing"
+    RESTORED = "restored"  #: it is of before the installation was restored from a backup
 
 
 S, E = RunStatus, RunEvent
@@ -51,6 +52,7 @@ RUN = Machine(
         (S.QUEUED, E.PLACED): S.PREPARING,
         (S.QUEUED, E.CANCEL_ASKED): S.CANCELED,
         (S.QUEUED, E.IMPOSSIBLE): S.FAILED,  # its compute was deleted, its environment cannot be made
+        (S.QUEUED, E.RESTORED): S.FAILED,  # it may have been placed after the backup was made
         (S.PREPARING, E.ALL_READY): S.PREPARING,  # the barrier of a gang: rank 0's address is known now
         (S.PREPARING, E.STARTED): S.RUNNING,
         (S.NOT_RESPONDING, E.STARTED): S.RUNNING,  # it was only cut off
@@ -64,11 +66,13 @@ RUN = Machine(
         (S.CANCEL_REQUESTED, E.CRASHED): S.CANCELED,
         (S.CANCEL_REQUESTED, E.NODE_LOST): S.CANCELED,
         (S.CANCEL_REQUESTED, E.STOPPED): S.CANCELED,
+        (S.CANCEL_REQUESTED, E.RESTORED): S.CANCELED,
     }
     | {(s, E.CANCEL_ASKED): S.CANCEL_REQUESTED for s in ALIVE}
     | {(s, E.SUCCEEDED): S.COMPLETED for s in ALIVE}  # from any: it may end before we first look
     | {(s, E.CRASHED): S.FAILED for s in ALIVE}
     | {(s, E.NODE_LOST): S.FAILED for s in ALIVE}
+    | {(s, E.RESTORED): S.FAILED for s in ALIVE}
     | {(s, E.PREEMPTED): S.FINALIZING for s in (S.PREPARING, S.RUNNING)}  # it ends within its grace
     | {(s, E.GAVE_WAY): S.FAILED for s in ALIVE}
     | {(s, E.STOPPED): S.CANCELED for s in ALIVE}  # its node was told to stop it and it did
@@ -127,11 +131,14 @@ class Cause(StrEnum):
     NODE_LOST = "node_lost"
     PREEMPTED = "preempted"
     IMPOSSIBLE = "impossible"
+    RESTORED = "restored"
 
 
 #: Not the user's doing: tried again without counting against `retries`, this often at most.
 INFRASTRUCTURE = frozenset({Cause.PORT, Cause.LEASE, Cause.RUNNER, Cause.NODE_LOST})
 INFRASTRUCTURE_RETRIES_MAX = 3
+#: Nobody's doing: tried again, however often.
+UNCOUNTED = frozenset({Cause.PREEMPTED, Cause.RESTORED})
 
 EVENT_OF_CAUSE = dict.fromkeys(Cause, E.CRASHED) | {
     Cause.COMPLETED: E.SUCCEEDED,
@@ -140,6 +147,7 @@ EVENT_OF_CAUSE = dict.fromkeys(Cause, E.CRASHED) | {
     Cause.NODE_LOST: E.NODE_LOST,
     Cause.LEASE: E.NODE_LOST,
     Cause.RUNNER: E.NODE_LOST,
+    Cause.RESTORED: E.RESTORED,
 }
 
 

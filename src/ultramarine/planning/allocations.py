@@ -6,6 +6,7 @@ from functools import partial
 
 from ultramarine.domain.allocation import Allocation, AllocationEvent, AllocationStatus
 from ultramarine.domain.compute import Compute, ComputeEvent, ComputeStatus
+from ultramarine.domain.names import is_of
 from ultramarine.domain.run import RUN, Run, RunEvent
 from ultramarine.planning.actions import (
     CallAllocate,
@@ -30,6 +31,8 @@ def effects(room: Room) -> Iterator[Effect]:
         if not room.seen.may_ask(allocation.key, room.now):
             continue
         match allocation.status:
+            case _ if not is_of(allocation.key, room.state.epoch):
+                pass  # what there is of it is swept
             case S.WANTED:
                 yield CallAllocate(allocation=allocation)
             case S.RELEASING if not room.seen.has_ended(allocation.key):
@@ -42,12 +45,12 @@ def effects(room: Room) -> Iterator[Effect]:
 
 
 def _sweep(room: Room) -> Iterator[CallSweep]:
-    """Observed, but of no row.
+    """Observed, but of no row of this epoch.
 
     It was started by a server that was cut off from the store meanwhile, or before a backup was restored. Rows are
     written before anything is started, and were read after this observation: so nothing new can be among them.
     """
-    known = {allocation.key for allocation in room.state.allocations}
+    known = {a.key for a in room.state.allocations if is_of(a.key, room.state.epoch)}
     for key, news in room.seen.allocations.items():
         if key not in known and room.seen.may_ask(key, room.now):
             yield CallSweep(key=key, is_over=news.state == "ended")
@@ -61,6 +64,8 @@ def follow(room: Room) -> Iterator[RecordAllocation]:
 
 
 def _follow(room: Room, allocation: Allocation) -> RecordAllocation | None:
+    if not is_of(allocation.key, room.state.epoch):
+        return _of_before(room, allocation)
     if room.seen.has_ended(allocation.key):
         news = room.seen.allocations[allocation.key]
         has_move = allocation.status in (S.STARTING, S.UP, S.DRAINING, S.RELEASING)
@@ -90,6 +95,20 @@ def _leave(room: Room, allocation: Allocation) -> RecordAllocation | None:
     if ails and not room.hosts[allocation.host].host.is_bounded:
         return room.drain(allocation, ails, event=E.FOUND_SICK)
     return None
+
+
+def _of_before(room: Room, allocation: Allocation) -> RecordAllocation | None:
+    """One of before the restore holds its room as long as the driver sees it alive; it is swept meanwhile.
+
+    One that the driver does not see is no loss: no work is judged by it, and if it is seen later it is swept as well.
+    """
+    news = room.seen.allocations.get(allocation.key)
+    if allocation.status is S.ENDED:
+        return RecordAllocation(allocation=allocation, event=E.CLEANED_UP)
+    if news is not None and news.state != "ended":
+        return None
+    words = "It is of before the installation was restored from a backup."
+    return RecordAllocation(allocation=allocation, event=E.FOUND_ENDED, reason=words)
 
 
 def _asked_at(room: Room, allocation: Allocation) -> datetime:

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from ultramarine.domain.names import Epoch, NodeKey, RunKey
+from ultramarine.domain.names import Epoch, NodeKey, RunKey, is_of
 from ultramarine.domain.run import (
     EVENT_OF_CAUSE,
     INFRASTRUCTURE,
     INFRASTRUCTURE_RETRIES_MAX,
     ON_NODES,
     RUN,
+    UNCOUNTED,
     Cause,
     Ending,
     Master,
@@ -54,9 +55,33 @@ class _News:
 
 def follow(run: Run, seen: Seen, now: datetime, *, epoch: Epoch) -> RecordRun | None:
     """The one thing to record of a run on nodes now, or None. Called again after each record."""
+    if not is_of(run.key, epoch):
+        return _of_before(run, seen, now, epoch=epoch)
     news = _news(run, seen, now)
     made = _next(run, news, seen, epoch=epoch, now=now)
     return None if made is None else _with_checkpoint(_with_start(made, news, now), news)
+
+
+def _of_before(run: Run, seen: Seen, now: datetime, *, epoch: Epoch) -> RecordRun | None:
+    """A run of before the restore, on nodes or queued: what has become of it since the backup, nobody knows.
+
+    It, or a later attempt that the backup does not know of, may live until its lease is over. Replicas are in nobody's
+    way: they are replaced at once.
+    """
+    if run.mode is Mode.TASK and not seen.leases_are_over(now):
+        is_news = run.status in ON_NODES and E.FELL_SILENT in RUN.events(run.status)
+        return RecordRun(run=run, event=E.FELL_SILENT, reason=waits_after_restore(seen)) if is_news else None
+    words = "It is of before the installation was restored from a backup, and nothing is known of it."
+    return _finish(run, Ending(cause=Cause.RESTORED, words=words), epoch=epoch, now=now)
+
+
+def waits_after_restore(seen: Seen) -> str:
+    """Why a job that was there at the backup is not tried again yet."""
+    patience = seen.patience
+    return (
+        "The installation was restored from a backup: it is tried again when no attempt of before can live any more, "
+        f"{patience.lease_s + patience.margin_s:g} s after the start."
+    )
 
 
 def _with_start(made: RecordRun, news: _News, now: datetime) -> RecordRun:
@@ -165,10 +190,10 @@ def _again(run: Run, ending: Ending, status: RunStatus, *, epoch: Epoch, now: da
     """
     if status is not S.FAILED or run.mode is not Mode.TASK:
         return None
-    was_lost, gave_way = ending.cause in INFRASTRUCTURE, ending.cause is Cause.PREEMPTED
+    was_lost = ending.cause in INFRASTRUCTURE
     if was_lost and run.losses >= INFRASTRUCTURE_RETRIES_MAX:
         return None
-    is_its_own = not was_lost and not gave_way
+    is_its_own = not was_lost and ending.cause not in UNCOUNTED
     if is_its_own and (run.retries_left == 0 or ending.cause in NOT_TRIED_AGAIN):
         return None
     return replace(

@@ -123,6 +123,10 @@ class Seen:
             return Silence.FINAL
         return Silence.NEW if quiet > timedelta(seconds=self.patience.silent_after_s) else Silence.NONE
 
+    def leases_are_over(self, now: datetime) -> bool:
+        """We have listened for so long that no task lives of which we have not heard."""
+        return now - self.listening_since > timedelta(seconds=self.patience.lease_s + self.patience.margin_s)
+
     def is_usable(self, node: NodeKey, now: datetime) -> bool:
         """It was heard by this server, lately: work may be placed there."""
         news = self.nodes.get(node)

@@ -10,7 +10,7 @@ from ultramarine.domain.allocation import HOLDS_ROOM, USABLE, Allocation, Node
 from ultramarine.domain.compute import Compute
 from ultramarine.domain.environment import EnvironmentStatus
 from ultramarine.domain.host import Host
-from ultramarine.domain.names import ComputeId, Epoch, NodeKey, RunKey
+from ultramarine.domain.names import ComputeId, Epoch, NodeKey, RunKey, is_of
 from ultramarine.domain.quota import Quota, Usage
 from ultramarine.domain.run import ON_NODES, Run, RunStatus
 from ultramarine.domain.size import NOTHING, Amount
@@ -67,7 +67,7 @@ class State:
         """By compute, those that are, or soon will be, a place for runs."""
         found: dict[ComputeId, list[Allocation]] = {compute.id: [] for compute in self.computes}
         for allocation in self.allocations:
-            if allocation.status in USABLE:
+            if allocation.status in USABLE and is_of(allocation.key, self.epoch):
                 found.setdefault(allocation.compute, []).append(allocation)
         return found
 
@@ -82,7 +82,8 @@ class State:
 
     @cached_property
     def queued(self) -> Sequence[Run]:
-        return [run for run in self.runs if run.status is RunStatus.QUEUED]
+        """Those that may be placed: one of before a restore is not."""
+        return [run for run in self.runs if run.status is RunStatus.QUEUED and is_of(run.key, self.epoch)]
 
     def lingering(self, node: NodeKey, seen: Seen) -> bool:
         """Something lives there that is on its way out: a run that we have ended, but its runner not yet."""
@@ -128,7 +129,8 @@ class State:
 
     def resting_until(self, compute: ComputeId, now: datetime) -> tuple[datetime, str] | None:
         """Until when no new node of a compute is started, since its last ones failed to start, and why they did."""
-        failed = [a for a in self.failed_starts if a.compute == compute and a.changed_at <= now]
+        ours = (a for a in self.failed_starts if is_of(a.key, self.epoch))
+        failed = [a for a in ours if a.compute == compute and a.changed_at <= now]
         if not failed:
             return None
         rest_s = min(START_REST_S_MAX, 2.0 ** (len(failed) - 1))

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ultramarine.domain.allocation import Node
-from ultramarine.domain.run import ON_NODES, RUN
+from ultramarine.domain.names import is_of
+from ultramarine.domain.run import ON_NODES, RUN, RunStatus
 from ultramarine.planning import allocations, growth, placement, runs
 from ultramarine.planning.actions import AddAllocation, Plan, Record, RecordAllocation, RecordRun
 from ultramarine.planning.room import Room
@@ -45,10 +46,14 @@ def go_through(state: State, seen: Seen, now: datetime) -> Turn:
     followed = [
         record
         for run in state.runs
-        if run.status in ON_NODES and (record := runs.follow(run, seen, now, epoch=state.epoch))
+        if (run.status in ON_NODES or not is_of(run.key, state.epoch))
+        and (record := runs.follow(run, seen, now, epoch=state.epoch))
     ]
     state = state.with_runs(run for record in followed for run in record.runs(now))
     room = Room.at(state, seen, now)
+    for run in state.runs:
+        if run.status is RunStatus.QUEUED and not is_of(run.key, state.epoch):
+            room.says(run, runs.waits_after_restore(seen))
     records: list[Record] = [*followed, *allocations.empty(room), *allocations.follow(room)]
     records += allocations.come_down(room)
     if not seen.is_draining:

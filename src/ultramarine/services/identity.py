@@ -9,7 +9,7 @@ from pydantic import Field
 from ultramarine.domain.compute import LOCAL, Compute, LocalSpec
 from ultramarine.domain.errors import Conflict, InvalidInput, NotFound, NotSignedIn
 from ultramarine.domain.identity import EVERY_WORKSPACE, Right, Role, Token, check
-from ultramarine.domain.names import ComputeId, JobId, RunKey, checked_name
+from ultramarine.domain.names import ComputeId, JobId, RunKey, checked_name, is_of
 from ultramarine.domain.page import Page, PageRequest
 from ultramarine.domain.quota import Quota
 from ultramarine.domain.run import OwnerNoun
@@ -61,7 +61,7 @@ async def _run_token(ctx: Context, bearer: str) -> Token:
     """A run's own token: good for its workspace while it has not ended. It is derived, and so never stored."""
     _, key, secret = parts(bearer, 3)
     refused = NotSignedIn("This run's token is not valid (any more).", hint="A run's token ends with the run.")
-    if not ctx.secrets.matches(secret, RUN, key):
+    if not is_of(key, ctx.site.epoch) or not ctx.secrets.matches(secret, RUN, key):
         raise refused
     async with ctx.read() as tx:
         try:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ultramarine.domain.allocation import HOLDS_ROOM, USABLE, AllocationEvent, AllocationStatus, Node
 from ultramarine.domain.distribution import PROCESSES_MAX
 from ultramarine.domain.errors import Conflict, NotFound, NotSignedIn, UltramarineError
-from ultramarine.domain.names import AllocationKey, NodeKey, RunKey, is_sha256
+from ultramarine.domain.names import AllocationKey, NodeKey, RunKey, is_of, is_sha256
 from ultramarine.domain.run import Cause, CheckpointReport, Ending, Phase, RunReport
 from ultramarine.domain.usage import RankUse
 from ultramarine.files.logs import LogPlace
@@ -182,6 +182,11 @@ async def signed_in(ctx: Context, bearer: str) -> NodeKey:
     if purpose != NODE or not ctx.secrets.matches(secret, NODE, key, nonce):
         raise NotSignedIn("This is no token of a node.", hint="A runner gets its token by hello.")
     node = NodeKey(key)
+    if not is_of(node, ctx.site.epoch):
+        raise NodeReleased(
+            f"Node {key} is of before the installation was restored from a backup.",
+            hint="Nothing is to be done: this runner ends.",
+        )
     if ctx.hub.etag(node):
         return node  # it is among those whose desired state was published, so it is ours
     async with ctx.read() as tx:
