@@ -30,7 +30,7 @@ async def test_what_a_job_uses_comes_to_its_run_though_the_server_was_away_and_a
     async with away.begin() as tx:
         await runs.add(tx, run, {})
         await runs.add(tx, replica, {})
-    for at in (NOON, later(10)):
+    for at in (NOON, later(10), later(20)):
         away.usage.take(run.key, [USE], NODE, at=at)
         away.usage.take(replica.key, [USE], NODE, at=at)
     await MetricsLoop(away).tick()
@@ -47,7 +47,9 @@ async def test_what_a_job_uses_comes_to_its_run_though_the_server_was_away_and_a
 async def test_points_of_a_run_that_nobody_knows_are_dropped(client: MlflowClient, tmp_path: Path):
     migrate(url := f"sqlite:///{tmp_path / 'store.db'}")
     ctx = make_context(AsyncDatabase(url), tmp_path, tracking=client)
-    ctx.usage.take(make_run("j9").key, [USE], NODE, at=NOON)
+    for at in (NOON, later(10)):
+        ctx.usage.take(make_run("j9").key, [USE], NODE, at=at)
+    assert ctx.usage.waiting()
     await MetricsLoop(ctx).tick()
     assert ctx.usage.waiting() == []
     await ctx.db.close()

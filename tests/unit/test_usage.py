@@ -71,7 +71,7 @@ def test_the_peak_of_each_value_stays_when_the_value_falls() -> None:
 
 def test_points_are_taken_each_ten_seconds_and_told_once() -> None:
     usages = Usages()
-    for second in range(21):
+    for second in range(31):
         usages.take(RUN, [use()], TOLD, at=later(second))
     points = usages.points(RUN)
     assert sorted({point.step for point in points}) == [0, 1, 2]
@@ -82,9 +82,17 @@ def test_points_are_taken_each_ten_seconds_and_told_once() -> None:
     assert usages.waiting() == []
 
 
+def test_a_run_that_is_over_before_its_first_point_is_told_to_nobody_and_still_has_its_use() -> None:
+    usages = Usages()
+    for second in range(10):
+        usages.take(RUN, [use(10, 500)], TOLD, at=later(second))
+    assert usages.waiting() == []
+    assert usages.of(RUN)["0"]["peak"]["memory_bytes"] == 500
+
+
 def test_what_nobody_takes_is_bounded_the_oldest_goes_first() -> None:
     usages = Usages()
-    for turn in range(POINTS_MAX + 10):
+    for turn in range(POINTS_MAX + 11):
         usages.take(RUN, [use()], TOLD, at=later(turn * EACH_S))
     assert min(point.step for point in usages.points(RUN)) == 10
     for number in range(RUNS_MAX):

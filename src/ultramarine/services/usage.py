@@ -21,9 +21,9 @@ EACH_S = 10.0  #: between two points of a rank, as MLflow's own monitor has it
 class _Rank:
     now: Mapping[str, float]
     peak: dict[str, float]
+    begin: Node  #: its node when it was first heard of: counters of the machine are told from then on
+    point_at: datetime  #: when its last point was taken; before the first, when it was heard of
     steps: int = 0
-    point_at: datetime | None = None
-    begin: Node | None = None  #: its node when it was first heard of: counters of the machine are told from then on
 
 
 @dataclass(slots=True)
@@ -39,16 +39,21 @@ class Usages:
         self._runs: OrderedDict[RunKey, _Run] = OrderedDict()
 
     def take(self, run: RunKey, uses: Sequence[RankUse], node: Mapping[str, Any], *, at: datetime) -> None:
-        """A report of the ranks of a run that are on one node."""
+        """A report of the ranks of a run that are on one node.
+
+        The first point of a rank is taken after an interval, as MLflow's own monitor does: a run that is over by then
+        would cost the tracking server more than itself.
+        """
         if not uses:
             return
         held = self._runs.setdefault(run, _Run())
         self._runs.move_to_end(run)
         for use in uses:
-            rank = held.ranks.setdefault(use.rank, _Rank(use.values, dict(use.values)))
+            if (rank := held.ranks.get(use.rank)) is None:
+                rank = held.ranks[use.rank] = _Rank(use.values, dict(use.values), Node.read(node), at)
             rank.now = use.values
             rank.peak = {key: max(value, rank.peak.get(key, value)) for key, value in use.values.items()}
-            if rank.point_at is None or at - rank.point_at >= timedelta(seconds=EACH_S):
+            if at - rank.point_at >= timedelta(seconds=EACH_S):
                 held.points.append(_points(rank, use, Node.read(node), at))
         while len(self._runs) > RUNS_MAX:
             self._runs.popitem(last=False)
@@ -77,7 +82,6 @@ class Usages:
 
 
 def _points(rank: _Rank, use: RankUse, node: Node, at: datetime) -> list[Point]:
-    rank.begin = rank.begin or node
     rank.point_at, rank.steps = at, rank.steps + 1
     metrics = system_metrics(use, node, since=rank.begin)
     return list(_at(metrics, round(at.timestamp() * 1000), rank.steps - 1))
