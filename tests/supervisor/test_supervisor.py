@@ -180,6 +180,26 @@ def test_detached_with_a_part_that_cannot_work_shows_the_end_of_its_log_and_leav
     assert {part.phase for part in commands.parts(installation.home)} == {Phase.STOPPED}
 
 
+def test_detached_after_one_that_was_killed_while_a_part_failed_is_not_judged_by_its_failures(
+    installation: Installation,
+):
+    installation.tell("control", "fail")
+    first = installation.up()
+
+    def has_failed() -> bool:
+        part = installation.part("control")
+        return part is not None and part.failed_starts >= commands.FAILED_STARTS_MAX
+
+    until(has_failed, "control has failed often")
+    first.kill()
+    first.wait()
+    (installation.folder / "control.fail").unlink()
+
+    again = installation.up("-d")
+    assert again.wait(30) == 0, again.stderr and again.stderr.read()
+    assert len(installation.pids()) == 3
+
+
 def test_a_part_that_stops_answering_is_shown_as_such(installation: Installation):
     installation.up()
     installation.pids()

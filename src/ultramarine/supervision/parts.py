@@ -36,12 +36,13 @@ def last_written(home: Path) -> list[Part]:
 
 
 def current(home: Path) -> list[Part]:
-    """The parts as they are: what no living supervisor wrote has stopped."""
+    """The parts as they are: what no living supervisor wrote has stopped; its failures were those of that one."""
     writer, found = _read(home)
     supervisor = lock.holder(home)
     if supervisor is not None and _identity(supervisor) == writer:
         return found
-    return [replace(part, phase=Phase.STOPPED, pid=None, start_ticks=None) for part in found]
+    stopped = {"phase": Phase.STOPPED, "pid": None, "start_ticks": None, "failed_starts": 0}
+    return [replace(part, **stopped) for part in found]
 
 
 def end_leftovers(home: Path, *, grace_s: float) -> None:
