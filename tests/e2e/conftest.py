@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from . import dice
+from .chaos import figures
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +24,9 @@ def cache() -> Iterator[Path]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if rows := dice.table():
-        terminalreporter.section("kills that nothing was lost by")
+    told = {"kills that nothing was lost by": dice.table(), "a storm that all jobs came through": figures.table()}
+    for title, rows in told.items():
+        if rows:
+            terminalreporter.section(title)
         for row in rows:
             terminalreporter.line(row)
