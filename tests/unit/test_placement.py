@@ -7,6 +7,7 @@ from tests.factories import (
     make_cluster,
     make_host,
     make_local,
+    make_node,
     make_report,
     make_run,
     make_seen,
@@ -309,3 +310,11 @@ def test_a_compute_that_is_deleted_ends_its_runs_then_its_nodes_then_itself() ->
     assert drained(turn(make_state(computes=[gone], allocations=[node]), heard(node))) == [node.key]
     last = turn(make_state(computes=[gone]), heard()).records
     assert [r.event for r in last if isinstance(r, RecordCompute)] == [ComputeEvent.EMPTIED]
+
+
+def test_a_node_that_has_just_said_hello_has_a_full_lease_before_it_is_judged() -> None:
+    node = make_allocation(status=S.UP)
+    state = make_state(allocations=[node], nodes=[make_node(node, used_at=later(1300))])
+    greeted = make_seen(greeted_at={node.node: later(1000)})
+    assert drained(turn(state, greeted, 1001)) == []
+    assert drained(turn(state, greeted, 1316)) == [node.key]

@@ -79,11 +79,13 @@ class Patience:
 class Seen:
     """`listening_since`: when this server began to listen without a gap; every lease gets a full term from then.
 
+    `greeted_at`: when a node has said hello to it; the first report comes a moment later.
     `pending_at`: when the target last said of an allocation that it waits for machines there.
     """
 
     listening_since: datetime
     nodes: Mapping[NodeKey, NodeNews] = field(default_factory=dict[NodeKey, NodeNews])
+    greeted_at: Mapping[NodeKey, datetime] = field(default_factory=dict[NodeKey, datetime])
     allocations: Mapping[AllocationKey, AllocationNews] = field(default_factory=dict[AllocationKey, AllocationNews])
     pending_at: Mapping[AllocationKey, datetime] = field(default_factory=dict[AllocationKey, datetime])
     refusals: Mapping[AllocationKey, Refusal] = field(default_factory=dict[AllocationKey, Refusal])
@@ -117,8 +119,8 @@ class Seen:
         if self.has_ended(allocation_of(node)):
             return Silence.FINAL
         news = self.nodes.get(node)
-        since = self.listening_since if news is None else max(news.heard_at, self.listening_since)
-        quiet = now - since
+        heard_at = self.greeted_at.get(node, self.listening_since) if news is None else news.heard_at
+        quiet = now - max(heard_at, self.listening_since)
         if quiet > timedelta(seconds=self.patience.lease_s + self.patience.margin_s):
             return Silence.FINAL
         return Silence.NEW if quiet > timedelta(seconds=self.patience.silent_after_s) else Silence.NONE

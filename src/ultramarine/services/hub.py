@@ -55,6 +55,7 @@ class Hub:
         self.is_draining = False  #: the service is being stopped: nothing new is placed, and idle nodes go at once
         self._pools = {name: _Pool(listening_since, listening_since) for name in pools}
         self._news: dict[NodeKey, NodeNews] = {}
+        self._greeted_at: dict[NodeKey, datetime] = {}
         self._loads: dict[NodeKey, Mapping[str, Any]] = {}
         self._changed = Bell()
 
@@ -63,6 +64,7 @@ class Hub:
         return Seen(
             listening_since=its.listening_since,
             nodes=dict(self._news),
+            greeted_at=dict(self._greeted_at),
             allocations=its.allocations,
             pending_at=dict(its.pending_at),
             refusals=dict(its.refusals),
@@ -107,6 +109,11 @@ class Hub:
         """
         self._pools[pool].listening_since = now
         self._news = {node: replace(news, heard_at=min(news.heard_at, now)) for node, news in self._news.items()}
+        self._greeted_at = {node: min(at, now) for node, at in self._greeted_at.items()}
+
+    def greet(self, node: NodeKey, *, now: datetime) -> None:
+        """A node has said hello: from now on its silence counts, and not from when we began to listen."""
+        self._greeted_at[node] = now
 
     def report(self, node: NodeKey, news: NodeNews, load: Mapping[str, Any], *, etag: str | None = None) -> bool:
         """Take a node's report, and which desired state it has seen.
@@ -133,6 +140,7 @@ class Hub:
         is_changed = new != its.desired
         for node in its.desired.keys() - new.keys():
             self._news.pop(node, None)
+            self._greeted_at.pop(node, None)
             self._loads.pop(node, None)
         its.desired, was_published, its.is_published = new, its.is_published, True
         if is_changed or not was_published:

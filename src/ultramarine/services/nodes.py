@@ -168,6 +168,7 @@ async def hello(ctx: Context, said: Hello) -> Welcome:
             )
             await allocations.add_node(tx, node)
             await allocations.record(tx, allocation, AllocationEvent.SAID_HELLO, now=ctx.clock())
+    ctx.hub.greet(key, now=ctx.clock())
     ctx.ring()
     return Welcome(
         node_token=ctx.secrets.token(NODE, key, said.nonce),
