@@ -113,8 +113,9 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
         Loop(name="routes", tick=RouteLoop(ctx, publisher, upstreams).tick, bell=ctx.serving),
         Loop(name="deployments", tick=DeploymentLoop(ctx, publisher, serving).tick, bell=ctx.serving),
         Loop(name="environments", tick=EnvironmentLoop(ctx, uv).tick, bell=ctx.locking),
-        Loop(name="workspaces", tick=WorkspaceLoop(ctx).tick, bell=ctx.work),
-        Loop(name="tracking", tick=TrackingLoop(ctx).tick, bell=Bell()),  # never rung: nobody waits for what it does
+        # Never rung: nobody waits for what these do.
+        Loop(name="workspaces", tick=WorkspaceLoop(ctx).tick, bell=Bell()),
+        Loop(name="tracking", tick=TrackingLoop(ctx).tick, bell=Bell()),
         Loop(name="metrics", tick=MetricsLoop(ctx).tick, bell=Bell()),
     )
     return Parts(ctx=ctx, loops=loops, beside=beside)
