@@ -66,8 +66,13 @@ class AsyncDatabase:
     def __init__(self, url: str) -> None:
         self._is_sqlite = url.startswith("sqlite")
         options: dict[str, Any] = {"connect_args": {"check_same_thread": False}} if self._is_sqlite else {}
+        # The connection used last comes first: what it has read of a SQLite file is good until another one writes.
         self._engine = sa.create_engine(
-            url, pool_size=CONNECTIONS_KEPT, max_overflow=CONNECTIONS_MAX - CONNECTIONS_KEPT, **options
+            url,
+            pool_size=CONNECTIONS_KEPT,
+            max_overflow=CONNECTIONS_MAX - CONNECTIONS_KEPT,
+            pool_use_lifo=True,
+            **options,
         )
         self._pool = ThreadPoolExecutor(CONNECTIONS_MAX, thread_name_prefix="store")
         # As many transactions as threads: one that is open always finds a thread for its next statement.
