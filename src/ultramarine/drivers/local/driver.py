@@ -18,7 +18,7 @@ from typing import ClassVar
 
 from ultramarine.domain.allocation import Allocation
 from ultramarine.domain.names import AllocationKey
-from ultramarine.drivers.local.processes import ProcessId, process_id
+from ultramarine.drivers.local.processes import ProcessId, is_alive, is_stopped, process_id
 from ultramarine.drivers.protocol import Joining, Observation
 from ultramarine.drivers.pyz import carriers, sweep
 from ultramarine.planning.seen import AllocationNews
@@ -38,6 +38,7 @@ class LocalDriver:
         """`folder`: where allocations have their folders; `pyz`: the packed runner."""
         self._folder, self._pyz, self._joining = folder, pyz, joining
         self._children: dict[AllocationKey, subprocess.Popen[bytes]] = {}
+        self._runners: dict[AllocationKey, ProcessId] = {}  #: as they were written down
         self._watched: dict[AllocationKey, int] = {}
         self._stopped: dict[
             AllocationKey, float
@@ -66,7 +67,7 @@ class LocalDriver:
         folder.mkdir(mode=0o700, exist_ok=True)
         if (folder / "ended").exists():
             return
-        if (runner := self._found(key)) is None or not runner.is_alive():
+        if (runner := self._found(key)) is None or not is_alive(runner.state()):
             await self._sweep(key)
             self._mark_ended(key, RELEASED)
         elif key not in self._kill_at:
@@ -79,6 +80,7 @@ class LocalDriver:
         await asyncio.to_thread(shutil.rmtree, self._folder / key, True)
         self._unwatch(key)
         self._children.pop(key, None)
+        self._runners.pop(key, None)
         self._kill_at.pop(key, None)
         self._stopped.pop(key, None)
 
@@ -97,15 +99,15 @@ class LocalDriver:
             )
 
     async def _look(self, key: AllocationKey) -> AllocationNews:
-        folder = self._folder / key
-        if (folder / "ended").exists():
-            return AllocationNews(state="ended", reason=(folder / "ended").read_text())
+        if (why := self._ended(key)) is not None:
+            return AllocationNews(state="ended", reason=why)
         self._reap(key)
         if (runner := self._found(key)) is None:
             return AllocationNews(state="unknown")
         is_overdue = asyncio.get_running_loop().time() > self._kill_at.get(key, float("inf"))
-        was_stopped = self._is_stopped_for_long(key, runner)
-        if runner.is_alive() and not is_overdue and not was_stopped:
+        state = runner.state()
+        was_stopped = self._is_stopped_for_long(key, state)
+        if is_alive(state) and not is_overdue and not was_stopped:
             self._watch(key, runner.pid)
             return AllocationNews(state="up")
         # The keeper ends the trees when its link dies, and the other way round; what is left, or stuck, is swept here.
@@ -114,14 +116,22 @@ class LocalDriver:
             await self._sweep(key)
         except TimeoutError as stuck:
             return AllocationNews(state="unknown", reason=str(stuck))
-        ended = "was stopped by a signal for longer than its lease" if was_stopped else "has ended"
-        words = RELEASED if key in self._kill_at else f"Its runner (pid {runner.pid}) {ended}."
+        how = "was stopped by a signal for longer than its lease" if was_stopped else "has ended"
+        words = RELEASED if key in self._kill_at else f"Its runner (pid {runner.pid}) {how}."
         self._mark_ended(key, words)
         return AllocationNews(state="ended", reason=words)
 
-    def _is_stopped_for_long(self, key: AllocationKey, runner: ProcessId) -> bool:
+    def _ended(self, key: AllocationKey) -> str | None:
+        """Why it has ended; None while it has not. Without a `Path`: it is asked for each node in every turn."""
+        try:
+            with open(f"{self._folder}/{key}/ended") as mark:
+                return mark.read()
+        except FileNotFoundError:
+            return None
+
+    def _is_stopped_for_long(self, key: AllocationKey, state: str) -> bool:
         """A runner that stands still cannot end its tasks when its lease is over: then that is done for it."""
-        if not runner.is_stopped():
+        if not is_stopped(state):
             self._stopped.pop(key, None)
             return False
         now = asyncio.get_running_loop().time()
@@ -129,9 +139,12 @@ class LocalDriver:
 
     def _found(self, key: AllocationKey) -> ProcessId | None:
         """Its runner, as written down; when this server died before it could write, as found among the processes."""
+        if (known := self._runners.get(key)) is not None:
+            return known
         path = self._folder / key / "process.json"
         if path.exists():
-            return ProcessId(**json.loads(path.read_text()))
+            self._runners[key] = ProcessId(**json.loads(path.read_text()))
+            return self._runners[key]
         pids = carriers(KEY_VARIABLE, key)
         return process_id(min(pids)) if pids else None
 

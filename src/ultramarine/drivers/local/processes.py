@@ -1,5 +1,6 @@
 """Processes of this machine, told apart by pid, start time and boot: a pid alone may be somebody else's by now."""
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,15 +11,23 @@ class ProcessId:
     started: str  #: field 22 of /proc/PID/stat, in clock ticks since boot
     boot: str
 
-    def is_alive(self) -> bool:
-        """It runs: not ended, not a zombie, not another process with its number."""
-        return self == process_id(self.pid) and _state(self.pid) not in ("Z", "X", "")
-
-    def is_stopped(self) -> bool:
-        """It is there, and was told to stand still (SIGSTOP)."""
-        return self == process_id(self.pid) and _state(self.pid) in ("T", "t")
+    def state(self) -> str:
+        """As /proc has it (`R`, `S`, `T`, `Z`, …); empty when it is gone, or when another process has its number."""
+        fields = _stat(self.pid)
+        return fields[0] if fields and fields[19] == self.started and boot_id() == self.boot else ""
 
 
+def is_alive(state: str) -> bool:
+    """It runs: not ended, and no zombie."""
+    return state not in ("Z", "X", "")
+
+
+def is_stopped(state: str) -> bool:
+    """It is there, and was told to stand still (SIGSTOP)."""
+    return state in ("T", "t")
+
+
+@functools.cache
 def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
@@ -31,11 +40,7 @@ def process_id(pid: int) -> ProcessId | None:
 def _stat(pid: int) -> list[str]:
     """The fields after the command's name, which may itself hold spaces and parentheses."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()
     except OSError:
         return []
-
-
-def _state(pid: int) -> str:
-    fields = _stat(pid)
-    return fields[0] if fields else ""
