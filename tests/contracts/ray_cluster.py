@@ -1,4 +1,4 @@
-"""A real Ray on this machine: a head and one more raylet, on loopback, with a token; and two engines of the driver."""
+"""Real Rays, with a token: two nodes on loopback and two engines of the driver; or a node on each of several hosts."""
 
 import os
 import secrets
@@ -7,14 +7,17 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.hosts import Host, Network
 
 from ultramarine.drivers.ray.process import ENGINE, ensure_environment
 
 START_S = 120.0
+CPUS = ["--num-cpus", "2"]
 END_S = 20.0
 
 
@@ -27,32 +30,85 @@ class RayCluster:
     variables: dict[str, str]
 
 
+@dataclass(kw_only=True)
+class RayHosts:
+    """A head on this machine, that has no CPUs to give, and a node of two CPUs on each host of a network.
+
+    A host's folder has its home, its files of Ray and its temporary files.
+    """
+
+    ray: RayCluster
+    network: Network
+    raylets: dict[str, ExitStack]  #: by host, what ends its node
+
+    def folder(self, host: Host) -> Path:
+        return self.ray.folder / host.name
+
+    def join(self, host: Host) -> None:
+        """Start Ray there, for the first time or again. Not two at once: they race for the names of sockets."""
+        place = self.folder(host)
+        (place / "tmp").mkdir(parents=True, exist_ok=True)
+        at = ["--node-ip-address", host.address, "--temp-dir", str(place / "ray")]
+        flags = ["--address", self.ray.address, *at, *CPUS]
+        variables = {"HOME": str(place), "TMPDIR": str(place / "tmp")}
+        node = _node(self.ray, f"{host.name}.log", flags, command=host.command, variables=variables)
+        self.raylets[host.name] = ExitStack()
+        self.raylets[host.name].enter_context(node)
+
+    def leave(self, host: Host) -> None:
+        self.raylets[host.name].close()
+
+    def raylet(self, host: Host) -> int:
+        """The process that is Ray's there."""
+        (found,) = [pid for pid in host.pids() if Path(f"/proc/{pid}/comm").read_text().strip() == "raylet"]
+        return found
+
+
 @contextmanager
 def cluster(environments: Path) -> Generator[RayCluster]:
-    """`environments`: where Ray's environment is kept. All processes are ended by pid at the end."""
+    """Two nodes on loopback, and two engines. `environments`: where Ray's environment is kept."""
+    with _prepared(environments, "127.0.0.1") as made, ExitStack() as ends:
+        at = ["--node-ip-address", "127.0.0.1"]
+        ends.enter_context(_head(made, [*at, *CPUS]))
+        ends.enter_context(_node(made, "second.log", ["--address", made.address, *at, *CPUS]))
+        for path in made.sockets:
+            ends.enter_context(engine(made, path))
+        yield made
+
+
+@contextmanager
+def on_hosts(environments: Path, network: Network, *, cache: Path) -> Generator[RayHosts]:
+    """A Ray of all hosts of a network. `cache`: of environments and packages, which nodes have in common here."""
+    with _prepared(environments, network.address) as ray, ExitStack() as ends:
+        ends.enter_context(_head(ray, ["--node-ip-address", network.address, "--num-cpus", "0"]))
+        made = RayHosts(ray=ray, network=network, raylets={})
+        for host in network.hosts:
+            place = made.folder(host) / ".cache"
+            place.mkdir(parents=True)
+            (place / "ultramarine").symlink_to(cache)
+            made.join(host)
+            ends.callback(made.leave, host)
+        yield made
+
+
+@contextmanager
+def _prepared(environments: Path, host: str) -> Generator[RayCluster]:
+    """What comes before the first process: an environment, a folder, a token, a port."""
     python = ensure_environment(environments, os.environ)
     # Ray's own sockets lie deep below this folder, and their paths may have 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="umr", ignore_cleanup_errors=True) as name, ExitStack() as ends:
+    with tempfile.TemporaryDirectory(prefix="umr", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         (folder / "token").write_text(secrets.token_hex(16))
         (folder / "token").chmod(0o600)
         plain = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
         authorised = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
-        variables = plain | authorised | {"RAY_USAGE_STATS_ENABLED": "0"}
-        address = f"127.0.0.1:{_free_port()}"
-        made = RayCluster(
+        yield RayCluster(
             folder=folder,
             sockets=(folder / "a.sock", folder / "b.sock"),
-            address=address,
+            address=f"{host}:{_free_port()}",
             python=python,
-            variables=variables,
+            variables=plain | authorised | {"RAY_USAGE_STATS_ENABLED": "0"},
         )
-        head = ["--head", "--port", address.rpartition(":")[2], "--temp-dir", name, "--include-dashboard", "false"]
-        for log, flags in (("head.log", head), ("second.log", ["--address", address])):
-            ends.enter_context(_node(made, log, flags))
-        for path in made.sockets:
-            ends.enter_context(engine(made, path))
-        yield made
 
 
 @contextmanager
@@ -83,13 +139,28 @@ def engines(path: Path) -> list[int]:
     return found
 
 
+def _head(ray: RayCluster, flags: list[str]) -> AbstractContextManager[None]:
+    port = ray.address.rpartition(":")[2]
+    head = ["--head", "--port", port, "--temp-dir", str(ray.folder), "--include-dashboard", "false"]
+    return _node(ray, "head.log", [*head, *flags])
+
+
 @contextmanager
-def _node(ray: RayCluster, log: str, flags: list[str]) -> Generator[None]:
-    command = [str(ray.python.with_name("ray")), "start", "--block", "--node-ip-address", "127.0.0.1", *flags]
-    command += ["--num-cpus", "2", "--memory", str(4 << 30), "--object-store-memory", str(100 << 20)]
+def _node(
+    ray: RayCluster,
+    log: str,
+    flags: list[str],
+    *,
+    command: Callable[..., list[str]] = lambda *words: list(words),
+    variables: Mapping[str, str] | None = None,
+) -> Generator[None]:
+    """`command`: how something is run where this node is."""
+    sizes = ["--memory", str(4 << 30), "--object-store-memory", str(100 << 20)]
+    words = command(str(ray.python.with_name("ray")), "start", "--block", *flags, *sizes)
     place = ray.folder / log
+    environment = {**ray.variables, **(variables or {})}
     with place.open("wb") as file:
-        started = subprocess.Popen(command, stdout=file, stderr=file, env=ray.variables, start_new_session=True)
+        started = subprocess.Popen(words, stdout=file, stderr=file, env=environment, start_new_session=True)
     try:
         _until(lambda: "Ray runtime started" in place.read_text(), "Ray", place)
         yield

@@ -3,6 +3,8 @@
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 
 from tests import hosts
 
@@ -32,3 +34,40 @@ def test_what_a_network_made_is_gone_after_it():
     links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True).stdout
     assert name not in left
     assert name[2:10] not in links
+
+
+def test_a_host_that_lost_its_cable_is_not_reached_until_it_has_it_back():
+    with hosts.network(2) as network:
+        one, two = network.hosts
+        listen = "import socket, sys; s = socket.create_server((sys.argv[1], 7000)); print(flush=True); s.accept()"
+        listening = subprocess.Popen(
+            one.command(sys.executable, "-c", listen, one.address), stdout=subprocess.PIPE, text=True
+        )
+        assert listening.stdout is not None
+        listening.stdout.readline()
+        ask = "import socket, sys; socket.create_connection((sys.argv[1], 7000), float(sys.argv[2]))"
+        one.cut()
+        assert two.run(sys.executable, "-c", ask, one.address, "0.5").returncode != 0
+        one.mend()
+        assert two.run(sys.executable, "-c", ask, one.address, "10").returncode == 0
+        assert listening.wait(10) == 0
+
+
+def test_of_a_host_that_dies_nothing_lives_on():
+    with hosts.network(2) as network:
+        dead, alive = (subprocess.Popen(host.command("sleep", "1000")) for host in network.hosts)
+        try:
+            _wait_for(lambda: [len(host.pids()) for host in network.hosts] == [1, 1])
+            network.hosts[0].kill()
+            assert dead.wait(10) == -9
+            assert alive.poll() is None
+        finally:
+            alive.kill()
+            alive.wait()
+
+
+def _wait_for(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from ultramarine.sdk.connection import of_home
 T = TypeVar("T")
 UM = Path(sys.executable).with_name("um")
 SIZE = "mite"  #: so small that twenty of them fit this machine beside each other
+RUNNER = re.compile(r"/runner\S*\.pyz ")  #: in a command line
 FINAL = ("Completed", "Failed", "Canceled")
 SETTINGS: Mapping[str, str] = {
     "ULTRAMARINE_SIZES": json.dumps({SIZE: {"cpus": 0.05, "memory_gib": 0.25}}),
@@ -59,6 +61,7 @@ class Installation:
     cache: Path
     port: int = field(default_factory=free_ports)
     settings: dict[str, str] = field(default_factory=lambda: dict(SETTINGS))
+    provider: str = "local"  #: of its clusters
     epoch: str = ""  #: all keys of this installation begin with it; known once it was up
 
     @property
@@ -126,7 +129,7 @@ class Installation:
     def runner(self, node: str) -> tuple[int, int]:
         """The two processes of a node's runner, its link and its keeper."""
         allocation = node.rpartition(".")[0]
-        own = [pid for pid in carriers(f"ULTRAMARINE_ALLOCATION={allocation}") if "runner-" in command_line(pid)]
+        own = [pid for pid in carriers(f"ULTRAMARINE_ALLOCATION={allocation}") if RUNNER.search(command_line(pid))]
         link = [pid for pid in own if parent(pid) not in own]
         keeper = [pid for pid in own if parent(pid) in link]
         assert len(link) == 1, f"{allocation} has the runner's processes {own}"
@@ -135,12 +138,13 @@ class Installation:
 
     # Its jobs
 
-    def cluster(self, name: str = "c", *, nodes: int = 10, idle_s: int = 600) -> None:
+    def cluster(self, name: str = "c", *, nodes: int = 10, idle_s: int = 600, size: str = SIZE) -> None:
         self.workspace.computes.create_or_update(
             {
                 "name": name,
                 "type": "amlcompute",
-                "size": SIZE,
+                "size": size,
+                "provider": self.provider,
                 "max_instances": nodes,
                 "idle_time_before_scale_down": idle_s,
             }
@@ -180,6 +184,10 @@ class Installation:
 
     def job(self, name: str) -> dict[str, Any]:
         return self.workspace.jobs.get(name)
+
+    def run_key(self, job: Mapping[str, Any]) -> str:
+        """Of its newest attempt."""
+        return f"{self.epoch}-{job['id']}-{job['attempt']}"
 
     def comes_to(self, name: str, *statuses: str, within_s: float = 60) -> dict[str, Any]:
         """The job in one of these statuses. What does not answer meanwhile is asked again."""

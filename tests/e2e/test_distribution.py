@@ -59,17 +59,6 @@ def test_four_pytorch_processes_on_two_nodes_learn_what_one_does(it: Installatio
     assert result(it, "here")["losses"] == pytest.approx(alone["losses"], rel=1e-9), "two processes of one node"
 
 
-def test_tensorflows_tasks_reach_each_other_at_the_places_they_are_told(it: Installation):
-    three = {"type": "tensorflow", "worker_count": 2, "parameter_server_count": 1}
-    submit(it, "tasks", "python meet.py", resources=TWO, distribution=three)
-    it.comes_to("tasks", "Completed")
-    assert [log(it, "tasks", rank) for rank in range(3)] == [
-        "worker 0 met ps 0, worker 1\n",
-        "worker 1 met ps 0, worker 0\n",
-        "ps 0 met worker 0, worker 1\n",
-    ]
-
-
 def mpi(it: Installation, name: str, *words: str) -> None:
     four = {"type": "mpi", "process_count_per_instance": 2}
     command = " ".join(["python allreduce.py", *words])

@@ -13,7 +13,7 @@ import pytest
 from ultramarine.sdk import Workspace
 from ultramarine.sdk.connection import Connection
 
-from .installation import Installation, installed, is_alive, leftovers, until
+from .installation import Installation, carriers, installed, is_alive, leftovers, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 LONG = 100_000  #: lines: a job that goes on until it is ended
@@ -168,3 +168,21 @@ def test_nothing_secret_is_written_into_a_log(up: Installation):
     for secret in secrets:
         assert secret, "there is a secret to look for"
         assert secret not in told
+
+
+def test_a_node_that_is_cut_off_ends_its_job_before_another_attempt_begins(cache: Path):
+    settings = {"LEASE_S": "4", "LEASE_MARGIN_S": "2", "SILENT_AFTER_S": "3"}
+    with installed(cache, **{f"ULTRAMARINE_{name}": value for name, value in settings.items()}) as it:
+        it.up()
+        it.cluster(nodes=2)
+        it.count("cut-off", 150, pause_s=0.05, retries=0)
+        first = it.run_key(it.comes_to("cut-off", "Running"))
+        it.down("--keep-runs")
+        until(lambda: not carriers(f"ULTRAMARINE_RUN_KEY={first}"), "its runner ends it when the lease is over")
+        assert set(it.starts()) == {first}
+        it.up()
+        until(lambda: it.job("cut-off")["attempt"] == 2, "the second attempt")
+        job = it.comes_to("cut-off", "Completed")
+        assert it.starts() == {first: 1, it.run_key(job): 1}
+        assert it.endings("cut-off") == ["Failed", "Completed"]
+        assert it.numbers("cut-off") == list(range(150))

@@ -3,12 +3,12 @@
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.e2e.installation import Installation, carriers, command_line, processes, until
 
-from .installation import Installation, carriers, command_line, installed, processes, until
+from .conftest import Install
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 #: Ignores TERM, as do its children: one in a session of its own, one that carries nothing of ours.
@@ -22,19 +22,15 @@ while true; do sleep 98763; done
 
 
 @pytest.fixture(scope="module")
-def it(cache: Path) -> Iterator[Installation]:
-    with installed(cache) as made:
+def it(install: Install) -> Iterator[Installation]:
+    with install() as made:
         made.up()
         made.cluster(nodes=2)
         yield made
 
 
-def key_of(it: Installation, job: dict[str, Any]) -> str:
-    return f"{it.epoch}-{job['id']}-{job['attempt']}"
-
-
 def is_gone(it: Installation, job: dict[str, Any]) -> None:
-    assert carriers(f"ULTRAMARINE_RUN_KEY={key_of(it, job)}") == []
+    assert carriers(f"ULTRAMARINE_RUN_KEY={it.run_key(job)}") == []
 
 
 def failed(it: Installation, name: str) -> dict[str, Any]:
@@ -102,21 +98,3 @@ def test_a_job_that_ignores_term_is_canceled_with_all_its_children(it: Installat
 
 def sleepers() -> list[int]:
     return [pid for pid in processes() if command_line(pid).startswith("sleep 9876")]
-
-
-def test_a_node_that_is_cut_off_ends_its_job_before_another_attempt_begins(cache: Path):
-    settings = {"LEASE_S": "4", "LEASE_MARGIN_S": "2", "SILENT_AFTER_S": "3"}
-    with installed(cache, **{f"ULTRAMARINE_{name}": value for name, value in settings.items()}) as it:
-        it.up()
-        it.cluster(nodes=2)
-        it.count("cut-off", 150, pause_s=0.05, retries=0)
-        first = key_of(it, it.comes_to("cut-off", "Running"))
-        it.down("--keep-runs")
-        until(lambda: not carriers(f"ULTRAMARINE_RUN_KEY={first}"), "its runner ends it when the lease is over")
-        assert set(it.starts()) == {first}
-        it.up()
-        until(lambda: it.job("cut-off")["attempt"] == 2, "the second attempt")
-        job = it.comes_to("cut-off", "Completed")
-        assert it.starts() == {first: 1, key_of(it, job): 1}
-        assert it.endings("cut-off") == ["Failed", "Completed"]
-        assert it.numbers("cut-off") == list(range(150))

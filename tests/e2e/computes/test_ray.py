@@ -1,32 +1,23 @@
-"""A whole installation whose cluster has its nodes from a real Ray: from zero, several nodes, the engine's death."""
+"""What is Ray's own about a cluster that has its nodes from it."""
 
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from tests.contracts import ray_cluster
-from tests.contracts.ray_cluster import RayCluster
+from tests.e2e.installation import Installation, carriers, until
 
-from .installation import Installation, carriers, installed, until
+from .conftest import Install
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def ray(cache: Path) -> Iterator[RayCluster]:
-    with ray_cluster.cluster(cache / "ray") as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def it(cache: Path, ray: RayCluster) -> Iterator[Installation]:
-    settings = {"ULTRAMARINE_RAY_ADDRESS": ray.address, "ULTRAMARINE_RAY_TOKEN": str(ray.folder / "token")}
-    with installed(cache, **settings) as made:
+def it(on_ray: Install) -> Iterator[Installation]:
+    with on_ray() as made:
         made.up()
-        body = {"name": "fleet", "type": "amlcompute", "size": "cpu-1", "max_instances": 2, "provider": "ray"}
-        made.workspace.computes.create_or_update({**body, "idle_time_before_scale_down": 600})
+        made.cluster("fleet", nodes=2)
         yield made
 
 
@@ -37,13 +28,6 @@ def test_a_job_runs_on_a_node_that_ray_gave(it: Installation):
     assert said.startswith("here\n")
     assert "RAY_" not in said, "the token of the cluster is no job's business"
     assert it.job("one")["nodes"][0].endswith(".0")
-
-
-def test_a_gang_runs_on_nodes_that_are_there(it: Installation):
-    fields = {"resources": {"instance_count": 2}, "distribution": {"type": "pytorch"}}
-    it.submit("two", 'echo "$RANK of $WORLD_SIZE"', compute="fleet", **fields)
-    it.comes_to("two", "Completed", within_s=120)
-    assert it.log("two", 1) == "0 of 2\n"
 
 
 def test_a_job_goes_on_when_the_engine_is_killed_and_the_next_one_finds_its_nodes(it: Installation):

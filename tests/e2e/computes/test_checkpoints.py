@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.e2e.installation import Installation, until
 
-from .installation import Installation, installed, until
+from .conftest import Install
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
-def it(cache: Path) -> Iterator[Installation]:
-    with installed(cache, ULTRAMARINE_CHECKPOINT_EVERY_S="0.5") as made:
+def it(install: Install) -> Iterator[Installation]:
+    with install(ULTRAMARINE_CHECKPOINT_EVERY_S="0.5") as made:
         made.up()
         made.cluster(nodes=1)
         yield made
