@@ -13,7 +13,7 @@ from pydantic_core import PydanticUndefined
 
 from ultramarine.domain.compute import NOT_YET, ClusterSpec
 from ultramarine.domain.data import DataSpec
-from ultramarine.domain.distribution import Mpi, PyTorch, TensorFlow
+from ultramarine.domain.distribution import Mpi, PyTorch, Ray, TensorFlow
 from ultramarine.domain.endpoint import CodeConfiguration, DeploymentSpec, EndpointSpec, RequestSettings
 from ultramarine.domain.environment import EnvironmentSpec
 from ultramarine.domain.job import Input, JobSpec, Limits, Output, QueueSettings, Resources
@@ -94,6 +94,7 @@ WORDS: Mapping[type[Spec], Mapping[str, str]] = {
         "type": "the command is run by `mpiexec`, which the environment brings along (`mpich`)",
         "process_count_per_instance": "processes on each node",
     },
+    Ray: {"type": "a Ray of the job's own over its nodes (`ray` is in the environment); the command runs on the first"},
     Limits: {"timeout": "from the start of the command; then it is ended and Failed"},
     QueueSettings: {
         "job_tier": "how firmly it holds its place; `spot` gives way to any other and is queued again, `null` is `standard`",
@@ -159,7 +160,7 @@ SECTIONS: Mapping[str, tuple[str, tuple[type[Spec], ...]]] = {
     "Workspace": ("um workspace create -f workspace.yml", (WorkspaceSpec, Quota)),
     "Job": (
         "um job create -f job.yml",
-        (JobSpec, Input, Output, Resources, PyTorch, TensorFlow, Mpi, Limits, QueueSettings),
+        (JobSpec, Input, Output, Resources, PyTorch, TensorFlow, Mpi, Ray, Limits, QueueSettings),
     ),
     "Compute": ("um compute create -f cluster.yml", (ClusterSpec,)),
     "Environment": ("um environment create -f environment.yml", (EnvironmentSpec,)),
@@ -179,6 +180,7 @@ PLACES: Mapping[type[Spec], str] = {
     PyTorch: "distribution` of type `pytorch",
     TensorFlow: "distribution` of type `tensorflow",
     Mpi: "distribution` of type `mpi",
+    Ray: "distribution` of type `ray",
     Limits: "limits",
     QueueSettings: "queue_settings",
     CodeConfiguration: "code_configuration",

@@ -14,7 +14,10 @@ from typing import Callable
 from .spec import BadSpec, Peer, Spec, Wanted
 
 PEERS, SECRET, EACH = "ULTRAMARINE_PEERS", "ULTRAMARINE_START_SECRET", "ULTRAMARINE_EACH"
+SCRATCH = "ULTRAMARINE_SCRATCH"  #: a folder with a short path, for the sockets of a job's own Ray
+CPUS = "ULTRAMARINE_CPUS"  #: how many that Ray has to give on this node
 FAILED = "ULTRAMARINE_FAILED"  #: the path of a file with the exit code of the first rank here that failed
+LED = frozenset({"mpi", "ray"})  #: one program on the first node leads those of all others
 _MAIN = "import sys; sys.path.insert(0, sys.argv.pop(1)); from ultramarine_runner.{0} import main; sys.exit(main())"
 
 
@@ -31,9 +34,9 @@ def variables(spec: Spec, wanted: Wanted, rank: int) -> dict[str, str]:
 
 def program(spec: Spec) -> tuple[str, ...] | None:
     """What the runner starts once on this node, which then starts the ranks; None: it starts each rank itself."""
-    if spec.distribution != "mpi":
+    if spec.distribution not in LED:
         return None
-    return entry("mpi" if spec.node_rank == 0 else "remote")
+    return entry(spec.distribution if spec.node_rank == 0 else "remote")
 
 
 def entry(module: str) -> tuple[str, ...]:
@@ -49,21 +52,37 @@ def led_variables(
 
     The last is evaluated by a shell: folders differ from node to node, so it cannot come from the first one.
     """
-    places = [] if spec.nodes == 1 else [_place(peer) for peer in _all(spec, wanted)]
-    secret = hmac.new(spec.token.encode(), b"start on the nodes of this run", hashlib.sha256).hexdigest()
+    return {
+        PEERS: ",".join(_place(peer) for peer in _all(spec, wanted)),
+        SECRET: _secret(spec, "start on the nodes of this run"),
+        FAILED: str(Path(folder).parent / "failed"),
+        "ULTRAMARINE_NODE_RANK": str(spec.node_rank),
+        **(_of_ray(spec, argv) if spec.distribution == "ray" else _of_mpi(spec, argv, folder=folder, log=log)),
+    }
+
+
+def _secret(spec: Spec, purpose: str) -> str:
+    """Every node of the run comes to the same, and nobody else does."""
+    return hmac.new(spec.token.encode(), purpose.encode(), hashlib.sha256).hexdigest()
+
+
+def _of_ray(spec: Spec, argv: Sequence[str]) -> dict[str, str]:
+    """Ray gets a token of its own, so that nobody else's work comes in."""
+    return {
+        EACH: shlex.join(argv),
+        "ULTRAMARINE_RANK": str(spec.ranks[0]),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": _secret(spec, "join the Ray of this run"),
+    }
+
+
+def _of_mpi(spec: Spec, argv: Sequence[str], *, folder: str, log: Callable[[str], str]) -> dict[str, str]:
     each = (
         f"ULTRAMARINE_RANK=$PMI_RANK; export ULTRAMARINE_RANK; unset {PEERS} {SECRET}; cd {shlex.quote(folder)}"
         f" && {' '.join(map(shlex.quote, argv))} >>{log('$PMI_RANK')} 2>&1;"
         f' code=$?; [ $code = 0 ] || (set -C; echo $code >"${FAILED}") 2>/dev/null; exit $code'
     )
-    return {
-        PEERS: ",".join(places),
-        SECRET: secret,
-        EACH: each,
-        FAILED: str(Path(folder).parent / "failed"),
-        "ULTRAMARINE_NODE_RANK": str(spec.node_rank),
-        "ULTRAMARINE_PROCESSES_PER_NODE": str(spec.processes_per_node),
-    }
+    return {EACH: each, "ULTRAMARINE_PROCESSES_PER_NODE": str(spec.processes_per_node)}
 
 
 def _pytorch(spec: Spec, wanted: Wanted, rank: int) -> dict[str, str]:

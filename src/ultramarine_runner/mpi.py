@@ -71,7 +71,7 @@ def _command(program: str, places: list[str]) -> list[str]:
     """Nodes are called by number: an address may be that of several, and is not to be taken for this machine's."""
     each = os.environ["ULTRAMARINE_PROCESSES_PER_NODE"]
     hosts = ["localhost", *(f"node{node}" for node in range(1, len(places)))]
-    address = places[0].rpartition(":")[0].strip("[]") if places else "127.0.0.1"
+    address = places[0].rpartition(":")[0].strip("[]")
     return [
         program,
         *("-launcher", "ssh", "-launcher-exec", str(_launcher()), "-localhost", address),

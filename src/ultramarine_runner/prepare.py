@@ -23,6 +23,7 @@ from .spec import BadSpec, Environment, Input, Output, Spec
 from .wire import Channel, Refused, Unreachable
 
 SOCKET_PATH_MAX = 99  #: bytes; the kernel takes 107
+RAY_SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1"  #: what a Ray adds to its folder
 Note = Callable[[str], None]
 
 
@@ -70,6 +71,7 @@ class Preparer:
         checkpoint = self._checkpoint(spec, folder / "checkpoint", note=note, say=say)
         # Last: a failure before it leaves nothing outside the run's folder.
         sockets, extra = socket_folder(folder, key, spec.sockets)
+        scratch = scratch_folder(folder, key) if spec.distribution == "ray" else None
         places = Places(
             folder=str(code),
             python=python,
@@ -80,8 +82,9 @@ class Preparer:
             files=files,
             sites=sites,
             checkpoint=None if spec.checkpoint is None else str(folder / "checkpoint"),
+            scratch=None if scratch is None else str(scratch),
         )
-        return Prepared(places, extra, checkpoint)
+        return Prepared(places, extra if scratch is None else (*extra, scratch), checkpoint)
 
     def _checkpoint(self, spec: Spec, folder: Path, *, note: Note, say: Note) -> Checkpoint | None:
         """Make the folder. The first node's is kept; all begin with it."""
@@ -178,14 +181,30 @@ def socket_folder(folder: Path, key: str, names: tuple[str, ...]) -> tuple[Path,
     if len(os.fsencode(near)) + longest <= SOCKET_PATH_MAX:
         near.mkdir(mode=0o700, exist_ok=True)
         return near, ()
-    short = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    far = _short_folder(folder, longest)
+    if far is None:
+        raise BadSpec(f"sockets: {names} make paths of over {SOCKET_PATH_MAX} bytes for run {key}: use shorter names.")
+    return far, (far,)
+
+
+def scratch_folder(folder: Path, key: str) -> Path:
+    """Where a Ray of the job's own has its sockets, to be deleted beside the run's own folder."""
+    place = _short_folder(folder / "ray", len(RAY_SOCKET))
+    if place is None:
+        raise BadSpec(f"There is no folder for temporary files whose path is short enough for a Ray of run {key}.")
+    return place
+
+
+def _short_folder(instead: Path, longest: int) -> Path | None:
+    """A folder (0700) for a path that is too long, with room for `longest` bytes more; None when there is none."""
+    short = hashlib.sha256(os.fsencode(instead)).hexdigest()[:16]
     for root in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 (who owns it is checked)
         around = Path(root) / f"um-{os.getuid()}"
         if len(os.fsencode(around / short)) + longest <= SOCKET_PATH_MAX:
             _own(around)
             (around / short).mkdir(mode=0o700, exist_ok=True)
-            return around / short, (around / short,)
-    raise BadSpec(f"sockets: {names} make paths of over {SOCKET_PATH_MAX} bytes for run {key}: use shorter names.")
+            return around / short
+    return None
 
 
 def _own(folder: Path) -> None:

@@ -38,6 +38,7 @@ class Places:
     files: Mapping[str, str] = field(default_factory=dict[str, str])
     sites: Mapping[str, str] = field(default_factory=dict[str, str])
     checkpoint: str | None = None
+    scratch: str | None = None  #: a folder with a short path
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,15 @@ class Node:
 
     allocation: str
     gpus: tuple[str, ...]
+    cpus: float
     inherited: Mapping[str, str]
     shell: str  #: bash, or sh where there is none
 
     @classmethod
-    def here(cls, allocation: str, gpus: tuple[str, ...]) -> Node:
+    def here(cls, allocation: str, gpus: tuple[str, ...], cpus: float) -> Node:
         """This one."""
         shell = shutil.which("bash") or shutil.which("sh") or "/bin/sh"
-        return cls(allocation, gpus, inherited(os.environ), shell)
+        return cls(allocation, gpus, cpus, inherited(os.environ), shell)
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,16 @@ def launches(key: str, spec: Spec, places: Places, *, wanted: Wanted, node: Node
         led = distribution.led_variables(
             spec, wanted, argv=argv, folder=places.folder, log=lambda rank: f"{shlex.quote(log)}/{rank}/{RANK_LOG}"
         )
-        return [Launch(spec.ranks[0], program, {**shared, **led})]
+        return [Launch(spec.ranks[0], program, {**shared, **led, **_scratch(spec, places, node)})]
     return [Launch(rank, argv, {**shared, **_rank_variables(spec, wanted, rank)}) for rank in spec.ranks]
+
+
+def _scratch(spec: Spec, places: Places, node: Node) -> dict[str, str]:
+    """What a Ray of the job's own needs to know of this node."""
+    if places.scratch is None:
+        return {}
+    cpus = max(1, int(spec.limits.cpus or node.cpus))
+    return {distribution.SCRATCH: places.scratch, distribution.CPUS: str(cpus)}
 
 
 def _argv(spec: Spec, places: Places, shell: str) -> tuple[str, ...]:

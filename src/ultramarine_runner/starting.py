@@ -33,7 +33,7 @@ class Starting:
         self._work = work
         self._shipper = shipper
         self._post = post
-        self._node = ranks.Node.here(config.allocation, config.gpus)
+        self._node = ranks.Node.here(config.allocation, config.gpus, config.cpus)
         self._prepared: dict[str, Prepared] = {}
         self._notes: dict[str, Notes] = {}
         self._ports: dict[str, ports.Held] = {}

@@ -26,6 +26,7 @@ DRIVER_KINDS = frozenset({"slurm", "ssh", "ray", "kubernetes", "simulated"})
 MAY_NAME_KINDS = {
     "ultramarine.domain.compute": "the types of Azure's that are refused with a hint",
     "ultramarine.domain.conda_names": "packages of the same names",
+    "ultramarine.domain.distribution": "a library of the same name, which a job brings along",
 }
 BANNED_NAMES = frozenset({"utils", "util", "helpers", "common", "manager", "base", "misc"})
 

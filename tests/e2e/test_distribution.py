@@ -1,6 +1,8 @@
 """Jobs whose processes work together over nodes: the libraries themselves, on two nodes of this machine."""
 
 import json
+import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SIZES = json.dumps({"small": {"cpus": 0.9, "memory_gib": 1.5}})
 TWO = {"instance_count": 2}
 MPI = {"requirements": ["mpich", "mpi4py", "numpy"], "python": "3.11"}
+RAY = {"requirements": ["ray==2.60.0"], "python": "3.11"}
 TORCH = {"requirements": ["torch==2.13.0", "scikit-learn"], "python": "3.11"}
 
 
@@ -110,6 +113,43 @@ def test_without_an_mpiexec_the_job_says_what_to_add(it: Installation):
     submit(it, "none", "true", distribution={"type": "mpi"}, environment_variables={"PATH": "/nowhere"})
     it.comes_to("none", "Failed")
     assert "Add mpich" in log(it, "none", 0)
+
+
+def ray(it: Installation, name: str, *words: str) -> None:
+    command = " ".join(["python tasks.py", *words])
+    submit(it, name, command, environment=RAY, resources=TWO, distribution={"type": "ray"})
+
+
+def test_a_job_has_a_ray_of_its_own_over_its_nodes(it: Installation):
+    ray(it, "tasks-of-ray")
+    job = it.comes_to("tasks-of-ray", "Completed", within_s=300)  # the environment is built here
+    assert log(it, "tasks-of-ray", 0) == "nodes 2 cpus 2.0 squares 285\nno secret is seen\n"
+    until(lambda: not ranks_of(it, job), "nothing of it is left")
+    until(lambda: not scratch(), "its folders of sockets went with it")
+
+
+def test_a_ray_that_dies_on_the_second_node_ends_the_job_which_says_so(it: Installation):
+    ray(it, "half", "wait")
+    job = it.comes_to("half", "Running", within_s=120)
+    until(lambda: "waiting" in log(it, "half", 0), "it has its Ray", seconds=60)
+    assert scratch(), "its sockets are in folders with short paths"
+    raylets = [pid for pid in ranks_of(it, job) if _of_second_node(pid)]
+    assert raylets, "the second node has one"
+    os.kill(raylets[0], signal.SIGKILL)
+    job = it.comes_to("half", "Failed", within_s=120)
+    assert "Ray on node 1 ended with code" in log(it, "half", 0)
+    until(lambda: not ranks_of(it, job), "nothing of it is left")
+
+
+def _of_second_node(pid: int) -> bool:
+    place = Path(f"/proc/{pid}")
+    is_raylet = b"raylet/raylet" in (place / "cmdline").read_bytes()
+    return is_raylet and b"ULTRAMARINE_NODE_RANK=1" in (place / "environ").read_bytes()
+
+
+def scratch() -> list[Path]:
+    roots = {Path(tempfile.gettempdir()), Path("/tmp")}
+    return [place for root in roots for place in root.glob(f"um-{os.getuid()}/*/session_latest")]
 
 
 def ranks_of(it: Installation, job: dict[str, Any]) -> list[int]:

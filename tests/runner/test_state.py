@@ -152,7 +152,7 @@ def test_the_lease_ends_tasks_and_no_services():
 def test_places_are_quoted_in_a_command_and_plain_in_variables():
     places = ranks.Places(folder="/run dir/code", python="/py", inputs={"data": "/in put"})
     read = spec.read(make_spec("cat {{input:data}}/x", environment_variables={"D": "{{input:data}}"}))
-    node = ranks.Node("a", (), {"PATH": "/bin"}, "bash")
+    node = ranks.Node("a", (), 1.0, {"PATH": "/bin"}, "bash")
     [launch] = ranks.launches("k", read, places, wanted=GO, node=node)
     assert launch.argv == ("bash", "-c", "cat '/in put'/x")
     assert (launch.environment["D"], launch.environment["PATH"]) == ("/in put", "/:/bin")

@@ -1,6 +1,6 @@
 """How the processes of a job find each other: Azure ML's `distribution`, one model for each `type`."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -25,10 +25,26 @@ class TensorFlow(Spec):
     parameter_server_count: int = Field(default=0, ge=0, le=PROCESSES_MAX)
 
 
-Distribution = Annotated[PyTorch | TensorFlow | Mpi, Field(discriminator="type")]
+class Ray(Spec):
+    """A Ray of the job's own over its nodes; the command runs on the first of them."""
+
+    not_yet: ClassVar[frozenset[str]] = frozenset(
+        {
+            "address",
+            "port",
+            "include_dashboard",
+            "dashboard_port",
+            "head_node_additional_args",
+            "worker_node_additional_args",
+        }
+    )
+    type: Literal["ray"]
 
 
-def problem(distribution: PyTorch | TensorFlow | Mpi, instance_count: int) -> str | None:
+Distribution = Annotated[PyTorch | TensorFlow | Mpi | Ray, Field(discriminator="type")]
+
+
+def problem(distribution: Distribution, instance_count: int) -> str | None:
     """What does not fit together, in words; None when all does."""
     if not isinstance(distribution, TensorFlow):
         return None
@@ -41,7 +57,7 @@ def problem(distribution: PyTorch | TensorFlow | Mpi, instance_count: int) -> st
     return None
 
 
-def run_fields(distribution: PyTorch | TensorFlow | Mpi | None, instance_count: int) -> dict[str, Any]:
+def run_fields(distribution: Distribution | None, instance_count: int) -> dict[str, Any]:
     """The same in the words of the runner's protocol."""
     if distribution is None:
         return {"distribution": None, "processes_per_node": 1}
@@ -54,4 +70,5 @@ def run_fields(distribution: PyTorch | TensorFlow | Mpi | None, instance_count: 
                 "ps": distribution.parameter_server_count,
             },
         }
-    return {"distribution": distribution.type, "processes_per_node": distribution.process_count_per_instance}
+    processes = 1 if isinstance(distribution, Ray) else distribution.process_count_per_instance
+    return {"distribution": distribution.type, "processes_per_node": processes}
