@@ -71,15 +71,34 @@ class Settings(BaseSettings):
         description="What the nodes of this machine share and what can be made again: files of jobs, environments, "
         "uv's downloads, MLflow's environment. Installations may share one.",
     )
-    host: Literal["127.0.0.1"] = Field(
-        default="127.0.0.1", description="The address that the gateway listens on. A wider one waits for TLS."
-    )
     port: int = Field(default=7770, ge=1, le=65535, description="The port of the API, the endpoints and the studio.")
     second_port: int = Field(
         default=7771,
         ge=1,
         le=65535,
         description="The port of the second origin, which shows what people's scripts make: MLflow's pages, instances.",
+    )
+    listen: str = Field(
+        default="",
+        description="Addresses or names of this machine at which others are served too, by TLS: `ADDRESS[:PORT],…`; "
+        "`0.0.0.0` or `::` is all of them. Empty: this machine alone is served. The second origin is at the port after "
+        "`PORT`. `um up --listen`.",
+    )
+    listen_names: str = Field(
+        default="",
+        description="Further names and addresses by which others reach this machine, with commas. The certificate is "
+        "good for them, and the first one is what nodes and clients are told.",
+    )
+    tls_certificate: Path | None = Field(
+        default=None,
+        description="A certificate of yours (PEM, with what is between it and its CA) in place of one by the "
+        "installation's own CA. A new one in the file is taken while it runs.",
+    )
+    tls_key: Path | None = Field(default=None, description="The key of that certificate (PEM, without a password).")
+    tls_ca: Path | None = Field(
+        default=None,
+        description="The CA that signed that certificate (PEM): what nodes and jobs trust. Empty: what their machines "
+        "trust anyway.",
     )
     database_url: str = Field(
         default="",
@@ -93,7 +112,8 @@ class Settings(BaseSettings):
     ray_token: Path | None = Field(default=None, description="The file with the token of that Ray cluster.")
     ray_url: str = Field(
         default="",
-        description="Where the nodes of that Ray cluster reach this installation; empty: its address on this machine.",
+        description="Where the nodes of that Ray cluster reach this installation, should it not be where "
+        "`ULTRAMARINE_LISTEN` says; by https they trust what their machines trust.",
     )
     beat_s: float = Field(default=5, gt=0, le=60, description="Seconds between two reports of a runner.")
     silent_after_s: float = Field(

@@ -14,10 +14,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--home", type=Path, required=True, help="the installation's folder")
     parser.add_argument("--port", type=int, required=True, help="where everything is reached")
     parser.add_argument("--second-port", type=int, required=True, help="the second origin: MLflow's pages, instances")
+    parser.add_argument("--listen", default="", help="what is listened on for other machines: ADDRESS[:PORT],…")
     parser.add_argument("--grace-s", type=float, default=commands.GRACE_S, help="seconds that the parts have to end")
     parser.add_argument("-d", "--detach", action="store_true", help="in a session of its own; returns when ready")
     given = parser.parse_args(arguments)
-    return commands.start(given.home, given.port, given.detach, second_port=given.second_port, grace_s=given.grace_s)
+    listening = commands.Listening.parse(given.listen, port=given.port, second_port=given.second_port)
+    return commands.start(given.home, listening, detach=given.detach, grace_s=given.grace_s)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from ultramarine_runner import cgroups, config, hello, keeper, nvml, spawn, trees
+from ultramarine_runner import cgroups, config, hello, keeper, nvml, spawn, trees, trust
 from ultramarine_runner.link import Keeping, Link
 from ultramarine_runner.mechanism import WATCH
 from ultramarine_runner.wire import Channel, Dismissed, Refused
@@ -34,6 +34,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"runner: {error}", file=sys.stderr)
         return EXIT_USAGE
     os.umask(0o077)
+    trust.keep(settings.folder, settings.ca)
     return _serve(settings)
 
 

@@ -31,7 +31,8 @@ class Config:
     memory_bytes: int
     gpus: tuple[str, ...]
     uv: str | None
-    ca: str | None
+    ca: str | None  #: PEM of what alone is trusted by https; None: what this machine trusts
+    server: str  #: `http://HOST:PORT` or `https://…` by which jobs on this node reach the installation
     limits: str  #: `auto`, or `watch`: no control groups, though they could be made
     disk_reserve_bytes: int  #: what is always left on the disk, so that runner and control plane can go on writing
 
@@ -59,6 +60,7 @@ def load(folder: Path) -> Config:
             gpus=tuple(str(gpu) for gpu in raw.get("gpus") or ()),
             uv=raw.get("uv") or None,
             ca=raw.get("ca") or None,
+            server=str(raw.get("server") or raw["url"]),
             limits=str(raw.get("limits") or "auto"),
             disk_reserve_bytes=int(raw.get("disk_reserve_bytes", DISK_RESERVE_BYTES)),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from dataclasses import dataclass
 
@@ -34,7 +35,7 @@ def greet(config: Config, channel: Channel, *, limits: str, nvml: Nvml | None) -
         "join_secret": config.join_secret,
         "machine": {**machine.describe(config.folder, config.cache, nvml), "limits": limits},
     }
-    body = json.dumps(message).encode()
+    body, said = json.dumps(message).encode(), ""
     for wait in backoff():
         sent = machine.boot_s()
         try:
@@ -43,6 +44,9 @@ def greet(config: Config, channel: Channel, *, limits: str, nvml: Nvml | None) -
                 raise Refused(answer.status, f"hello was refused: {answer.status} {words(answer)}")
             raw = answer.json()
             return Welcome(str(raw["node_token"]), float(raw["lease_s"]), float(raw["beat_s"]), sent)
-        except Unreachable:
+        except Unreachable as error:
+            if str(error) != said:  # once: it may be tried for as long as the server is away
+                said = str(error)
+                print(f"runner: {said}", file=sys.stderr, flush=True)
             time.sleep(wait)
     raise AssertionError("unreachable")

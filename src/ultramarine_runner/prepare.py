@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from . import checkpoints, environments
+from . import checkpoints, environments, trust
 from .checkpoints import Checkpoint
 from .config import Config
 from .files import Cache, InputFailed
@@ -83,6 +83,8 @@ class Preparer:
             sites=sites,
             checkpoint=None if spec.checkpoint is None else str(folder / "checkpoint"),
             scratch=None if scratch is None else str(scratch),
+            server=self._config.server,
+            ca="" if self._config.ca is None else str(self._config.folder / trust.CA_FILE),
         )
         return Prepared(places, extra if scratch is None else (*extra, scratch), checkpoint)
 

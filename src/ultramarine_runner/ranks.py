@@ -21,7 +21,8 @@ INHERITED = (
     "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
 )  # fmt: skip
 _INHERITED = re.compile(r"(PIP|UV|SSL)_\w+|\w+_PROXY|\w+_proxy")
-_PLACE = re.compile(r"\{\{(?:(input|output|socket|file|site):([^{}]+)|(python|folder))\}\}")
+_PLACE = re.compile(r"\{\{(?:(input|output|socket|file|site):([^{}]+)|(python|folder|server|ca))\}\}")
+_CA = "{{ca}}"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -39,6 +40,8 @@ class Places:
     sites: Mapping[str, str] = field(default_factory=dict[str, str])
     checkpoint: str | None = None
     scratch: str | None = None  #: a folder with a short path
+    server: str = ""  #: the installation's address, as this node reaches it
+    ca: str = ""  #: the file with what is trusted there; empty: what this machine trusts
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def fill(text: str, places: Places, *, quote: Callable[[str], str] = str) -> str
     def path(match: re.Match[str]) -> str:
         noun, name, alone = match.groups()
         if alone:
-            return quote(places.python if alone == "python" else places.folder)
+            return quote(str(getattr(places, alone)))
         known: Mapping[str, str] = getattr(places, f"{noun}s")
         if name not in known:
             there = ", ".join(known) or "none"
@@ -125,7 +128,8 @@ def _environment(key: str, spec: Spec, places: Places, node: Node) -> dict[str, 
     variables["AZUREML_RUN_ID"] = spec.name
     variables["CUDA_VISIBLE_DEVICES"] = ",".join(node.gpus if spec.gpus is None else spec.gpus)
     variables.update({one.variable: places.inputs[one.name] for one in spec.inputs if one.variable})
-    variables.update({name: fill(value, places) for name, value in spec.environment_variables.items()})
+    given = spec.environment_variables.items()
+    variables.update({name: fill(value, places) for name, value in given if places.ca or value != _CA})
     variables.update(spec.secret_variables)
     # Ours come last: by them the processes of a run are found, whatever a user has set.
     variables.update({ALLOCATION: node.allocation, RUN_KEY: key})

@@ -6,11 +6,12 @@ import http.client
 import json
 import os
 import socket
-import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 from urllib.parse import urlsplit
+
+from . import trust
 
 _CHUNK = 1 << 20
 JSON = "application/json"
@@ -73,7 +74,10 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 class Channel:
-    """One connection, for one thread. Every request may be repeated, so a kept connection that died is replaced."""
+    """One connection, for one thread. Every request may be repeated, so a kept connection that died is replaced.
+
+    `ca`: PEM of what is trusted by https; None: what this machine trusts.
+    """
 
     def __init__(self, url: str, *, ca: str | None = None, token: str = "", timeout_s: float = 30.0) -> None:
         self._url = url
@@ -81,14 +85,7 @@ class Channel:
         self._timeout_s = timeout_s
         self._connection: http.client.HTTPConnection | None = None
         self.token = token
-
-    @property
-    def local_address(self) -> str:
-        """The address by which this machine reached the control plane: where its peers find it."""
-        sock = self._connection.sock if self._connection is not None else None
-        if sock is None or sock.family == socket.AF_UNIX:
-            return "127.0.0.1"
-        return str(sock.getsockname()[0])
+        self.local_address = "127.0.0.1"  #: by which this machine last reached the control plane: its peers find it so
 
     def request(
         self,
@@ -167,13 +164,18 @@ class Channel:
                 if body is not None and not isinstance(body, bytes):
                     body.seek(0)
                 connection.request(method, path, body, complete)
+                if connection.sock.family != socket.AF_UNIX:
+                    self.local_address = str(connection.sock.getsockname()[0])
                 return connection.getresponse()
             except (OSError, http.client.HTTPException) as error:
                 self.close()
                 # A kept connection may have been closed by the other side meanwhile; a time-out was not that.
                 if is_last or isinstance(error, socket.timeout):
-                    raise Unreachable(f"{method} {path}: {type(error).__name__} {error}.") from error
+                    raise Unreachable(f"{method} {path}: {self._why(error)}") from error
         raise AssertionError("unreachable")
+
+    def _why(self, error: Exception) -> str:
+        return trust.words(error, self._url) if isinstance(error, OSError) else f"{type(error).__name__} {error}."
 
     def _connected(self, timeout_s: float) -> http.client.HTTPConnection:
         if self._connection is None:
@@ -189,8 +191,7 @@ class Channel:
         parts = urlsplit(self._url)
         host = parts.hostname or "localhost"
         if parts.scheme == "https":
-            context = ssl.create_default_context(cafile=self._ca)
-            return http.client.HTTPSConnection(host, parts.port, timeout=timeout_s, context=context)
+            return http.client.HTTPSConnection(host, parts.port, timeout=timeout_s, context=trust.context(self._ca))
         return http.client.HTTPConnection(host, parts.port, timeout=timeout_s)
 
 

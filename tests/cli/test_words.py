@@ -28,7 +28,7 @@ EVERY = [(noun, command.name) for noun in GROUPS for command in load(str(group_o
         (["job", "list", "-r", "many"], "invalid int value: 'many'"),
         (["online-deployment", "list"], "um online-deployment list needs --endpoint-name or -e."),
         (["online-endpoint", "update", "-n", "e", "--traffic", "blue"], "'blue' is not of the form deployment=percent"),
-        (["up", "--listen", "0.0.0.0"], "other machines are not served yet"),
+        (["up", "--listen", "10.0.0.1:x"], "--listen 10.0.0.1:x is no ADDRESS"),
     ],
 )
 def test_what_is_not_understood_is_named_with_the_nearest_known(um: Um, words: list[str], said: str):
@@ -65,8 +65,10 @@ def test_a_server_that_does_not_answer_and_a_wrong_token_have_codes_of_their_own
 @pytest.mark.parametrize(
     ("words", "variable", "said"),
     [
-        (["--listen", "0.0.0.0"], None, "--listen 0.0.0.0: other machines are not served yet"),
-        ([], ("ULTRAMARINE_HOST", "0.0.0.0"), "ULTRAMARINE_HOST 0.0.0.0: other machines"),
+        (["--listen", "https://a"], None, "--listen https://a is no ADDRESS"),
+        (["--listen", "a:65535"], None, "--listen a:65535: 65535 is no port"),
+        (["--listen", "127.0.0.1"], None, "--listen 127.0.0.1: this machine itself is served"),
+        ([], ("ULTRAMARINE_LISTEN", "10.0.0.1,a b"), "--listen a b is no ADDRESS"),
         ([], ("ULTRAMARINE_SECOND_PORT", "x"), "ULTRAMARINE_SECOND_PORT='x' is no port"),
         (["--port", "7001"], ("ULTRAMARINE_SECOND_PORT", "7001"), "Port 7001 cannot be both"),
     ],

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from ultramarine.supervision import commands
 from ultramarine.supervision.errors import CannotStart
+from ultramarine.supervision.listening import Listening
 from ultramarine.supervision.programs import Program
 
 HOME, PORT, FOLDER = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
 
 
-def small_table(home: Path, port: int, second_port: int) -> Sequence[Program]:
-    assert second_port == port + 1
+def small_table(home: Path, listening: Listening) -> Sequence[Program]:
+    assert listening.second_port == listening.port + 1
 
     def program(name: str, address: Path | tuple[str, int], *, is_essential: bool = True) -> Program:
         where = str(address) if isinstance(address, Path) else str(address[1])
@@ -20,7 +21,7 @@ def small_table(home: Path, port: int, second_port: int) -> Sequence[Program]:
         return Program(name=name, argv=argv, address=address, is_essential=is_essential)
 
     return (
-        program("gateway", ("127.0.0.1", port)),
+        program("gateway", ("127.0.0.1", listening.port)),
         program("control", home / "run" / "control.sock"),
         program("mlflow", home / "run" / "mlflow.sock", is_essential=False),
     )
@@ -34,7 +35,8 @@ def main() -> int:
         except CannotStart as error:
             print(f"{error}\n{error.hint}", file=sys.stderr)
             return 2
-    return commands.start(HOME, PORT, False, second_port=PORT + 1, grace_s=3, table=small_table)
+    listening = Listening(port=PORT, second_port=PORT + 1)
+    return commands.start(HOME, listening, detach=False, grace_s=3, table=small_table)
 
 
 sys.exit(main())

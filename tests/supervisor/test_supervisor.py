@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from ultramarine.supervision import commands
+from ultramarine.supervision.listening import Listening
 from ultramarine.supervision.policy import Phase
 
 from .conftest import SRC, Installation, until
@@ -108,7 +109,9 @@ def test_detached_starts_at_once_and_after_one_another_are_one_installation(inst
     assert found.port == installation.port
     assert installation.up("-d").wait(10) == 0
     assert (installation.pids(), commands.running(installation.home)) == (before, found)
-    assert commands.last_ports(installation.home) == (installation.port, installation.port + 1)
+    assert commands.last_listening(installation.home) == Listening(
+        port=installation.port, second_port=installation.port + 1
+    )
 
 
 def test_detached_where_one_never_becomes_ready_says_so(installation: Installation):

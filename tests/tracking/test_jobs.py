@@ -48,7 +48,8 @@ def run_job(python: Path, script: str, variables: Mapping[str, str], folder: Pat
 
 def variables(gateway: Gateway, run_id: str, *, experiment: str) -> dict[str, str]:
     gateway.runs["token-a"] = run_id
-    told = job_variables(address=gateway.address, run_id=run_id, experiment=experiment)
+    told = job_variables(run_id=run_id, experiment=experiment)
+    told = {name: value.replace("{{server}}", gateway.address) for name, value in told.items() if value != "{{ca}}"}
     return {**told, TOKEN_VARIABLE: "token-a", "PYTHONPATH": python_path(None)}
 
 

@@ -3,22 +3,17 @@
 from ultramarine.tracking.plugin.ultramarine_mlflow.names import workspace_in_mlflow
 from ultramarine.tracking.variables import TOKEN_VARIABLE, job_variables
 
-GIVEN = job_variables(address="https://um.test:7770/", run_id="ab" * 16, experiment="iris", certificate="/run/ca.pem")
+GIVEN = job_variables(run_id="ab" * 16, experiment="iris")
 
 
-def test_a_job_is_told_its_server_its_run_and_its_experiment():
-    assert GIVEN["MLFLOW_TRACKING_URI"] == "https://um.test:7770/mlflow"
+def test_a_job_is_told_its_run_its_experiment_and_its_nodes_view_of_the_server():
+    assert GIVEN["MLFLOW_TRACKING_URI"] == "{{server}}/mlflow"
+    assert GIVEN["MLFLOW_TRACKING_SERVER_CERT_PATH"] == "{{ca}}"
     assert (GIVEN["MLFLOW_RUN_ID"], GIVEN["MLFLOW_EXPERIMENT_NAME"]) == ("ab" * 16, "iris")
-    assert GIVEN["MLFLOW_TRACKING_SERVER_CERT_PATH"] == "/run/ca.pem"
 
 
 def test_the_token_is_never_among_the_open_variables():
     assert TOKEN_VARIABLE not in GIVEN
-
-
-def test_without_a_certificate_of_ours_the_systems_are_trusted():
-    plain = job_variables(address="http://127.0.0.1:7770", run_id="ab" * 16, experiment="iris")
-    assert "MLFLOW_TRACKING_SERVER_CERT_PATH" not in plain
 
 
 def test_no_two_workspaces_share_a_name_in_mlflow():

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from ultramarine.api import created, views
 from ultramarine.api.access import Ctx, Reader, Worker
 from ultramarine.api.paging import Paging
+from ultramarine.api.reached import ReachedAt
 from ultramarine.services import deployments, endpoints
 
 router = APIRouter(prefix="/api/v1/workspaces/{workspace}/online-endpoints", tags=["online endpoints"])
@@ -20,33 +21,37 @@ class KeyType(BaseModel):
 
 
 @router.put("/{name}", status_code=201)
-async def put_endpoint(workspace: str, name: str, body: AnyBody, ctx: Ctx, _: Worker, response: Response) -> views.View:
+async def put_endpoint(
+    workspace: str, name: str, body: AnyBody, ctx: Ctx, _: Worker, response: Response, reached: ReachedAt
+) -> views.View:
     """Create an endpoint (201), or change the one that is there (200)."""
     state, is_new = await endpoints.put(ctx, workspace, name, body)
     created.answer(response, is_new=is_new)
-    return views.endpoint(state, ctx.site.address)
+    return views.endpoint(state, reached.address)
 
 
 @router.patch("/{name}")
-async def update_endpoint(workspace: str, name: str, body: AnyBody, ctx: Ctx, _: Worker) -> views.View:
-    return views.endpoint(await endpoints.update(ctx, workspace, name, body), ctx.site.address)
+async def update_endpoint(
+    workspace: str, name: str, body: AnyBody, ctx: Ctx, _: Worker, reached: ReachedAt
+) -> views.View:
+    return views.endpoint(await endpoints.update(ctx, workspace, name, body), reached.address)
 
 
 @router.get("")
-async def list_endpoints(workspace: str, ctx: Ctx, _: Reader, paging: Paging) -> views.View:
+async def list_endpoints(workspace: str, ctx: Ctx, _: Reader, paging: Paging, reached: ReachedAt) -> views.View:
     found = await endpoints.page(ctx, workspace, paging)
-    return views.listed(found.map(lambda state: views.endpoint(state, ctx.site.address)))
+    return views.listed(found.map(lambda state: views.endpoint(state, reached.address)))
 
 
 @router.get("/{name}")
-async def get_endpoint(workspace: str, name: str, ctx: Ctx, _: Reader) -> views.View:
-    return views.endpoint(await endpoints.get(ctx, workspace, name), ctx.site.address)
+async def get_endpoint(workspace: str, name: str, ctx: Ctx, _: Reader, reached: ReachedAt) -> views.View:
+    return views.endpoint(await endpoints.get(ctx, workspace, name), reached.address)
 
 
 @router.delete("/{name}", status_code=202)
-async def delete_endpoint(workspace: str, name: str, ctx: Ctx, _: Worker) -> views.View:
+async def delete_endpoint(workspace: str, name: str, ctx: Ctx, _: Worker, reached: ReachedAt) -> views.View:
     """The address is gone at once, the deployments behind it end in their time."""
-    return views.endpoint(await endpoints.delete(ctx, workspace, name), ctx.site.address)
+    return views.endpoint(await endpoints.delete(ctx, workspace, name), reached.address)
 
 
 @router.get("/{name}/credentials")

@@ -10,6 +10,7 @@ from ultramarine import __version__
 from ultramarine.api import created, sse, views
 from ultramarine.api.access import Ctx, Owner, Reader, SignedIn
 from ultramarine.api.paging import Paging
+from ultramarine.api.reached import ReachedAt
 from ultramarine.services import identity, leftovers, sessions, status, streams, workspaces
 from ultramarine.services.identity import TokenSpec, WorkspaceSpec
 
@@ -93,10 +94,10 @@ class Opening(BaseModel):
 
 
 @router.post("/login-codes", status_code=201)
-async def create_login_code(body: Opening, ctx: Ctx, token: SignedIn) -> views.View:
+async def create_login_code(body: Opening, ctx: Ctx, token: SignedIn, reached: ReachedAt) -> views.View:
     """A link, good once and for a minute, that signs a browser in to the second origin."""
     code = await sessions.make_code(ctx, token, body.path, workspace=body.workspace)
-    return {"url": f"{ctx.site.second_address}/login?code={code}"}
+    return {"url": f"{reached.second_address}/login?code={code}"}
 
 
 @router.get("/status")

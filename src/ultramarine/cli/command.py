@@ -56,6 +56,7 @@ GLOBAL = (
     Option("--query", "JMESPath that picks from the answer", metavar="JMESPATH"),
     Option("--url", "the server's address; else ULTRAMARINE_URL, else what `um up` has written"),
     Option("--token", "the token; better given as ULTRAMARINE_TOKEN, where other users cannot see it"),
+    Option("--ca-file", "the CA (PEM) that the server's certificate is by; else ULTRAMARINE_CA_FILE", metavar="FILE"),
 )
 
 
@@ -71,7 +72,8 @@ class Call:
     def workspace(self) -> Workspace:
         if self._workspace is None:
             self._workspace = Workspace(
-                find(self.args.url, self.args.token, self.args.workspace), progress=self.talk.progress
+                find(self.args.url, self.args.token, self.args.workspace, ca_file=self.args.ca_file),
+                progress=self.talk.progress,
             )
         return self._workspace
 

@@ -35,22 +35,21 @@ PARTS = (
 )
 RUNS = (Column("noun", "noun"), Column("name", "name"), Column("workspace", "workspace"), Column("status", "status"))
 LEFTOVERS = (Column("pool", "pool"), Column("key", "key"), Column("what", "words"))
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def up(call: Call) -> int:
     _server_can_run()
-    _check_listen(call)
     folder, first = _home(call), call.args.port or port()
     second = call.args.second_port or second_port(first)
     if first == second:
         raise InvalidInput(
             f"Port {first} cannot be both: what is asked, and the second origin.", hint="Leave out --second-port."
         )
+    listening = _listening(call, first, second)
     running = commands.running(folder) if call.args.detach else None
     if running is not None:
-        _check_same(call, running, folder)
-    code = commands.start(folder, first, call.args.detach, second_port=second)
+        _check_same(call, running, listening, folder)
+    code = commands.start(folder, listening, detach=call.args.detach)
     if code == OK and call.args.detach:
         is_up = "is up" if running is None else "is up already"
         found = commands.running(folder)
@@ -58,28 +57,29 @@ def up(call: Call) -> int:
         call.talk.say(
             f"Ultramarine {is_up} at http://127.0.0.1:{at}, home {folder}.\n  next: um job create -f job.yml --stream"
         )
+        if found is not None and found.listen:
+            call.talk.say(f"\nBy TLS at {found.listen}. {commands.elsewhere(folder)}")
     return code
 
 
-def _check_listen(call: Call) -> None:
-    given = call.args.listen or listen()
-    if given not in LOOPBACK:
-        name = "--listen" if call.args.listen else "ULTRAMARINE_HOST"
-        raise InvalidInput(
-            f"{name} {given}: other machines are not served yet; Ultramarine listens on 127.0.0.1 alone.",
-            hint="Leave it out, and reach it from elsewhere through SSH: ssh -L 7770:127.0.0.1:7770 HOST",
-        )
+def _listening(call: Call, port: int, second_port: int) -> "commands.Listening":
+    try:
+        text = ",".join(call.args.listen) or listen()
+        return commands.Listening.parse(text, port=port, second_port=second_port)
+    except commands.CannotStart as error:
+        raise InvalidInput(str(error), hint=error.hint) from error
 
 
-def _check_same(call: Call, running: "commands.Holder", folder: Path) -> None:
+def _check_same(call: Call, running: "commands.Holder", listening: "commands.Listening", folder: Path) -> None:
     """It runs already: what was said of its ports must be so."""
     for flag, wanted, there in (
         ("--port", call.args.port, running.port),
         ("--second-port", call.args.second_port, running.second_port),
+        ("--listen", str(listening) if call.args.listen else None, running.listen),
     ):
         if wanted not in (None, there):
             raise Conflict(
-                f"{flag} {wanted}: Ultramarine already runs in {folder}, with {flag} {there}.",
+                f"{flag} {wanted}: Ultramarine already runs in {folder}, with {flag} {there or 'nothing'}.",
                 hint="um status shows it; um down --keep-runs ends it and leaves what runs, um up -d starts it anew.",
             )
 
@@ -93,8 +93,8 @@ def down(call: Call) -> int:
         if call.args.keep_runs or not _has_nodes(folder):
             return code
         call.talk.say("Nodes of it run on: it is started once more, to end them.")
-        first, second = commands.last_ports(folder) or (port(), second_port(port()))
-        if (code := commands.start(folder, first, detach=True, second_port=second)) != OK:
+        there = commands.last_listening(folder) or _listening(call, port(), second_port(port()))
+        if (code := commands.start(folder, there, detach=True)) != OK:
             return code
     is_drained = call.args.keep_runs or _drained(call, folder, within_s=call.args.timeout)
     code = commands.stop(folder, GRACE_S)
@@ -246,7 +246,13 @@ GROUP = Group(
                     "port of pages that run people's code; else ULTRAMARINE_SECOND_PORT, else the one after --port",
                     "number",
                 ),
-                Option("--listen", "address to listen on; else ULTRAMARINE_HOST; 127.0.0.1 only, for now"),
+                Option(
+                    "--listen",
+                    "address or name of this machine at which others are served, by TLS; may be given again; else "
+                    "ULTRAMARINE_LISTEN, else this machine alone is served",
+                    "many",
+                    metavar="ADDRESS[:PORT]",
+                ),
                 HOME,
             ),
             example="um up -d",

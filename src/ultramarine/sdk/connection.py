@@ -19,6 +19,7 @@ class Connection:
     url: str  #: without a slash at its end
     token: str
     workspace: str
+    ca_file: str = ""  #: PEM: whom alone https is believed from; empty: what this machine trusts
 
     def __repr__(self) -> str:
         """Without the token: it must not get into a log by chance."""
@@ -55,8 +56,8 @@ def _port(given: str, variable: str, *, most: int) -> int:
 
 
 def listen(environ: Mapping[str, str] = os.environ) -> str:
-    """The address to listen on when nobody says so at its start."""
-    return environ.get("ULTRAMARINE_HOST") or "127.0.0.1"
+    """What other machines shall reach when nobody says so at its start: `ADDRESS[:PORT],…`; empty: nothing."""
+    return environ.get("ULTRAMARINE_LISTEN") or ""
 
 
 def find(
@@ -64,20 +65,23 @@ def find(
     token: str | None = None,
     workspace: str | None = None,
     *,
+    ca_file: str | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Connection:
     """The connection to use. Raises `Unavailable` when nobody has said where the server is."""
     where = url or environ.get("ULTRAMARINE_URL") or ""
     secret = token or environ.get("ULTRAMARINE_TOKEN") or ""
+    trusted = ca_file or environ.get("ULTRAMARINE_CA_FILE") or ""
     if not where or not secret:
         written = _written(home(environ))
         # The token that was found belongs to the server that was found, and is shown to no other.
         if not where or where.rstrip("/") == written.get("url", "").rstrip("/"):
             where, secret = where or written.get("url", ""), secret or written.get("token", "")
+            trusted = trusted or written.get("ca_file", "")
     if not where:
         raise Unavailable(
             f"No server is known: there is no --url, no ULTRAMARINE_URL, and no {home(environ) / 'connection.json'}.",
-            hint="um up -d starts one here. Or: export ULTRAMARINE_URL=http://HOST:PORT ULTRAMARINE_TOKEN=TOKEN",
+            hint="um up -d starts one here. Or: export ULTRAMARINE_URL=https://HOST:PORT ULTRAMARINE_TOKEN=TOKEN",
         )
     if not where.startswith(("http://", "https://")):
         raise InvalidInput(
@@ -88,6 +92,7 @@ def find(
         url=where.rstrip("/"),
         token=secret,
         workspace=workspace or environ.get("ULTRAMARINE_WORKSPACE") or DEFAULT_WORKSPACE,
+        ca_file=trusted,
     )
 
 

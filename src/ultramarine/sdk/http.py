@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import ssl
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import IO, Any
@@ -13,6 +14,7 @@ from ultramarine.domain.errors import InvalidInput, Unavailable
 from ultramarine.sdk.connection import Connection
 from ultramarine.sdk.problems import error_of
 from ultramarine.sdk.sse import Event, parse
+from ultramarine.sdk.trust import context, unbelieved
 
 View = dict[str, Any]
 Body = bytes | IO[bytes] | None
@@ -34,6 +36,7 @@ class Client:
         self._page_rows = page_rows
         self._sleep = sleep
         self._kept: http.client.HTTPConnection | None = None
+        self._trusted: ssl.SSLContext | None = None
 
     def get(self, path: str, **query: object) -> Any:
         """The JSON at `path`. Parameters that are None or "" are not sent."""
@@ -143,11 +146,23 @@ class Client:
 
     def _connect(self) -> http.client.HTTPConnection:
         parts = urlsplit(self.connection.url)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        return kind(parts.netloc, timeout=TIMEOUT_S)
+        if parts.scheme == "http":
+            return http.client.HTTPConnection(parts.netloc, timeout=TIMEOUT_S)
+        if self._trusted is None:
+            self._trusted = context(self.connection.ca_file)
+        return http.client.HTTPSConnection(parts.netloc, timeout=TIMEOUT_S, context=self._trusted)
 
     def _unreachable(self, error: Exception) -> Unavailable:
+        if isinstance(error, ssl.SSLError):
+            return unbelieved(error, self.connection.url)
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        if isinstance(error, ConnectionResetError) and self.connection.url.startswith(
+            "http:"
+        ):  # also: it just hangs up
+            return Unavailable(
+                f"What listens at {self.connection.url} hangs up on plain HTTP: {why}.",
+                hint="Ports of um up --listen speak TLS: write https:// into the server's address.",
+            )
         return Unavailable(
             f"The server at {self.connection.url} does not answer: {why}.",
             hint="um status shows what runs here, um up -d starts it; for another server set ULTRAMARINE_URL.",

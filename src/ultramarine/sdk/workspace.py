@@ -37,6 +37,16 @@ class Workspace:
         return self.connection.workspace
 
     @classmethod
-    def connect(cls, url: str | None = None, token: str | None = None, workspace: str | None = None) -> "Workspace":
-        """By the arguments, else ULTRAMARINE_URL and ULTRAMARINE_TOKEN, else by what `um up` wrote on this machine."""
-        return cls(find(url, token, workspace))
+    def connect(
+        cls,
+        url: str | None = None,
+        token: str | None = None,
+        workspace: str | None = None,
+        *,
+        ca_file: str | None = None,
+    ) -> "Workspace":
+        """By the arguments, else ULTRAMARINE_URL and ULTRAMARINE_TOKEN, else by what `um up` wrote on this machine.
+
+        `ca_file`: the CA (PEM) that alone is trusted by https, else ULTRAMARINE_CA_FILE, else this machine's own.
+        """
+        return cls(find(url, token, workspace, ca_file=ca_file))

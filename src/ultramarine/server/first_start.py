@@ -4,7 +4,6 @@ The installation's row, the default workspace, the owner's token, curated enviro
 """
 
 import json
-import os
 import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from ultramarine.domain.environment import Environment, EnvironmentSpec, Environ
 from ultramarine.domain.errors import NotFound
 from ultramarine.domain.identity import DEFAULT_WORKSPACE, EVERY_WORKSPACE, Role, Token
 from ultramarine.domain.names import Epoch
+from ultramarine.server.private import write_private
 from ultramarine.services import identity
 from ultramarine.services.context import Context
 from ultramarine.services.secrets import new_token, sha256_of
@@ -107,14 +107,3 @@ def _environment(ctx: Context, each: curated.Curated, python: str) -> Environmen
 
 def _read(path: Path) -> dict[str, str]:
     return json.loads(path.read_text()) if path.exists() else {}
-
-
-def write_private(path: Path, text: str) -> None:
-    """Whole or not at all, readable by the owner alone."""
-    aside = path.with_name(f".{path.name}.new")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.rename(path)

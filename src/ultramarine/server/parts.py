@@ -40,6 +40,7 @@ from ultramarine.locks.site import site_options
 from ultramarine.planning.routes import Upstreams
 from ultramarine.planning.seen import Patience
 from ultramarine.routing.publisher import RoutePublisher
+from ultramarine.server.certificate import Certificate, listening_of
 from ultramarine.server.first_start import begin, epoch_of
 from ultramarine.services.bell import Bell
 from ultramarine.services.context import Context, Limits, Site
@@ -49,6 +50,7 @@ from ultramarine.services.secrets import Secrets
 from ultramarine.settings import Settings
 from ultramarine.store.database import AsyncDatabase
 from ultramarine.store.migration import migrate
+from ultramarine.supervision.listening import HOST
 from ultramarine.tracking.client import MlflowClient
 
 NODE_RESERVE_BYTES = 64 * 1024**2
@@ -62,6 +64,15 @@ class Loop:
     name: str
     tick: Tick
     bell: Bell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """Where a node reaches us: its runner (`url`), what its jobs start (`server`), and whom both trust there (PEM)."""
+
+    url: str
+    server: str
+    ca: str | None = None  #: None: what the node trusts anyway
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,14 +110,20 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
         site=replace(_site(settings, epoch=await epoch_of(db), cache=cache), clusters=clusters),
     )
     await begin(ctx, home)
-    joining, owner = _joining(ctx, f"unix:{socket}", cache), f"{platform.node()}:{home}"
+    certificate = Certificate(settings, home, clock=ctx.clock)
+    here = Door(url=f"unix:{socket}", server=ctx.site.address)
+    joining, owner = _joining(ctx, lambda: here, cache), f"{platform.node()}:{home}"
     driver = LocalDriver(home / "nodes", pyz=pyz.build(home / "tools"), joining=joining)
     publisher = RoutePublisher(home / "gateway")
     upstreams = Upstreams(control=f"unix:{socket}", mlflow=f"unix:{home / 'run' / 'mlflow.sock'}")
     serving = ServingFiles(zip_sha256=ctx.blobs.put(pyz.serving(home / "tools").read_bytes()))
     uv = Uv(program=ctx.site.uv, cache=cache / "uv", options=site_options())
     scheduler = RunLoop(ctx, driver, owner=owner)
-    others, beside = _on_ray(ctx, settings, home=home, owner=owner) if settings.ray_address else ((), ())
+    others, beside = (), ()
+    if settings.ray_address:
+        others, beside = _on_ray(ctx, settings, _door(ctx, settings, certificate), home=home, owner=owner)
+    if certificate.listening.outside:
+        others = (*others, Loop(name="certificate", tick=certificate.tick, bell=Bell()))
     loops = (
         *others,
         Loop(name="runs", tick=scheduler.tick, bell=ctx.work),
@@ -128,8 +145,21 @@ def _clusters(settings: Settings) -> Mapping[str, Host]:
     return {RayDriver.kind: Host(name=RayDriver.kind, pool=RayDriver.kind, is_bounded=False, total=ENDLESS)}
 
 
+def _door(ctx: Context, settings: Settings, certificate: Certificate) -> Callable[[], Door]:
+    """Where the nodes of a Ray cluster reach us. Asked for each of them: an address may change."""
+
+    def door() -> Door:
+        if settings.ray_url or not certificate.listening.outside:
+            where = settings.ray_url or ctx.site.address
+            return Door(url=where, server=where)
+        place = certificate.place()
+        return Door(url=place.url, server=place.url, ca=place.ca)
+
+    return door
+
+
 def _on_ray(
-    ctx: Context, settings: Settings, *, home: Path, owner: str
+    ctx: Context, settings: Settings, door: Callable[[], Door], *, home: Path, owner: str
 ) -> tuple[Sequence[Loop], Sequence[Coroutine[Any, Any, None]]]:
     """The loop of the clusters whose nodes are a Ray cluster's, and what keeps the driver's engine running."""
     engine = EngineSettings(
@@ -139,7 +169,7 @@ def _on_ray(
         socket=home / "run" / "ray.sock",
         environments=_cache(settings, home) / RayDriver.kind,
     )
-    joining = _joining(ctx, settings.ray_url or ctx.site.address, None)
+    joining = _joining(ctx, door, None)
     driver = RayDriver(engine.socket, pyz=pyz.build(home / "tools"), joining=joining)
     scheduler = RunLoop(ctx, driver, owner=owner, pool=RayDriver.kind)
     return (Loop(name="runs on ray", tick=scheduler.tick, bell=ctx.work),), (keep_engine(engine),)
@@ -155,7 +185,6 @@ def _synchronous(url: str) -> str:
 
 
 def _site(settings: Settings, *, epoch: Epoch, cache: Path) -> Site:
-    address = f"http://{settings.host}:{settings.port}"
     native = {
         name: Amount(cpus_milli=round(size.cpus * 1000), memory_bytes=round(size.memory_gib * GIB), gpus=size.gpus)
         for name, size in settings.size_catalogue().items()
@@ -163,8 +192,9 @@ def _site(settings: Settings, *, epoch: Epoch, cache: Path) -> Site:
     here = f"{sys.version_info[0]}.{sys.version_info[1]}"
     return Site(
         epoch=epoch,
-        address=address,
-        second_address=f"http://{settings.host}:{settings.second_port}",
+        address=f"http://{HOST}:{settings.port}",
+        second_address=f"http://{HOST}:{settings.second_port}",
+        second_ports={each.port: each.second_port for each in listening_of(settings).outside},
         machine=this_machine(),
         sizes=Sizes(native, settings.size_alias_catalogue()),
         platform=this_platform(),
@@ -194,12 +224,15 @@ def _patience(settings: Settings) -> Patience:
     )
 
 
-def _joining(ctx: Context, url: str, cache: Path | None) -> Joining:
-    """`url`: where runners reach us; `cache`: of this machine, or None where runners are on others."""
+def _joining(ctx: Context, door: Callable[[], Door], cache: Path | None) -> Joining:
+    """`cache`: of this machine, or None where runners are on others."""
 
     def config(allocation: Allocation, rank: int) -> Mapping[str, Any]:
+        where = door()
         return {
-            "url": url,
+            "url": where.url,
+            "server": where.server,
+            "ca": where.ca,
             "allocation": allocation.key,
             "rank": rank,
             "epoch": ctx.site.epoch,

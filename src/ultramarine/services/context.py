@@ -42,6 +42,7 @@ class Site:
     epoch: Epoch
     address: str  #: of the API and the endpoints, as clients reach it: `http://127.0.0.1:7770`
     second_address: str  #: of what runs people's scripts
+    second_ports: Mapping[int, int] = field(default_factory=dict[int, int])  #: by port of the API, where TLS is spoken
     machine: Host
     sizes: Sizes
     clusters: Mapping[str, Host] = field(default_factory=dict[str, Host])  #: by provider, those that are configured

@@ -69,8 +69,7 @@ class Renderer:
         variables, token = dict(plain.get("environment_variables", {})), run_token(self._ctx, run.key)
         secret, files = dict[str, str](), list[Mapping[str, str]](plain.get("files", ()))
         if run.owner_noun is OwnerNoun.JOB:
-            address = self._ctx.site.address
-            tracking = job_variables(address=address, run_id=run.owner_id, experiment=str(spec["experiment"]))
+            tracking = job_variables(run_id=run.owner_id, experiment=str(spec["experiment"]))
             variables = tracking | {"AZUREML_ARM_WORKSPACE_NAME": run.workspace} | variables
             variables["PYTHONPATH"] = python_path(variables.get("PYTHONPATH"))
             secret[TOKEN_VARIABLE] = token

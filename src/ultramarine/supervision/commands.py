@@ -7,15 +7,28 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from ultramarine.supervision import home as homes
 from ultramarine.supervision import lock, process
 from ultramarine.supervision.errors import CannotStart
-from ultramarine.supervision.home import last_ports, prepare
+from ultramarine.supervision.home import last_listening, prepare
+from ultramarine.supervision.listening import Listening
 from ultramarine.supervision.lock import Holder
 from ultramarine.supervision.loop import is_ready, supervise
 from ultramarine.supervision.parts import Part, current, end_leftovers
 from ultramarine.supervision.programs import Table, installation
 
-__all__ = ["CannotStart", "Holder", "Part", "last_ports", "parts", "running", "start", "stop"]
+__all__ = [
+    "CannotStart",
+    "Holder",
+    "Listening",
+    "Part",
+    "elsewhere",
+    "last_listening",
+    "parts",
+    "running",
+    "start",
+    "stop",
+]
 
 READY_WITHIN_S = 60.0
 FAILED_STARTS_MAX = 3
@@ -25,10 +38,9 @@ _PROGRAM = (sys.executable, "-P", "-m", "ultramarine.supervisor")
 
 def start(
     home: Path,
-    port: int,
-    detach: bool,
+    listening: Listening,
     *,
-    second_port: int,
+    detach: bool,
     grace_s: float = GRACE_S,
     table: Table = installation,
 ) -> int:
@@ -40,10 +52,16 @@ def start(
     home = home.expanduser().absolute()
     try:
         if detach:
-            options = {"--home": home, "--port": port, "--second-port": second_port, "--grace-s": grace_s}
+            options = {
+                "--home": home,
+                "--port": listening.port,
+                "--second-port": listening.second_port,
+                "--listen": listening,
+                "--grace-s": grace_s,
+            }
             words = [word for option, value in options.items() for word in (option, str(value))]
             return start_detached(home, (*_PROGRAM, *words))
-        supervise(home, port=port, second_port=second_port, grace_s=grace_s, table=table)
+        supervise(home, listening, grace_s=grace_s, table=table)
     except CannotStart as error:
         print(f"{error}\n{error.hint}", file=sys.stderr)
         return 2
@@ -94,6 +112,12 @@ def stop(home: Path, grace_s: float = GRACE_S + 5) -> int:
         process.end_stranger(found.pid, found.start_ticks, grace_s=grace_s)
     end_leftovers(home, grace_s=1.0)
     return 0 if lock.holder(home) is None else 1
+
+
+def elsewhere(home: Path) -> str:
+    """What to type on another machine, of an installation that listens for others; empty where it never did."""
+    file = homes.elsewhere(home.expanduser().absolute())
+    return file.read_text(encoding="utf-8") if file.exists() else ""
 
 
 def parts(home: Path) -> list[Part]:

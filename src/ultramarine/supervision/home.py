@@ -1,15 +1,13 @@
 """The home of an installation: its folders, and what must hold before anything is started in it."""
 
-import errno
 import json
 import os
-import socket
 from pathlib import Path
 from typing import Any
 
 from ultramarine.supervision.errors import CannotStart
+from ultramarine.supervision.listening import HOST, Listening, Outside
 
-HOST = "127.0.0.1"
 FOLDERS = ("run", "logs", "files", "gateway", "mlflow", "tmp")
 SOCKET_PATH_MAX = 100  #: the system takes 107 bytes; a few are left for sockets with longer names
 LONGEST_SOCKET = Path("gateway", "admin-00.sock")
@@ -40,40 +38,48 @@ def prepare(home: Path) -> None:
         ) from error
 
 
-def check_port(port: int, option: str) -> None:
-    """Raises `CannotStart` when `port` cannot be listened on. `option` is what chooses another."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            why = "another program listens on it" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
-            raise CannotStart(
-                f"Port {port} of {HOST} cannot be used: {why}.", hint=f"Choose another: um up {option} {port + 10}."
-            ) from error
-
-
-def write_gateway_config(home: Path, port: int, second_port: int) -> None:
+def write_gateway_config(home: Path, listening: Listening) -> None:
     """What the gateway is started with (docs/reference/route-table.md)."""
     folder = home / "gateway"
-    listeners = {"api": {"host": HOST, "port": port}, "second": {"host": HOST, "port": second_port}}
-    write_json(
-        folder / "gateway.json",
-        {
-            "listeners": listeners,
-            "table": str(folder / "routes.json"),
-            "admin": str(folder / "admin-{worker}.sock"),
-            "workers": 1,
+    config: dict[str, Any] = {
+        "listeners": {
+            "api": {"host": HOST, "port": listening.port},
+            "second": {"host": HOST, "port": listening.second_port},
         },
-    )
+        "table": str(folder / "routes.json"),
+        "admin": str(folder / "admin-{worker}.sock"),
+        "workers": 1,
+    }
+    if listening.outside:
+        by_tls = {
+            "api": [{"host": each.host, "port": each.port} for each in listening.outside],
+            "second": [{"host": each.host, "port": each.second_port} for each in listening.outside],
+        }
+        config["tls"] = {"certificate": str(certificate(home)), "listeners": by_tls}
+    write_json(folder / "gateway.json", config)
 
 
-def last_ports(home: Path) -> tuple[int, int] | None:
-    """The port and the second port that the installation was last started with."""
+def certificate(home: Path) -> Path:
+    """What the gateway shows by TLS: a key and its certificates."""
+    return home / "gateway" / "server.pem"
+
+
+def elsewhere(home: Path) -> Path:
+    """A text: what to type on another machine."""
+    return home / "gateway" / "elsewhere.txt"
+
+
+def last_listening(home: Path) -> Listening | None:
+    """Where the installation listened when it was last started."""
     try:
-        listeners = json.loads((home / "gateway" / "gateway.json").read_text(encoding="utf-8"))["listeners"]
-        return int(listeners["api"]["port"]), int(listeners["second"]["port"])
-    except (OSError, ValueError, KeyError, TypeError):
+        config = json.loads((home / "gateway" / "gateway.json").read_text(encoding="utf-8"))
+        own, by_tls = config["listeners"], config.get("tls", {}).get("listeners", {"api": [], "second": []})
+        outside = [
+            Outside(host=first["host"], port=first["port"], second_port=second["port"])
+            for first, second in zip(by_tls["api"], by_tls["second"], strict=True)
+        ]
+        return Listening(port=int(own["api"]["port"]), second_port=int(own["second"]["port"]), outside=tuple(outside))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

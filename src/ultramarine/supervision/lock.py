@@ -11,6 +11,7 @@ from pathlib import Path
 from ultramarine.supervision import process
 from ultramarine.supervision.errors import CannotStart
 from ultramarine.supervision.home import write_json
+from ultramarine.supervision.listening import Listening
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,7 @@ class Holder:
     boot_id: str
     port: int
     second_port: int
+    listen: str = ""  #: where others reach it, as `--listen` takes it
 
     def is_alive(self) -> bool:
         return self.boot_id == process.boot_id() and process.is_alive(self.pid, self.start_ticks)
@@ -37,7 +39,7 @@ def holder(home: Path) -> Holder | None:
 
 
 @contextlib.contextmanager
-def held(home: Path, port: int, second_port: int) -> Generator[Holder]:
+def held(home: Path, listening: Listening) -> Generator[Holder]:
     """Hold the home. Raises `CannotStart` when another supervisor does."""
     descriptor = os.open(home / "run" / "supervisor.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -50,8 +52,9 @@ def held(home: Path, port: int, second_port: int) -> Generator[Holder]:
         pid=pid,
         start_ticks=process.start_ticks(pid) or 0,
         boot_id=process.boot_id(),
-        port=port,
-        second_port=second_port,
+        port=listening.port,
+        second_port=listening.second_port,
+        listen=str(listening),
     )
     record = home / "run" / "supervisor.json"
     write_json(record, asdict(ours))

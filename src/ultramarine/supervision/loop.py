@@ -6,9 +6,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ultramarine.supervision import lock, parts, process
+from ultramarine.supervision import certificate, lock, parts, process
+from ultramarine.supervision import home as homes
 from ultramarine.supervision.child import Child
-from ultramarine.supervision.home import HOST, check_port, prepare, write_gateway_config
+from ultramarine.supervision.home import prepare, write_gateway_config
+from ultramarine.supervision.listening import HOST, Listening
 from ultramarine.supervision.policy import Phase
 from ultramarine.supervision.programs import Program, Table, installation
 
@@ -20,18 +22,18 @@ _STOPS = frozenset({signal.SIGTERM, signal.SIGINT})
 _AWAITED = _STOPS | {signal.SIGCHLD}
 
 
-def supervise(home: Path, *, port: int, second_port: int, grace_s: float, table: Table = installation) -> None:
+def supervise(home: Path, listening: Listening, *, grace_s: float, table: Table = installation) -> None:
     """Run the installation until SIGTERM or SIGINT. Raises `CannotStart` before anything is started."""
     prepare(home)
     # Blocked, so that they are answered between two turns and never in the middle of one.
     signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    with lock.held(home, port, second_port) as holder:
+    with lock.held(home, listening) as holder:
         parts.end_leftovers(home, grace_s=LEFTOVER_GRACE_S)
-        check_port(port, "--port")
-        check_port(second_port, "--second-port")
-        write_gateway_config(home, port, second_port)
-        _run(home, table(home, port, second_port), holder, grace_s=grace_s)
+        listening.check()
+        certificate.prepare(home, listening)
+        write_gateway_config(home, listening)
+        _run(home, table(home, listening), holder, grace_s=grace_s)
 
 
 def _run(home: Path, programs: Sequence[Program], holder: lock.Holder, *, grace_s: float) -> None:
@@ -57,7 +59,10 @@ def _keep(home: Path, children: Sequence[Child], holder: lock.Holder) -> None:
             parts.write(home, state, holder)
             written = state
         if not is_announced and is_ready(state):
-            say(f"ready at http://{HOST}:{holder.port}, home {home}. Ctrl-C ends it.")
+            others = f", by TLS at {holder.listen}" if holder.listen else ""
+            say(f"ready at http://{HOST}:{holder.port}{others}, home {home}. Ctrl-C ends it.")
+            if holder.listen:
+                say(homes.elsewhere(home).read_text(encoding="utf-8"))
             is_announced = True
         if now >= rotate_at:
             for log in (home / "logs").glob("*.log"):

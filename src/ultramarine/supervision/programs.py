@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ultramarine.supervision.home import HOST
+from ultramarine.supervision.certificate import variables
+from ultramarine.supervision.listening import HOST, Listening
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,10 +21,10 @@ class Program:
     variables: tuple[tuple[str, str], ...] = ()  #: added to its environment
 
 
-Table = Callable[[Path, int, int], Sequence[Program]]
+Table = Callable[[Path, Listening], Sequence[Program]]
 
 
-def installation(home: Path, port: int, second_port: int) -> Sequence[Program]:
+def installation(home: Path, listening: Listening) -> Sequence[Program]:
     """The parts, in the order in which they are ended: the door first, what others write to last."""
     python = (sys.executable, "-P", "-m")  # -P: nothing is imported from the folder it runs in
     control, mlflow = home / "run" / "control.sock", home / "run" / "mlflow.sock"
@@ -31,18 +32,13 @@ def installation(home: Path, port: int, second_port: int) -> Sequence[Program]:
         Program(
             name="gateway",
             argv=(*python, "ultramarine_serving.gateway", "--config", str(home / "gateway" / "gateway.json")),
-            address=(HOST, port),
+            address=(HOST, listening.port),
         ),
         Program(
             name="control",
             argv=(*python, "ultramarine.server", "--home", str(home), "--socket", str(control)),
             address=control,
-            variables=(
-                ("ULTRAMARINE_HOME", str(home)),
-                ("ULTRAMARINE_HOST", HOST),
-                ("ULTRAMARINE_PORT", str(port)),  # it tells others where they reach it
-                ("ULTRAMARINE_SECOND_PORT", str(second_port)),
-            ),
+            variables=tuple(variables(home, listening).items()),  # it tells others where they reach it
         ),
         Program(
             name="mlflow",

@@ -22,18 +22,17 @@ _QUICK_AND_QUIET = {
 }
 
 
-def job_variables(*, address: str, run_id: str, experiment: str, certificate: str | None = None) -> dict[str, str]:
+def job_variables(*, run_id: str, experiment: str) -> dict[str, str]:
     """What a job needs besides `TOKEN_VARIABLE`.
 
-    `address`: the gateway's, e.g. `http://127.0.0.1:7770`. `run_id`: the job's id. `experiment`: the name that the
-    control plane gives for this run. `certificate`: path, on the node, of the CA that signed the gateway's.
+    `run_id`: the job's id. `experiment`: the name that the control plane gives for this run. Where the gateway is, and
+    the CA that signed its certificate, each node knows for itself (docs/reference/runner-protocol.md).
     """
-    trusted = {"MLFLOW_TRACKING_SERVER_CERT_PATH": certificate} if certificate else {}
     return {
-        "MLFLOW_TRACKING_URI": f"{address.rstrip('/')}/mlflow",
+        "MLFLOW_TRACKING_URI": "{{server}}/mlflow",
+        "MLFLOW_TRACKING_SERVER_CERT_PATH": "{{ca}}",
         "MLFLOW_RUN_ID": run_id,
         "MLFLOW_EXPERIMENT_NAME": experiment,
-        **trusted,
         **_QUICK_AND_QUIET,
     }
 

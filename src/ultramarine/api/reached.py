@@ -1,0 +1,31 @@
+"""By which address the client has reached us: links in an answer lead there again."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from ultramarine.api.access import Ctx
+
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?")
+HTTPS_PORT = 443
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reached:
+    address: str  #: of the API and the endpoints
+    second_address: str
+
+
+def _reached(request: Request, ctx: Ctx) -> Reached:
+    """What came by TLS named us in `Host`, and only its sender sees the answer; the gateway says how it came."""
+    site, named = ctx.site, _HOST.fullmatch(request.headers.get("host", ""))
+    if request.headers.get("x-forwarded-proto") != "https" or named is None:
+        return Reached(address=site.address, second_address=site.second_address)
+    host, port = named.group(1), int(named.group(2) or HTTPS_PORT)
+    second = site.second_ports.get(port, port + 1)
+    return Reached(address=f"https://{host}:{port}", second_address=f"https://{host}:{second}")
+
+
+ReachedAt = Annotated[Reached, Depends(_reached)]
