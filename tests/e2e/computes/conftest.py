@@ -9,7 +9,6 @@ from tests import hosts
 from tests.contracts import ray_cluster
 from tests.contracts.ray_cluster import RayHosts
 from tests.e2e.installation import Installation, installed
-from tests.relay import relay
 
 Install = Callable[..., AbstractContextManager[Installation]]
 
@@ -28,12 +27,10 @@ def on_ray(cache: Path, ray_hosts: RayHosts) -> Install:
     def install(**settings: str) -> Generator[Installation]:
         ray = ray_hosts.ray
         of_ray = {"ULTRAMARINE_RAY_ADDRESS": ray.address, "ULTRAMARINE_RAY_TOKEN": str(ray.folder / "token")}
+        of_ray["ULTRAMARINE_LISTEN"] = ray_hosts.network.address
         with installed(cache, **of_ray, **settings) as made:
             made.provider = "ray"
-            address = (ray_hosts.network.address, made.port)
-            made.settings["ULTRAMARINE_RAY_URL"] = f"http://{address[0]}:{address[1]}"
-            with relay(address, ("127.0.0.1", made.port)):
-                yield made
+            yield made
 
     return install
 

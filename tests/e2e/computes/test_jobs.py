@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from tests.e2e.installation import Installation, carriers, until
+
+from ultramarine.sdk.connection import of_home
 
 from .conftest import Install
 
@@ -35,6 +38,14 @@ else:
         print(*sorted(each.makefile().readline().strip() for each in come), place[0], flush=True)
 """
 
+LOGS = """
+import mlflow
+with mlflow.start_run():
+    mlflow.log_metric("loss", 0.5)
+    mlflow.log_text("words", "note.txt")
+print(mlflow.get_tracking_uri())
+"""
+
 
 @pytest.fixture(scope="module")
 def it(install: Install) -> Iterator[Installation]:
@@ -46,6 +57,15 @@ def it(install: Install) -> Iterator[Installation]:
 
 def log(it: Installation, job: str, rank: int) -> str:
     return b"".join(it.workspace.jobs.log(job, attempt=1, rank=str(rank), file="std_log.txt")).decode()
+
+
+def mlflow(it: Installation, path: str, **query: str) -> dict[str, Any]:
+    """What MLflow answers the owner, through the gateway."""
+    here = of_home(it.home)
+    headers = {"authorization": f"Bearer {here.token}"}
+    answer = httpx.get(f"{here.url}/mlflow/api/2.0/mlflow/{path}", params=query, headers=headers, timeout=30)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
 
 
 def test_its_log_and_its_outputs_come_back_whole(it: Installation):
@@ -72,6 +92,19 @@ def test_it_runs_in_the_environment_that_it_asks_for(it: Installation):
     it.submit("needs", "python -c 'import six; print(six.__version__)'", environment=environment)
     it.comes_to("needs", "Completed", within_s=120)
     assert it.log("needs", 1) == "1.17.0\n"
+
+
+def test_what_it_logs_is_in_mlflow_and_its_files_too(it: Installation):
+    with tempfile.TemporaryDirectory() as code:
+        Path(code, "logs.py").write_text(LOGS)
+        it.submit("logs", "python logs.py", code=code, environment="azureml:sklearn@latest")
+    assert it.comes_to("logs", "Completed", within_s=240)["attempt"] == 1
+    where = it.log("logs", 1).splitlines()[-1]
+    assert where.startswith("https://" if it.provider == "ray" else "http://127.0.0.1:")
+    run = mlflow(it, "runs/get", run_id=it.job("logs")["id"])["run"]
+    assert {"loss": 0.5}.items() <= {each["key"]: each["value"] for each in run["data"]["metrics"]}.items()
+    files = mlflow(it, "artifacts/list", run_id=it.job("logs")["id"])["files"]
+    assert {"note.txt"} <= {file["path"] for file in files}
 
 
 def test_it_can_be_canceled_while_it_runs_and_before_it_has_begun(it: Installation):
