@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from ultramarine.api.access import Ctx
+from ultramarine.services.context import Site
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?")
 HTTPS_PORT = 443
@@ -18,14 +19,18 @@ class Reached:
     second_address: str
 
 
-def _reached(request: Request, ctx: Ctx) -> Reached:
+def reached_by(request: Request, site: Site) -> Reached:
     """What came by TLS named us in `Host`, and only its sender sees the answer; the gateway says how it came."""
-    site, named = ctx.site, _HOST.fullmatch(request.headers.get("host", ""))
+    named = _HOST.fullmatch(request.headers.get("host", ""))
     if request.headers.get("x-forwarded-proto") != "https" or named is None:
         return Reached(address=site.address, second_address=site.second_address)
     host, port = named.group(1), int(named.group(2) or HTTPS_PORT)
     second = site.second_ports.get(port, port + 1)
     return Reached(address=f"https://{host}:{port}", second_address=f"https://{host}:{second}")
+
+
+def _reached(request: Request, ctx: Ctx) -> Reached:
+    return reached_by(request, ctx.site)
 
 
 ReachedAt = Annotated[Reached, Depends(_reached)]
