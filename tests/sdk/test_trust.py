@@ -62,9 +62,7 @@ def test_a_ca_file_that_is_none_is_named(tmp_path: Path):
 
     for file in ("none.pem", "ca.pem"):
         with pytest.raises(InvalidInput, match=f"The CA file {tmp_path / file} cannot be read"):
-            Client(Connection(url="https://127.0.0.1:1", token="", workspace="w", ca_file=str(tmp_path / file))).get(
-                "/"
-            )
+            Client(connection(file)).get("/")
 
 
 def test_the_ca_is_the_arguments_else_the_environments_else_what_lies_with_the_token(tmp_path: Path):
