@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from ultramarine.domain.machine import Machine
-from ultramarine.domain.names import AllocationKey, ComputeId, NodeKey
+from ultramarine.domain.names import AllocationKey, ComputeId, Epoch, NodeKey
 from ultramarine.domain.size import Amount
 
 
@@ -48,6 +48,18 @@ ALLOCATION = Machine(
     # A wanted one only when it is of before a restore: it may have been started after the backup was made.
     | {(s, E.FOUND_ENDED): S.ENDED for s in (S.WANTED, S.STARTING, S.UP, S.DRAINING, S.RELEASING)},
 )
+
+
+def key_of(epoch: Epoch, compute: ComputeId, number: int) -> AllocationKey:
+    """Our name for the `number`th allocation of a compute, never given twice."""
+    return AllocationKey(f"{epoch}-{compute}-{number}")
+
+
+def compute_of(key: AllocationKey) -> ComputeId:
+    """Whose allocation it is."""
+    return ComputeId(key.split("-")[1])
+
+
 HOLDS_ROOM = ALLOCATION.statuses - {S.ENDED, S.FORGOTTEN}  #: its claim on the host counts
 USABLE = frozenset({S.WANTED, S.STARTING, S.UP})  #: it is, or soon will be, a place for runs
 

@@ -5,9 +5,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Protocol, Self, TypeVar
 
-from ultramarine.domain.allocation import Allocation, AllocationStatus
+from ultramarine.domain.allocation import Allocation, AllocationStatus, key_of
 from ultramarine.domain.compute import Compute, ComputeStatus
-from ultramarine.domain.names import AllocationKey
 from ultramarine.domain.run import Run
 from ultramarine.domain.size import NOTHING, Amount
 from ultramarine.planning import quotas
@@ -99,7 +98,7 @@ def _add(room: Room, lane: Lane, reason: str) -> AddAllocation:
     lane.compute = replace(counted, version=counted.version + 1)
     claim = _claim(compute)
     allocation = Allocation(
-        key=AllocationKey(f"{room.state.epoch}-{compute.id}-{counted.allocations_made}"),
+        key=key_of(room.state.epoch, compute.id, counted.allocations_made),
         compute=compute.id,
         workspace=compute.workspace,
         compute_name=compute.name,
