@@ -70,7 +70,7 @@ def test_jobs_are_told_the_server_as_their_node_reaches_it_and_its_ca(world: Wor
 
 
 def test_without_a_ca_the_variable_for_it_is_not_there_at_all():
-    node = ranks.Node("a", (), {"PATH": "/bin"}, "/bin/sh")
+    node = ranks.Node("a", (), 1.0, {"PATH": "/bin"}, "/bin/sh")
     read = spec.read(make_spec("true", environment_variables={"WHOM": "{{ca}}"}))
     for ca, there in (("", None), ("/f/ca.pem", "/f/ca.pem")):
         places = Places(folder="/f", python="/py", ca=ca)
