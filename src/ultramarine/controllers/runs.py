@@ -81,16 +81,16 @@ class RunLoop:
         self._led_at, self._generation = now, held
         return held is not None
 
-    async def _observe(self) -> Observation:
+    async def _observe(self) -> Observation | None:
         """What the driver says.
 
-        A target that does not answer says nothing: what runners report is followed all the same.
+        A target that does not answer says nothing, None: what runners report is followed all the same.
         """
         try:
             return await self._driver.observe()
         except (OSError, UltramarineError) as failure:
             log.warning("driver %s: observe: %s", self._driver.kind, failure)
-            return {}
+            return None
 
     async def _plan(self, state: State, now: datetime) -> Plan:
         seen = self._ctx.hub.seen(self._pool)

@@ -112,7 +112,9 @@ def _of_before(room: Room, allocation: Allocation) -> RecordAllocation | None:
 
 
 def _asked_at(room: Room, allocation: Allocation) -> datetime:
-    return max(allocation.changed_at, room.seen.pending_at.get(allocation.key, allocation.changed_at))
+    """Since when its runner could have said hello: a target that does not answer may still be waiting for machines."""
+    known = (allocation.changed_at, room.seen.pending_at.get(allocation.key), room.seen.unanswered_at)
+    return max(at for at in known if at is not None)
 
 
 def come_down(room: Room) -> Iterator[RecordAllocation]:

@@ -77,7 +77,8 @@ def _seat(room: Room, lane: Lane, run: Run) -> Iterator[Record]:
     if len(made) == missing and starting:
         for slot in found:
             slot.give(run.need)
-        words = reasons.starting(lane.compute, starting) + reasons.refused(room, found)
+        said = reasons.pending(room, found) + reasons.refused(room, found)
+        words = reasons.starting(lane.compute, starting) + said
         room.says(run, words, "It starts when they are up.")
         return
     yield from _wait(room, lane, run, found)

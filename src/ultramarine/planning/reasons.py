@@ -26,6 +26,12 @@ def refused(room: Room, slots: Sequence[Slot]) -> str:
     return f" Asked {times} in vain, again at {last.again_at:%H:%M:%S} UTC: {last.words}"
 
 
+def pending(room: Room, slots: Sequence[Slot]) -> str:
+    """What their target says of one of them that waits for a machine there; else nothing."""
+    news = (room.seen.pending(slot.allocation.key) for slot in slots)
+    return next((f" {each.reason}" for each in news if each is not None and each.reason), "")
+
+
 def never(room: Room, run: Run, *, host: HostRoom, compute: Compute) -> tuple[str, str] | None:
     """Why no end of any job would make room for it: who cannot start must not hold up those who can."""
     claim = (run.need or compute.size) if compute.is_elastic else compute.size * run.instance_count

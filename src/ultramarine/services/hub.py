@@ -42,6 +42,7 @@ class _Pool:
     allocations: Mapping[AllocationKey, AllocationNews] = field(default_factory=dict[AllocationKey, AllocationNews])
     pending_at: dict[AllocationKey, datetime] = field(default_factory=dict[AllocationKey, datetime])
     refusals: dict[AllocationKey, Refusal] = field(default_factory=dict[AllocationKey, Refusal])
+    unanswered_at: datetime | None = None
     desired: Mapping[NodeKey, Desired] = field(default_factory=dict[NodeKey, Desired])
     is_published: bool = False
 
@@ -68,6 +69,7 @@ class Hub:
             allocations=its.allocations,
             pending_at=dict(its.pending_at),
             refusals=dict(its.refusals),
+            unanswered_at=its.unanswered_at,
             patience=self.patience,
             is_draining=self.is_draining,
         )
@@ -76,9 +78,15 @@ class Hub:
         """The last reports of all nodes."""
         return dict(self._news)
 
-    def observed(self, pool: str, allocations: Mapping[AllocationKey, AllocationNews], *, now: datetime) -> None:
-        """What the pool's driver says. When one was last pending is kept as long as the driver knows it."""
+    def observed(self, pool: str, allocations: Mapping[AllocationKey, AllocationNews] | None, *, now: datetime) -> None:
+        """What the pool's driver says; None: it does not answer.
+
+        When one was last pending is kept as long as the driver knows it.
+        """
         its = self._pools[pool]
+        if allocations is None:
+            its.unanswered_at, its.allocations = now, {}
+            return
         its.observed_at, its.allocations = now, allocations
         kept = {key: at for key, at in its.pending_at.items() if key in allocations}
         its.pending_at = kept | {key: now for key, news in allocations.items() if news.state == "pending"}
@@ -107,7 +115,9 @@ class Hub:
 
         What was heard "later" than now was so on a clock that was set back since.
         """
-        self._pools[pool].listening_since = now
+        its = self._pools[pool]
+        its.listening_since = now
+        its.unanswered_at = min(its.unanswered_at, now) if its.unanswered_at is not None else None
         self._news = {node: replace(news, heard_at=min(news.heard_at, now)) for node, news in self._news.items()}
         self._greeted_at = {node: min(at, now) for node, at in self._greeted_at.items()}
 
