@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -115,6 +115,16 @@ class Settings(BaseSettings):
         description="Where the nodes of that Ray cluster reach this installation, should it not be where "
         "`ULTRAMARINE_LISTEN` says; by https they trust what their machines trust.",
     )
+    ray_head: str = Field(
+        default="",
+        description="Run a Ray of our own, for clusters with `provider: ray`: where its nodes reach its head, "
+        "`HOST:PORT`, an address of this machine. Empty: none is run. Not together with `ULTRAMARINE_RAY_ADDRESS`.",
+    )
+    ray_provider: Path | None = Field(
+        default=None,
+        description="The file that says where that Ray has its machines from (how-to: a fleet that grows by itself). "
+        "Without it nodes join by hand.",
+    )
     beat_s: float = Field(default=5, gt=0, le=60, description="Seconds between two reports of a runner.")
     silent_after_s: float = Field(
         default=15, gt=0, description="Seconds without word from a node after which its runs are `NotResponding`."
@@ -164,6 +174,14 @@ class Settings(BaseSettings):
         default_factory=dict[str, str],
         description='Further names for sizes as JSON, added to Azure\'s below: `{"STANDARD_M64S": "big"}`.',
     )
+
+    @model_validator(mode="after")
+    def _one_ray(self) -> "Settings":
+        if self.ray_head and self.ray_address:
+            raise ValueError("ULTRAMARINE_RAY_HEAD and ULTRAMARINE_RAY_ADDRESS: set one, a Ray of our own or another's")
+        if self.ray_provider is not None and not self.ray_head:
+            raise ValueError("ULTRAMARINE_RAY_PROVIDER is for a Ray of our own: set ULTRAMARINE_RAY_HEAD too")
+        return self
 
     def size_catalogue(self) -> Mapping[str, SizeSetting]:
         """All sizes by name in small letters; one of your own stands in place of ours of the same name."""

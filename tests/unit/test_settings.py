@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -32,3 +34,13 @@ def test_an_alias_for_an_unknown_size_is_refused_with_the_known_ones():
 def test_settings_of_ones_own_stand_in_place_of_ours():
     settings = Settings(sizes={"cpu-1": SizeSetting(cpus=1, memory_gib=3)})
     assert settings.size_catalogue()["cpu-1"].memory_gib == 3
+
+
+def test_a_ray_is_our_own_or_anothers():
+    with pytest.raises(ValueError, match="set one"):
+        Settings(ray_head="10.0.0.1:6379", ray_address="10.0.0.2:6379")
+
+
+def test_machines_are_brought_to_a_ray_of_our_own_alone():
+    with pytest.raises(ValueError, match="ULTRAMARINE_RAY_HEAD"):
+        Settings(ray_provider=Path("machines.yml"))

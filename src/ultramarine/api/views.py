@@ -302,6 +302,7 @@ def workspace(row: Mapping[str, Any]) -> View:
 def status(found: Status) -> View:
     return {
         "workspaces": list(found.workspaces),
+        "machines": found.machines,
         "allocations": [
             {"key": a.key, "compute": a.compute_name, "status": a.status.value} for a in found.state.allocations
         ],

@@ -1,5 +1,6 @@
 """`um up`, `um down`, `um status`: the installation on this machine."""
 
+import json
 import sys
 import time
 import webbrowser
@@ -109,7 +110,15 @@ def down(call: Call) -> int:
 def _has_nodes(folder: Path) -> bool:
     """Whether machines are held: kept when it was taken down, or when its supervisor was killed."""
     nodes = folder / "nodes"
-    return nodes.is_dir() and any(nodes.iterdir())
+    return (nodes.is_dir() and any(nodes.iterdir())) or _has_machines(folder / "ray" / "fleet.json")
+
+
+def _has_machines(fleet: Path) -> bool:
+    """Whether a provider of machines has told of some, when it was last heard."""
+    try:
+        return any(json.loads(fleet.read_text(encoding="utf-8"))["nodes"].values())
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def _drained(call: Call, folder: Path, *, within_s: float) -> bool:
@@ -130,7 +139,7 @@ def _drained(call: Call, folder: Path, *, within_s: float) -> bool:
                 why = str(error)
                 break
             else:
-                count = len(left["runs"]) + len(left["allocations"])
+                count = len(left["runs"]) + len(left["allocations"]) + left.get("machines", 0)
                 if count == 0:
                     return True
                 words[0] = f"Ending what runs: {count} left"

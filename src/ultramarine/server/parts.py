@@ -15,6 +15,7 @@ from typing import Any
 from ultramarine.controllers import lag
 from ultramarine.controllers.deployments import DeploymentLoop, ServingFiles
 from ultramarine.controllers.environments import EnvironmentLoop
+from ultramarine.controllers.fleet import FleetLoop
 from ultramarine.controllers.loop import forever
 from ultramarine.controllers.metrics import MetricsLoop
 from ultramarine.controllers.routes import RouteLoop
@@ -30,8 +31,9 @@ from ultramarine.drivers.local import LocalDriver
 from ultramarine.drivers.machine import this_machine, this_platform
 from ultramarine.drivers.protocol import Joining
 from ultramarine.drivers.pyz import pythons as find_pythons
-from ultramarine.drivers.ray import EngineSettings, RayDriver
+from ultramarine.drivers.ray import Autoscaling, EngineSettings, Places, RayDriver
 from ultramarine.drivers.ray import keep as keep_engine
+from ultramarine.drivers.ray import read as read_provider
 from ultramarine.files.blobs import Blobs
 from ultramarine.files.logs import Logs
 from ultramarine.files.reserve import Reserve
@@ -120,7 +122,7 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
     uv = Uv(program=ctx.site.uv, cache=cache / "uv", options=site_options())
     scheduler = RunLoop(ctx, driver, owner=owner)
     others, beside = (), ()
-    if settings.ray_address:
+    if _has_ray(settings):
         others, beside = _on_ray(ctx, settings, _door(ctx, settings, certificate), home=home, owner=owner)
     if certificate.listening.outside:
         others = (*others, Loop(name="certificate", tick=certificate.tick, bell=Bell()))
@@ -140,9 +142,13 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
 
 def _clusters(settings: Settings) -> Mapping[str, Host]:
     """What is configured beside this machine, by provider."""
-    if not settings.ray_address:
+    if not _has_ray(settings):
         return {}
     return {RayDriver.kind: Host(name=RayDriver.kind, pool=RayDriver.kind, is_bounded=False, total=ENDLESS)}
+
+
+def _has_ray(settings: Settings) -> bool:
+    return bool(settings.ray_address or settings.ray_head)
 
 
 def _door(ctx: Context, settings: Settings, certificate: Certificate) -> Callable[[], Door]:
@@ -162,17 +168,36 @@ def _on_ray(
     ctx: Context, settings: Settings, door: Callable[[], Door], *, home: Path, owner: str
 ) -> tuple[Sequence[Loop], Sequence[Coroutine[Any, Any, None]]]:
     """The loop of the clusters whose nodes are a Ray cluster's, and what keeps the driver's engine running."""
+    token = settings.ray_token.expanduser().absolute() if settings.ray_token else None
     engine = EngineSettings(
-        address=settings.ray_address,
-        token=settings.ray_token.expanduser().absolute() if settings.ray_token else None,
+        address=settings.ray_address or settings.ray_head,
+        token=Places(home=home).token if settings.ray_head else token,
         namespace=f"um-{ctx.secrets.of('namespace', RayDriver.kind)[:12]}",
         socket=home / "run" / "ray.sock",
         environments=_cache(settings, home) / RayDriver.kind,
     )
     joining = _joining(ctx, door, None)
-    driver = RayDriver(engine.socket, pyz=pyz.build(home / "tools"), joining=joining)
+    autoscaling = _autoscaling(settings, engine, home)
+    driver = RayDriver(engine.socket, pyz=pyz.build(home / "tools"), joining=joining, autoscaling=autoscaling)
     scheduler = RunLoop(ctx, driver, owner=owner, pool=RayDriver.kind)
-    return (Loop(name="runs on ray", tick=scheduler.tick, bell=ctx.work),), (keep_engine(engine),)
+    loops = [Loop(name="runs on ray", tick=scheduler.tick, bell=ctx.work)]
+    if autoscaling is not None:
+        fleet = FleetLoop(ctx, autoscaling, pool=RayDriver.kind)
+        loops.append(Loop(name="fleet", tick=fleet.tick, bell=ctx.work))
+    return loops, (keep_engine(engine),)
+
+
+def _autoscaling(settings: Settings, engine: EngineSettings, home: Path) -> Autoscaling | None:
+    """What brings machines to the Ray that we run, where it is said from where."""
+    if settings.ray_provider is None:
+        return None
+    return Autoscaling(
+        Places(home=home),
+        read_provider(settings.ray_provider.expanduser().absolute()),
+        address=engine.address,
+        name=engine.namespace,
+        environments=engine.environments,
+    )
 
 
 def _cache(settings: Settings, home: Path) -> Path:

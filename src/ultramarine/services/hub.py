@@ -54,6 +54,7 @@ class Hub:
         self.patience = patience
         self.reached: Mapping[str, Reach] = {}  #: by replica, whether the gateway reaches it
         self.is_draining = False  #: the service is being stopped: nothing new is placed, and idle nodes go at once
+        self.machines = 0  #: that an autoscaler of ours holds, or is starting
         self._pools = {name: _Pool(listening_since, listening_since) for name in pools}
         self._news: dict[NodeKey, NodeNews] = {}
         self._greeted_at: dict[NodeKey, datetime] = {}

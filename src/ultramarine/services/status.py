@@ -13,6 +13,7 @@ from ultramarine.store.database import Tx
 class Status:
     workspaces: tuple[str, ...]
     state: State
+    machines: int = 0  #: that an autoscaler of ours holds, with or without an allocation
 
 
 async def status(ctx: Context) -> Status:
@@ -29,7 +30,9 @@ async def _status(ctx: Context, tx: Tx) -> Status:
         nodes=await allocations.nodes(tx),
         hosts=await hosts.every(tx),
     )
-    return Status(workspaces=tuple(w["name"] for w in await installation.workspaces(tx)), state=state)
+    return Status(
+        workspaces=tuple(w["name"] for w in await installation.workspaces(tx)), state=state, machines=ctx.hub.machines
+    )
 
 
 async def drain(ctx: Context) -> Status:

@@ -1,12 +1,16 @@
 """What an installation consists of: a table of programs. Tests give another table."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ultramarine.supervision.certificate import variables
+from ultramarine.supervision.errors import CannotStart
 from ultramarine.supervision.listening import HOST, Listening
+
+RAY_HEAD = "ULTRAMARINE_RAY_HEAD"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,5 +50,26 @@ def installation(home: Path, listening: Listening) -> Sequence[Program]:
             address=mlflow,
             health_path="/mlflow/health",
             is_essential=False,  # its first start builds an environment; jobs do not wait for it
+        ),
+        *_ray(home, python, os.environ.get(RAY_HEAD, "")),
+    )
+
+
+def _ray(home: Path, python: tuple[str, ...], address: str) -> Sequence[Program]:
+    """The head of a Ray of our own, where its nodes reach it: `HOST:PORT`; none where that is not set."""
+    if not address:
+        return ()
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise CannotStart(
+            f"{RAY_HEAD} is {address!r}: it is no address of this machine with a port.",
+            hint=f"{RAY_HEAD}=127.0.0.1:6379 for a Ray of this machine alone; else the address that its nodes reach.",
+        )
+    return (
+        Program(
+            name="ray-head",
+            argv=(*python, "ultramarine.drivers.ray.head", "--home", str(home), "--address", address),
+            address=home / "run" / "ray-head.sock",
+            is_essential=False,  # its first start builds an environment; other clusters do not wait for it
         ),
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,6 +10,8 @@ from ultramarine.domain.allocation import Allocation
 from ultramarine.domain.names import AllocationKey
 from ultramarine.domain.size import Amount
 from ultramarine.drivers.protocol import Joining, Observation
+from ultramarine.drivers.ray import fleet
+from ultramarine.drivers.ray.autoscaling import Autoscaling
 from ultramarine.planning.seen import AllocationNews
 
 ANSWER_S = 30.0
@@ -22,18 +25,23 @@ class EngineFailed(OSError):
 class RayDriver:
     kind: ClassVar[str] = "ray"
 
-    def __init__(self, socket: Path, *, pyz: Path, joining: Joining) -> None:
-        """`socket`: where the engine listens; `pyz`: the packed runner."""
+    def __init__(self, socket: Path, *, pyz: Path, joining: Joining, autoscaling: Autoscaling | None = None) -> None:
+        """`socket`: where the engine listens; `pyz`: the packed runner; `autoscaling`: of a Ray of our own."""
         self._socket, self._pyz, self._joining = socket, pyz, joining
+        self._autoscaling = autoscaling
 
     async def allocate(self, allocation: Allocation) -> None:
         configs = [dict(self._joining.config(allocation, 0))]
         bundle = _in_words_of_ray(allocation.capacity)
+        if self._autoscaling is not None:
+            bundle = fleet.bundle(allocation)
         await self._ask("allocate", key=allocation.key, configs=configs, bundle=bundle, runner=str(self._pyz))
 
     async def observe(self) -> Observation:
         found = await self._ask("observe")
-        return {AllocationKey(key): AllocationNews(**news) for key, news in found.items()}
+        return {
+            AllocationKey(key): self._explained(AllocationKey(key), AllocationNews(**n)) for key, n in found.items()
+        }
 
     async def release(self, key: AllocationKey, *, grace_s: float) -> None:
         await self._ask("release", key=key, grace_s=grace_s)
@@ -41,9 +49,15 @@ class RayDriver:
     async def forget(self, key: AllocationKey) -> None:
         await self._ask("forget", key=key)
 
+    def _explained(self, key: AllocationKey, news: AllocationNews) -> AllocationNews:
+        """What the provider of machines says of one that waits is more than Ray knows."""
+        if self._autoscaling is None or news.state != "pending":
+            return news
+        return replace(news, reason=self._autoscaling.why(key) or "Ray's autoscaler brings a machine for it.")
+
     async def _ask(self, verb: str, **given: Any) -> Any:
         async with asyncio.timeout(ANSWER_S):
-            reader, writer = await asyncio.open_unix_connection(str(self._socket), limit=LINE_BYTES_MAX)
+            reader, writer = await self._engine()
             try:
                 writer.write(json.dumps({"verb": verb, **given}).encode() + b"\n")
                 await writer.drain()
@@ -56,6 +70,15 @@ class RayDriver:
         if "error" in said:
             raise EngineFailed(f"The engine of Ray: {said['error']}")
         return said["answer"]
+
+    async def _engine(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        try:
+            return await asyncio.open_unix_connection(str(self._socket), limit=LINE_BYTES_MAX)
+        except OSError as error:
+            raise EngineFailed(
+                "The engine of Ray is not there: it starts, has its environment built, or waits for Ray's head. "
+                "See um status, and HOME/logs/control.log."
+            ) from error
 
 
 def _in_words_of_ray(amount: Amount) -> dict[str, float]:

@@ -1,0 +1,137 @@
+"""The autoscaler's configuration brought to what our clusters are, and what its provider tells: machines, failures."""
+
+import asyncio
+import json
+import logging
+import os
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ultramarine.domain.allocation import compute_of
+from ultramarine.domain.compute import Compute
+from ultramarine.domain.names import AllocationKey, ComputeId
+from ultramarine.drivers.ray import fleet
+from ultramarine.drivers.ray.places import Places
+from ultramarine.drivers.ray.process import ensure_environment
+
+log = logging.getLogger(__name__)
+AUTOSCALER = Path(__file__).parent / "autoscaler"
+SETTLE_S = 5.0  #: after a node type was set to none, what was under way to start one of it has begun
+SILENT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What the provider has last said, by node type; `at`: seconds since 1970."""
+
+    at: float = 0.0
+    problem: str = ""
+    nodes: Mapping[str, int] = field(default_factory=dict[str, int])
+    launching: Mapping[str, int] = field(default_factory=dict[str, int])
+    failed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+
+    def has(self, node_type: str) -> int:
+        return self.nodes.get(node_type, 0) + self.launching.get(node_type, 0)
+
+
+class Autoscaling:
+    def __init__(
+        self, places: Places, file: fleet.ProviderFile, *, address: str, name: str, environments: Path
+    ) -> None:
+        """`name`: of this installation, to its provider; `environments`: where Ray's environment is kept."""
+        self._places, self._file, self._environments = places, file, environments
+        self._site = fleet.Site(name=name, address=address, token=places.token, state=places.fleet)
+        self._refused: Mapping[str, Any] = {}
+        self._refusal, self._began = "", time.time()
+
+    @property
+    def machines(self) -> int:
+        """How many there are, or are being started."""
+        said = self.said()
+        return sum(said.nodes.values()) + sum(said.launching.values())
+
+    async def bring(self, wanted: Mapping[ComputeId, tuple[Compute, int]]) -> None:
+        """Have the configuration say what is wanted; one that Ray refuses is not written, and the reason is kept."""
+        previous = _read(self._places.configuration)
+        made = fleet.render(self._file, self._site, wanted, previous=previous, gone=self._gone(previous, wanted))
+        if made == previous:
+            self._refusal = ""
+        elif made != self._refused:
+            self._refusal = "" if fleet.is_as_before(made, previous) else await self._check(made)
+            self._refused = made if self._refusal else {}
+            if self._refusal:
+                log.warning("ray: the autoscaler's configuration is refused: %s", self._refusal)
+            else:
+                await asyncio.to_thread(_write, self._places.configuration, made)
+
+    def there(self, compute: ComputeId) -> int:
+        """How many machines a cluster has, as far as the provider has told."""
+        return self.said().has(fleet.type_of(compute))
+
+    def why(self, key: AllocationKey) -> str | None:
+        """Why the machine of an allocation does not come, in the provider's words; None: nothing is known of that."""
+        said, now = self.said(), time.time()
+        if self._refusal:
+            return f"Ray refuses what it is told of our clusters: {self._refusal}"
+        if said.problem:
+            return f"The provider of machines does not answer: {said.problem}"
+        if (failed := said.failed.get(fleet.type_of(compute_of(key)))) is not None:
+            again = time.strftime("%H:%M:%S", time.gmtime(failed["again_at"]))
+            tried = f"tried {failed['times']} time{'s' * (failed['times'] > 1)}, again at {again} UTC"
+            return f"The provider starts no machine ({tried}): {failed['words']}"
+        if now - max(said.at, self._began) > SILENT_S:
+            return "Ray's autoscaler is not heard: see um status and HOME/logs/ray-head.log."
+        return None
+
+    def said(self) -> Said:
+        return Said(**_read(self._places.fleet))
+
+    def _gone(self, previous: fleet.Configuration, wanted: Collection[ComputeId]) -> Collection[str]:
+        """Node types that were set to none long enough ago, and of which the provider has seen none since."""
+        said = self.said()
+        try:
+            written_at = self._places.configuration.stat().st_mtime
+        except FileNotFoundError:
+            return ()
+        if said.at < written_at + SETTLE_S:
+            return ()
+        there, ours = previous.get("available_node_types", {}), {fleet.type_of(id) for id in wanted}
+        return [
+            name for name, each in there.items() if name not in ours and not each["max_workers"] and not said.has(name)
+        ]
+
+    async def _check(self, made: fleet.Configuration) -> str:
+        """What Ray itself says against it; nothing: ""."""
+        python = await asyncio.to_thread(ensure_environment, self._environments, os.environ)
+        paths = os.pathsep.join([str(AUTOSCALER), *self._file.pythonpath])
+        checking = await asyncio.create_subprocess_exec(
+            *(str(python), "-P", str(AUTOSCALER / "validate.py")),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={**{k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTHON"))}, "PYTHONPATH": paths},
+        )
+        words, _ = await checking.communicate(json.dumps(made).encode())
+        if checking.returncode == 0:
+            return ""
+        return words.decode(errors="replace").strip() or f"its check ended with {checking.returncode}"
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    """At once, and for the owner alone: a provider's section may hold credentials."""
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    aside = path.with_suffix(".new")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1)
+    aside.rename(path)

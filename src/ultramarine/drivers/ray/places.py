@@ -1,0 +1,73 @@
+"""Where the Ray that we run ourselves keeps its files. Standard library only: the supervisor's program reads it."""
+
+import hashlib
+import os
+import secrets
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+TEMPORARY = Path("/tmp")  # noqa: S108  # Ray's sockets lie 60 bytes below it, and their paths may have 107
+
+
+class UnsafeFolder(OSError):
+    """Ray's folder in /tmp belongs to somebody else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    home: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.home / "ray"
+
+    @property
+    def token(self) -> Path:
+        """Whoever has it can run code on every node. In a folder of its own, which can be copied to machines."""
+        return self.folder / "secret" / "token"
+
+    @property
+    def storage(self) -> Path:
+        """What Ray's head knows: its nodes, placement groups and actors."""
+        return self.folder / "gcs"
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "logs"
+
+    @property
+    def configuration(self) -> Path:
+        """What the autoscaler reads at each of its turns; where there is none, there is no autoscaler."""
+        return self.folder / "autoscaler.json"
+
+    @property
+    def fleet(self) -> Path:
+        """What the autoscaler's provider has last said: machines that there are, starts that failed."""
+        return self.folder / "fleet.json"
+
+    @property
+    def health(self) -> Path:
+        return self.home / "run" / "ray-head.sock"
+
+    @property
+    def temporary(self) -> Path:
+        """Ray's sockets, and the logs of its processes."""
+        return TEMPORARY / f"um-{hashlib.sha256(os.fsencode(self.home)).hexdigest()[:8]}"
+
+    def prepare(self) -> None:
+        """Make what is missing, for the owner alone. Raises `UnsafeFolder`."""
+        for folder in (self.folder, self.storage, self.logs, self.token.parent):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.temporary.mkdir(mode=0o700, exist_ok=True)
+        found = self.temporary.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            raise UnsafeFolder(f"{self.temporary} is not a folder of ours. Remove it.")
+        self.temporary.chmod(0o700)
+        if not self.token.exists():
+            aside = self.token.with_suffix(".new")
+            aside.unlink(missing_ok=True)
+            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_hex(32))
+            aside.rename(self.token)
