@@ -152,7 +152,8 @@ class Link:
     # What is wanted
 
     def _hear(self, answer: Mapping[str, Any]) -> None:
-        orders = {order.key: order for order in desired.read(answer["runs"], known=self._runs)}
+        gpus = self._config.gpus
+        orders = {order.key: order for order in desired.read(answer["runs"], known=self._runs, gpus=gpus)}
         for key, order in orders.items():
             if key in self._runs:
                 self._runs.put(state.wanting(self._runs[key], order.wanted))

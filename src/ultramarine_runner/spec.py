@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,120}")
@@ -108,6 +108,17 @@ class Spec:
     def world_size(self) -> int:
         """How many processes there are on all nodes."""
         return sum(self.tasks.values()) or self.nodes * self.processes_per_node
+
+    def on(self, gpus: Sequence[str]) -> Spec:
+        """With the names of its GPUs where it has `#N`: the N-th of the node's `gpus`. Raises `BadSpec`."""
+        if self.gpus is None:
+            return self
+        try:
+            named = tuple(gpus[int(gpu[1:])] if gpu.startswith("#") else gpu for gpu in self.gpus)
+        except (IndexError, ValueError):
+            asked = ", ".join(self.gpus)
+            raise BadSpec(f"gpus: {asked} are asked for, and the node was given {len(gpus)}.") from None
+        return replace(self, gpus=named)
 
     @property
     def is_service(self) -> bool:

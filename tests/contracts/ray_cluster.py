@@ -32,7 +32,7 @@ class RayCluster:
 
 @dataclass(kw_only=True)
 class RayHosts:
-    """A head on this machine, that has no CPUs to give, and a node of two CPUs on each host of a network.
+    """A head on this machine, that has no CPUs to give, and a node of two CPUs and two GPUs on each host of a network.
 
     A host's folder has its home, its files of Ray and its temporary files.
     """
@@ -49,7 +49,7 @@ class RayHosts:
         place = self.folder(host)
         (place / "tmp").mkdir(parents=True, exist_ok=True)
         at = ["--node-ip-address", host.address, "--temp-dir", str(place / "ray")]
-        flags = ["--address", self.ray.address, *at, *CPUS]
+        flags = ["--address", self.ray.address, *at, *CPUS, "--num-gpus", "2"]
         variables = {"HOME": str(place), "TMPDIR": str(place / "tmp")}
         node = _node(self.ray, f"{host.name}.log", flags, command=host.command, variables=variables)
         self.raylets[host.name] = ExitStack()
@@ -66,10 +66,13 @@ class RayHosts:
 
 @contextmanager
 def cluster(environments: Path) -> Generator[RayCluster]:
-    """Two nodes on loopback, and two engines. `environments`: where Ray's environment is kept."""
+    """Two nodes on loopback, one with GPUs that Ray is told of, and two engines.
+
+    `environments`: where Ray's environment is kept.
+    """
     with _prepared(environments, "127.0.0.1") as made, ExitStack() as ends:
         at = ["--node-ip-address", "127.0.0.1"]
-        ends.enter_context(_head(made, [*at, *CPUS]))
+        ends.enter_context(_head(made, [*at, *CPUS, "--num-gpus", "4"]))
         ends.enter_context(_node(made, "second.log", ["--address", made.address, *at, *CPUS]))
         for path in made.sockets:
             ends.enter_context(engine(made, path))

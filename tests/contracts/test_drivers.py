@@ -88,15 +88,14 @@ def local(folder: Path, *, lease_s: float = 300) -> Made:
     return Made(driver=make(), another=make, runners=lambda key: pyz.carriers(KEY_VARIABLE, key), kill=kill)
 
 
-@pytest.fixture
-def on_ray(ray_cluster: RayCluster) -> Made:
+def ray(ray_cluster: RayCluster, *, lease_s: float = 300) -> Made:
     """Two engines, as two servers have them, over one cluster."""
 
     def config(allocation: Allocation, rank: int) -> dict[str, Any]:
         return runner_config(ray_cluster.folder, allocation, rank)
 
     def make(number: int) -> RayDriver:
-        joining = Joining(config=config, wake=lambda: None)
+        joining = Joining(config=config, wake=lambda: None, lease_s=lease_s)
         return RayDriver(ray_cluster.sockets[number], pyz=packed, joining=joining)
 
     def kill(key: AllocationKey) -> None:
@@ -121,7 +120,7 @@ def parent_of(pid: int) -> int:
     params=[simulated, local, pytest.param("ray", marks=pytest.mark.slow)], ids=["simulated", "local", "ray"]
 )
 async def made(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Made]:
-    given: Made = request.getfixturevalue("on_ray") if request.param == "ray" else request.param(tmp_path)
+    given: Made = ray(request.getfixturevalue("ray_cluster")) if request.param == "ray" else request.param(tmp_path)
     yield given
     for key in (KEY, NEVER_MADE):
         await given.driver.release(key, grace_s=5)
@@ -221,14 +220,20 @@ async def test_one_that_does_not_end_when_it_is_asked_is_made_to(made: Made) -> 
     await none_lives(made, KEY)
 
 
+@pytest.mark.parametrize("kind", ["local", pytest.param("ray", marks=pytest.mark.slow)])
 async def test_a_runner_that_stands_still_for_longer_than_its_lease_is_ended_and_one_that_goes_on_is_not(
-    tmp_path: Path,
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    made = local(tmp_path, lease_s=1)
-    driver, key = made.driver, KEY
-    await driver.allocate(make_allocation(1))
+    lease_s = 2
+    if kind == "ray":
+        made = ray(request.getfixturevalue("ray_cluster"), lease_s=lease_s)
+    else:
+        made = local(tmp_path, lease_s=lease_s)
+    allocation = make_allocation(7)
+    driver, key = made.driver, allocation.key
+    await driver.allocate(allocation)
     await state_of(made, key, "up")
-    runner = json.loads((tmp_path / "nodes" / key / "process.json").read_text())["pid"]
+    runner = runner_of(key)
     os.kill(runner, signal.SIGSTOP)
     await state_of(made, key, "up")
     os.kill(runner, signal.SIGCONT)
@@ -237,6 +242,7 @@ async def test_a_runner_that_stands_still_for_longer_than_its_lease_is_ended_and
     await state_of(made, key, "ended")
     assert "longer than its lease" in (await driver.observe())[key].reason
     await none_lives(made, key)
+    await driver.forget(key)
 
 
 @pytest.mark.parametrize(("faults", "is_done"), [(Faults(outage=1), False), (Faults(lost_reply=1), True)])

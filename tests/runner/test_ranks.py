@@ -65,6 +65,15 @@ def test_a_rank_sees_its_own_variables_and_none_of_the_runner(world: World):
     assert not {"RANK", "PYTEST_CURRENT_TEST", "PYTHONPATH"} & set(variables)
 
 
+def test_a_gpu_that_is_told_by_its_number_is_the_one_that_the_node_was_given(world: World):
+    token = world.runner(gpus=["5", "7"])
+    world.control.want(token, {"e1-j1-1": entry("echo $CUDA_VISIBLE_DEVICES", gpus=["#1"])})
+    assert world.control.ended("e1-j1-1")["cause"] == "completed"
+    assert world.control.log("e1-j1-1") == "7\n"
+    world.control.want(token, {"e1-j2-1": entry("true", gpus=["#2"])})
+    assert "the node was given 2" in world.control.ended("e1-j2-1")["words"]
+
+
 def test_a_program_that_does_not_exist_is_named_in_the_log(world: World):
     token = world.runner()
     spec = make_spec(None, argv=["/no/such/program"])

@@ -112,7 +112,7 @@ class HostRoom:
         """Which GPUs come with it."""
         assert amount.fits_in(self.free), f"{amount} of {self.free}"
         if not self.host.is_bounded:
-            return tuple(map(str, range(amount.gpus)))  # the node's first, second …: which those are is its to know
+            return tuple(f"#{n}" for n in range(amount.gpus))  # its first, second …: which those are its node knows
         self.free -= amount
         taken, self.gpus = self.gpus[: amount.gpus], self.gpus[amount.gpus :]
         return tuple(taken)

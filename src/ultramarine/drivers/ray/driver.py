@@ -31,11 +31,15 @@ class RayDriver:
         self._autoscaling = autoscaling
 
     async def allocate(self, allocation: Allocation) -> None:
-        configs = [dict(self._joining.config(allocation, 0))]
-        bundle = _in_words_of_ray(allocation.capacity)
-        if self._autoscaling is not None:
-            bundle = fleet.bundle(allocation)
-        await self._ask("allocate", key=allocation.key, configs=configs, bundle=bundle, runner=str(self._pyz))
+        has_fleet = self._autoscaling is not None
+        await self._ask(
+            "allocate",
+            key=allocation.key,
+            config=dict(self._joining.config(allocation, 0)),
+            bundle=fleet.bundle(allocation) if has_fleet else _in_words_of_ray(allocation.capacity),
+            runner=str(self._pyz),
+            lease_s=self._joining.lease_s,
+        )
 
     async def observe(self) -> Observation:
         found = await self._ask("observe")

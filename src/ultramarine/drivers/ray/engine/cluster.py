@@ -10,7 +10,8 @@ import time
 
 import agent
 import ray
-from ray.exceptions import GetTimeoutError, RayError
+from ray._private.state import available_resources_per_node
+from ray.exceptions import ActorDiedError, ActorUnschedulableError, GetTimeoutError, RayError
 from ray.experimental.internal_kv import (
     _internal_kv_del,
     _internal_kv_get,
@@ -18,11 +19,12 @@ from ray.experimental.internal_kv import (
     _internal_kv_put,
 )
 from ray.util import get_placement_group, placement_group, placement_group_table, remove_placement_group
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 LOOK_S = 1.0  #: that actors have to answer
 STUCK_S = 5.0  #: after its grace an actor that does not tell of its runner's end is killed with it
 RELEASED = "Released."
+GONE = "Its Ray actor is gone."
 
 
 class Cluster:
@@ -31,33 +33,31 @@ class Cluster:
         self.news = {}  #: by key, what was seen last
         self._namespace, self._store = namespace, namespace.encode()
         self._heard = set()  #: keys whose actors have answered once
+        self._sweeps = {}  #: by key, what cleans up after an actor that is gone
         ray.cloudpickle.register_pickle_by_value(agent)
         ray.init(address=address, namespace=namespace, log_to_driver=False, logging_level="warning")
-        self._agent = ray.remote(agent.Agent)
+        self._agent, self._sweep = ray.remote(agent.Agent), ray.remote(agent.sweep)
 
-    def allocate(self, key, *, configs, bundle, runner):
-        """`bundle`: what each node gives, in Ray's words; `runner`: the packed runner's path."""
+    def allocate(self, key, *, config, bundle, runner, lease_s):
+        """`bundle`: what it gives, in Ray's words; `runner`: the packed runner's path."""
         with self.lock:
-            made = {"state": "asked", "nodes": len(configs), "bundle": bundle}
+            made = {"state": "asked", "bundle": bundle}
             _internal_kv_put(key.encode(), json.dumps(made).encode(), False, namespace=self._store)
             if self._record(key)["state"] != "asked":
                 return
-            group = self._group(key) or placement_group(
-                [bundle] * len(configs), strategy="STRICT_SPREAD", name=key, lifetime="detached"
-            )
+            group = self._group(key) or placement_group([bundle], name=key, lifetime="detached")
             with open(runner, "rb") as file:
                 packed = file.read()
-            for rank, config in enumerate(configs):
-                self._agent.options(
-                    name=f"{key}.{rank}",
-                    lifetime="detached",
-                    get_if_exists=True,
-                    max_restarts=0,
-                    num_cpus=bundle.get("CPU", 0),
-                    num_gpus=bundle.get("GPU", 0),
-                    memory=bundle.get("memory"),
-                    scheduling_strategy=PlacementGroupSchedulingStrategy(group, rank),
-                ).remote(key, rank=rank, config=config, runner=packed)
+            self._agent.options(
+                name=key,
+                lifetime="detached",
+                get_if_exists=True,
+                max_restarts=0,
+                num_cpus=bundle.get("CPU", 0),
+                num_gpus=bundle.get("GPU", 0),
+                memory=bundle.get("memory"),
+                scheduling_strategy=PlacementGroupSchedulingStrategy(group, 0),
+            ).remote(key, config=config, runner=packed, lease_s=lease_s)
             self._write(key, made | {"state": "made"})
             self.news[key] = {"state": "pending", "reason": "Ray was asked for it."}
 
@@ -65,17 +65,16 @@ class Cluster:
         with self.lock:
             record = self._record(key)
             if record is None:
-                self._end(key, {"nodes": 0}, RELEASED)
+                self._end(key, RELEASED)
             elif record["state"] in ("asked", "made"):
                 self._write(key, record | {"state": "releasing", "until": time.time() + grace_s})
-                for actor in filter(None, self._actors(key, record)):
+                if (actor := self._actor(key)) is not None:
                     actor.stop.remote(grace_s)
 
     def forget(self, key):
         with self.lock:
-            record = self._record(key)
-            if record is not None:
-                self._clear(key, record)
+            if self._record(key) is not None:
+                self._clear(key)
                 _internal_kv_del(key.encode(), namespace=self._store)
             self.news.pop(key, None)
             self._heard.discard(key)
@@ -86,57 +85,94 @@ class Cluster:
             keys = [key.decode() for key in _internal_kv_list(b"", namespace=self._store)]
             records = {key: record for key in keys if (record := self._record(key)) is not None}
             groups = {group["name"]: group for group in placement_group_table().values() if group["state"] != "REMOVED"}
-            asked = {key: self._ask(key, r) for key, r in records.items() if r["state"] in ("made", "releasing")}
-            refs = [ref for answers in asked.values() for ref in answers if ref is not None]
+            nodes = Nodes.now()
+            asked = {key: self._ask(key) for key, record in records.items() if record["state"] in ("made", "releasing")}
+            refs = [ref for ref in asked.values() if ref is not None]
             if refs:
                 ray.wait(refs, num_returns=len(refs), timeout=LOOK_S)
-            self.news = {key: self._judge(key, r, asked.get(key), groups.get(key)) for key, r in records.items()}
+            for key, record in records.items():
+                self._locate(key, record, groups.get(key))
+                said = _answer(asked[key]) if key in asked else None
+                self.news[key] = self._judge(key, record, said, groups.get(key), nodes)
+            for key in set(self.news) - set(records):
+                del self.news[key]
 
-    def _ask(self, key, record):
-        return [None if actor is None else actor.look.remote() for actor in self._actors(key, record)]
+    def _ask(self, key):
+        actor = self._actor(key)
+        return None if actor is None else actor.look.remote()
 
-    def _judge(self, key, record, asked, group):
+    def _locate(self, key, record, group):
+        """Write down on which node it is: when that one is lost, Ray gives its group another, which has nothing."""
+        at = None if group is None else (group.get("bundles_to_node_id") or {}).get(0)
+        if at and "at" not in record and record["state"] in ("made", "releasing"):
+            record["at"] = at
+            self._write(key, record)
+
+    def _judge(self, key, record, said, group, nodes):
+        """`said`: by its actor: why it has ended, "" when it lives; `GONE`; None: no answer."""
+        is_waiting = group is not None and group["state"] == "PENDING" and "at" not in record
+        is_late = record["state"] == "releasing" and time.time() > record["until"] + STUCK_S
         if record["state"] == "ended":
             return {"state": "ended", "reason": record["reason"]}
         if record["state"] == "asked":
             return {"state": "pending", "reason": "Ray is asked for it."}
-        answers = [_answer(ref) for ref in asked]
-        ends = [answer for answer in answers if answer is not None and answer["state"] == "ended"]
-        is_waiting = group is not None and group["state"] == "PENDING"
-        if record["state"] == "releasing":
-            if is_waiting or len(ends) == len(answers) or time.time() > record["until"] + STUCK_S:
-                return self._end(key, record, record.get("why", RELEASED))
-        elif ends:  # what one node has lost, none of the others goes on with
-            if len(ends) == len(answers):
-                return self._end(key, record, ends[0]["reason"])
-            self._write(key, record | {"state": "releasing", "until": time.time(), "why": ends[0]["reason"]})
-        if None not in answers and not ends:
+        if record["state"] == "releasing" and is_waiting:
+            return self._end(key, RELEASED)
+        if said is GONE:
+            return self._without_actor(key, record, nodes, is_late=is_late)
+        if said:
+            return self._end(key, RELEASED if record["state"] == "releasing" else said)
+        if is_late and (actor := self._actor(key)) is not None:
+            ray.kill(actor)  # its runner goes with it
+        if said == "":
             self._heard.add(key)
             return {"state": "up", "reason": ""}
         if is_waiting:
-            return {"state": "pending", "reason": _why(group, record)}
-        return {"state": "unknown" if key in self._heard else "pending", "reason": "Ray starts its actors."}
+            return {"state": "pending", "reason": nodes.why_not(record["bundle"], group)}
+        return {"state": "unknown" if key in self._heard else "pending", "reason": "Ray starts its actor."}
 
-    def _end(self, key, record, reason):
+    def _without_actor(self, key, record, nodes, *, is_late):
+        """That its actor is gone does not say that its runner is: its node is asked to sweep.
+
+        A node that Ray takes for dead may be one that is cut off, and works on. Then the lease decides, as it does for
+        every silent node: what is released is over.
+        """
+        at = record.get("at")
+        if at is None or (is_late and at not in nodes.alive):
+            return self._end(key, RELEASED if record["state"] == "releasing" else GONE)
+        if at not in nodes.alive:
+            self._sweeps.pop(key, None)
+            return {"state": "unknown", "reason": "Ray takes its node for dead, or it is cut off."}
+        if key not in self._sweeps:
+            there = NodeAffinitySchedulingStrategy(at, soft=False)
+            self._sweeps[key] = self._sweep.options(num_cpus=0, scheduling_strategy=there).remote(key)
+        try:
+            ray.get(self._sweeps[key], timeout=0)
+        except GetTimeoutError:
+            return {"state": "unknown", "reason": "What its actor has left on its node is being ended."}
+        except RayError as error:  # something that was killed lives on, or the node is gone by now
+            del self._sweeps[key]
+            return {"state": "unknown", "reason": str(error).splitlines()[-1]}
+        return self._end(key, RELEASED if record["state"] == "releasing" else GONE)
+
+    def _end(self, key, reason):
         """Nothing keeps a node busy any more, then it is written down."""
-        self._clear(key, record)
-        self._write(key, {"state": "ended", "nodes": 0, "reason": reason})
+        self._clear(key)
+        self._sweeps.pop(key, None)
+        self._write(key, {"state": "ended", "reason": reason})
         self.news[key] = {"state": "ended", "reason": reason}
         return self.news[key]
 
-    def _clear(self, key, record):
-        for actor in filter(None, self._actors(key, record)):
+    def _clear(self, key):
+        if (actor := self._actor(key)) is not None:
             ray.kill(actor)
         if (group := self._group(key)) is not None:
             remove_placement_group(group)
 
-    def _actors(self, key, record):
-        """By rank; None where there is none (any more)."""
-        return [self._actor(f"{key}.{rank}") for rank in range(record["nodes"])]
-
-    def _actor(self, name):
+    def _actor(self, key):
+        """None where there is none (any more)."""
         try:
-            return ray.get_actor(name, namespace=self._namespace)
+            return ray.get_actor(key, namespace=self._namespace)
         except ValueError:
             return None
 
@@ -154,22 +190,49 @@ class Cluster:
         _internal_kv_put(key.encode(), json.dumps(record).encode(), True, namespace=self._store)
 
 
+class Nodes:
+    """The nodes of Ray, and what is free there. `free`: by node, what is left of what it has."""
+
+    def __init__(self, alive, free):
+        self.alive, self.free = alive, free
+
+    @classmethod
+    def now(cls):
+        alive = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+        return cls(alive, available_resources_per_node() if alive else {})
+
+    def why_not(self, bundle, group):
+        """Why a group waits."""
+        fit = sum(all(has.get(name, 0) >= value for name, value in bundle.items()) for has in self.alive.values())
+        if group.get("stats", {}).get("scheduling_state") == "INFEASIBLE" or not fit:
+            most = {name: max((has.get(name, 0) for has in self.alive.values()), default=0) for name in bundle}
+            return f"Ray has no node with {in_words(bundle)}, free or not: the most that one has is {in_words(most)}."
+        short = [name for name, value in bundle.items() if all(f.get(name, 0) < value for f in self.free.values())]
+        missing = in_words({name: bundle[name] for name in short or bundle})
+        return (
+            f"Ray has no node with {missing} free now: {fit} of its nodes {'has' if fit == 1 else 'have'} it, in use."
+        )
+
+
+def in_words(amount):
+    """`{"CPU": 4, "memory": 2**30}` -> "4 CPUs, 1.0 GiB"."""
+    words = []
+    if cpus := amount.get("CPU"):
+        words.append(f"{cpus:g} CPU{'s' * (cpus != 1)}")
+    if memory := amount.get("memory"):
+        words.append(f"{memory / 2**30:.1f} GiB")
+    if "GPU" in amount:
+        words.append(f"{amount['GPU']:g} GPU{'s' * (amount['GPU'] != 1)}")
+    return ", ".join(words)
+
+
 def _answer(ref):
-    """What an actor said; that it has ended where it is gone; None where it has not answered."""
+    """What an actor said; `GONE` where Ray is sure that its process is; None where it has not answered."""
     if ref is None:
-        return {"state": "ended", "reason": "Its Ray actor is gone."}
+        return GONE
     try:
         return ray.get(ref, timeout=0)
-    except GetTimeoutError:
+    except (ActorDiedError, ActorUnschedulableError):
+        return GONE
+    except (GetTimeoutError, RayError):  # not now, or it cannot tell: that is no end
         return None
-    except RayError as error:
-        return {"state": "ended", "reason": f"Its node or actor was lost: {str(error).splitlines()[0]}"}
-
-
-def _why(group, record):
-    bundle = record["bundle"]
-    need = f"{bundle.get('CPU', 0):g} CPUs, {bundle.get('memory', 0) / 2**30:.1f} GiB, {bundle.get('GPU', 0)} GPUs"
-    nodes = f"{record['nodes']} node{'s' * (record['nodes'] > 1)} with {need} each"
-    if group.get("stats", {}).get("scheduling_state") == "INFEASIBLE":
-        return f"The Ray cluster has no {nodes}, free or not."
-    return f"The Ray cluster has no {nodes} free now."
