@@ -1,8 +1,8 @@
 """Which allocations are made, for a run that waits or up to a compute's minimum; which idle ones are called in."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol, Self, TypeVar
 
 from ultramarine.domain.allocation import Allocation, AllocationStatus, key_of
@@ -12,6 +12,8 @@ from ultramarine.domain.size import NOTHING, Amount
 from ultramarine.planning import quotas
 from ultramarine.planning.actions import AddAllocation, RecordAllocation
 from ultramarine.planning.room import Lane, Room, Slot
+
+HOLDS = 10  #: times that a node may take to start: so long a gang keeps what it has of a target without room for all
 
 
 def for_run(room: Room, lane: Lane, run: Run, *, missing: int, until: datetime | None) -> Iterator[AddAllocation]:
@@ -26,6 +28,29 @@ def for_run(room: Room, lane: Lane, run: Run, *, missing: int, until: datetime |
         made = _add(room, lane, f"For {run.owner_name}.")
         lane.slots[-1].give(run.need)
         yield made
+
+
+def give_back(room: Room, lane: Lane, run: Run, found: Sequence[Slot]) -> Iterator[RecordAllocation]:
+    """The nodes of a gang whose others wait at a target that has no room for them, since somebody else could begin.
+
+    How much room there is only the target knows: two gangs that each have a half could wait for ever. Of those that
+    wait for longer than a node takes to start, the first in the queue keeps what it has, so that it comes to have all;
+    for `HOLDS` times as long, as what it asks for may never come. Who gave back asks again after a rest.
+    """
+    host, seen = room.hosts[lane.compute.host], room.seen
+    asked_at = [slot.allocation.created_at for slot in found if seen.pending(slot.allocation.key) is not None]
+    start = timedelta(seconds=seen.patience.start_s)
+    if host.host.is_bounded or run.instance_count == 1 or room.now - min(asked_at, default=room.now) <= start:
+        return
+    if host.first is None and room.now - min(asked_at) <= HOLDS * start:
+        host.first = run
+        return
+    why = "others may begin meanwhile" if host.first is None else f"{host.first.owner_name} waits there before it"
+    words = f"Given back: {host.host.name} has no room for all nodes of {run.owner_name}, and {why}."
+    for slot in found:
+        if len(lane.slots) > lane.compute.min_instances and room.state.is_idle(slot.allocation, seen):
+            lane.remove(slot)
+            yield room.drain(slot.allocation, words)
 
 
 def up_to_minimum(room: Room) -> Iterator[AddAllocation]:

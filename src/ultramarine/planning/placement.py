@@ -71,14 +71,17 @@ def _seat(room: Room, lane: Lane, run: Run) -> Iterator[Record]:
     if missing == 0 and all(slot.is_ready for slot in found) and (placed := _placed(room, lane, run, found)):
         yield placed
         return
+    if given_back := list(growth.give_back(room, lane, run, found)):
+        yield from given_back
+        room.says(run, given_back[0].reason, "It asks again after a rest.")
+        return
     made = list(growth.for_run(room, lane, run, missing=missing, until=until))
     yield from made
     starting = len(made) + sum(not slot.is_ready for slot in found)
     if len(made) == missing and starting:
         for slot in found:
             slot.give(run.need)
-        said = reasons.pending(room, found) + reasons.refused(room, found)
-        words = reasons.starting(lane.compute, starting) + said
+        words = reasons.starting(lane.compute, starting) + reasons.at_target(room, found)
         room.says(run, words, "It starts when they are up.")
         return
     yield from _wait(room, lane, run, found)

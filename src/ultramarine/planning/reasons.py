@@ -16,6 +16,14 @@ def starting(compute: Compute, count: int) -> str:
     return f"{count} node{'s' * (count > 1)} of {compute.name} {'are' if count > 1 else 'is'} starting."
 
 
+def at_target(room: Room, slots: Sequence[Slot]) -> str:
+    """What their target says of those that are not up: that it does not give them, or why they wait there."""
+    if words := refused(room, slots):
+        return words
+    news = (room.seen.pending(slot.allocation.key) for slot in slots if slot.is_starting)
+    return next((f" {each.reason}" for each in news if each is not None and each.reason), "")
+
+
 def refused(room: Room, slots: Sequence[Slot]) -> str:
     """What their target says where it does not give one of them, in its own words; else nothing."""
     said = [room.seen.refusals[slot.allocation.key] for slot in slots if slot.allocation.key in room.seen.refusals]
@@ -24,12 +32,6 @@ def refused(room: Room, slots: Sequence[Slot]) -> str:
     last = max(said, key=lambda refusal: refusal.at)
     times = "once" if last.times == 1 else f"{last.times} times"
     return f" Asked {times} in vain, again at {last.again_at:%H:%M:%S} UTC: {last.words}"
-
-
-def pending(room: Room, slots: Sequence[Slot]) -> str:
-    """What their target says of one of them that waits for a machine there; else nothing."""
-    news = (room.seen.pending(slot.allocation.key) for slot in slots)
-    return next((f" {each.reason}" for each in news if each is not None and each.reason), "")
 
 
 def never(room: Room, run: Run, *, host: HostRoom, compute: Compute) -> tuple[str, str] | None:

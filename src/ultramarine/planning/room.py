@@ -93,7 +93,8 @@ class Slot:
 class HostRoom:
     """A machine. `coming`: what is about to be free, since its nodes are on their way out or its runs end.
 
-    `ails`: why no other node of it would do better than those that are there.
+    `ails`: why no other node of it would do better than those that are there. `first`: the gang that keeps what it has
+    of a target without room for all of it.
     """
 
     host: Host
@@ -102,6 +103,7 @@ class HostRoom:
     coming: Amount = field(default=NOTHING)
     reserved: Reservation | None = None
     ails: str = ""
+    first: Run | None = None
 
     def admits(self, amount: Amount, until: datetime | None) -> bool:
         if not amount.fits_in(self.free):

@@ -7,6 +7,7 @@ from datetime import timedelta
 from ultramarine.domain.allocation import Allocation, AllocationStatus
 from ultramarine.domain.names import AllocationKey, ComputeId
 from ultramarine.domain.run import Run
+from ultramarine.planning import reasons
 from ultramarine.planning.room import Lane, Room, Slot
 
 S = AllocationStatus
@@ -71,7 +72,7 @@ def _leaving(room: Room, allocation: Allocation) -> str:
 
 def _staying(room: Room, lane: Lane, slot: Slot) -> str:
     if slot.is_starting:
-        return f"Starting. {slot.allocation.reason}".strip()
+        return f"Starting. {slot.allocation.reason}{reasons.at_target(room, [slot])}".strip()
     if slot.holders:
         return f"Kept: {_busy(slot.holders)}."
     if slot.is_given:
