@@ -12,7 +12,6 @@ from typing import Any
 
 import yaml
 from tests import hosts
-from tests.relay import relay
 
 from ultramarine.drivers.ray.places import Places
 
@@ -20,7 +19,6 @@ from .installation import Installation, installed
 
 PROVIDER = Path(__file__).parent / "fleet"
 IDLE_S = 4.0
-REACHED = 7770  #: the port at which machines reach the installation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +79,9 @@ def fleet(cache: Path, folder: Path, *, count: int = 2) -> Generator[Fleet, None
         settings = {
             "ULTRAMARINE_RAY_HEAD": f"{network.address}:6379",
             "ULTRAMARINE_RAY_PROVIDER": str(file),
-            "ULTRAMARINE_RAY_URL": f"http://{network.address}:{REACHED}",
+            "ULTRAMARINE_LISTEN": network.address,
         }
-        with installed(cache, **settings) as it, relay((network.address, REACHED), ("127.0.0.1", it.port)):
+        with installed(cache, **settings) as it:
             it.up()
             made = Fleet(it=it, network=network, folder=folder)
             try:
