@@ -8,8 +8,10 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -243,6 +245,45 @@ async def test_a_runner_that_stands_still_for_longer_than_its_lease_is_ended_and
     assert "longer than its lease" in (await driver.observe())[key].reason
     await none_lives(made, key)
     await driver.forget(key)
+
+
+async def test_on_a_full_disk_a_runner_that_has_ended_is_seen_and_gives_back_what_it_has_left(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "nodes"):
+        made = local(tmp_path)
+        for number in (1, 2):
+            await made.driver.allocate(make_allocation(number))
+        other = make_allocation(2).key
+        for key in (KEY, other):
+            await state_of(made, key, "up")
+        (left := tmp_path / "nodes" / KEY / "runs" / "e1-j1-1").mkdir(parents=True, exist_ok=True)
+        fill(left / "checkpoint")
+        made.kill(KEY)
+        await state_of(made, KEY, "ended")
+        await state_of(made, other, "up")
+        await none_lives(made, KEY)
+        fill(tmp_path / "nodes" / "of-nobody-here")
+        made.kill(other)
+        await state_of(made, other, "unknown")
+        assert (await made.driver.observe())[KEY].state == "ended", "what can be told is told"
+        (tmp_path / "nodes" / "of-nobody-here").unlink()
+        await state_of(made, other, "ended")
+
+
+@contextmanager
+def small_disk(folder: Path) -> Generator[None]:
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "small", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(file: Path) -> None:
+    """To the last byte of the disk."""
+    with suppress(OSError), file.open("wb", buffering=0) as stream:
+        while stream.write(bytes(4096)):
+            pass
 
 
 @pytest.mark.parametrize(("faults", "is_done"), [(Faults(outage=1), False), (Faults(lost_reply=1), True)])

@@ -7,6 +7,7 @@ carries its key in its environment, and is swept.
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -60,7 +61,7 @@ class LocalDriver:
 
     async def observe(self) -> Observation:
         keys = [AllocationKey(entry.name) for entry in os.scandir(self._folder) if entry.is_dir()]
-        return {key: await self._look(key) for key in keys}
+        return {key: await self._news(key) for key in keys}
 
     async def release(self, key: AllocationKey, *, grace_s: float) -> None:
         folder = self._folder / key
@@ -69,7 +70,7 @@ class LocalDriver:
             return
         if (runner := self._found(key)) is None or not is_alive(runner.state()):
             await self._sweep(key)
-            self._mark_ended(key, RELEASED)
+            await self._mark_ended(key, RELEASED)
         elif key not in self._kill_at:
             # Nobody waits here: others want to be served. Its end is observed; what does not end is killed then.
             os.kill(runner.pid, signal.SIGTERM)
@@ -98,6 +99,13 @@ class LocalDriver:
                 start_new_session=True,
             )
 
+    async def _news(self, key: AllocationKey) -> AllocationNews:
+        """One whose end cannot be written down takes the word from no other."""
+        try:
+            return await self._look(key)
+        except OSError as failure:
+            return AllocationNews(state="unknown", reason=f"It cannot be looked at: {failure}.")
+
     async def _look(self, key: AllocationKey) -> AllocationNews:
         if (why := self._ended(key)) is not None:
             return AllocationNews(state="ended", reason=why)
@@ -118,7 +126,7 @@ class LocalDriver:
             return AllocationNews(state="unknown", reason=str(stuck))
         how = "was stopped by a signal for longer than its lease" if was_stopped else "has ended"
         words = RELEASED if key in self._kill_at else f"Its runner (pid {runner.pid}) {how}."
-        self._mark_ended(key, words)
+        await self._mark_ended(key, words)
         return AllocationNews(state="ended", reason=words)
 
     def _ended(self, key: AllocationKey) -> str | None:
@@ -157,11 +165,22 @@ class LocalDriver:
         if (child := self._children.get(key)) is not None:
             child.poll()
 
-    def _mark_ended(self, key: AllocationKey, words: str) -> None:
+    async def _mark_ended(self, key: AllocationKey, words: str) -> None:
+        """Before that nothing here is cleaned up. So on a full disk what its runs have left goes first: without its
+        runner nobody sends that any more."""
+        try:
+            self._write_end(key, words)
+        except OSError as failure:
+            if failure.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            await asyncio.to_thread(shutil.rmtree, self._folder / key / "runs", True)
+            self._write_end(key, words)
+        self._unwatch(key)
+
+    def _write_end(self, key: AllocationKey, words: str) -> None:
         temporary = self._folder / key / "ended.new"
         temporary.write_text(words)
         temporary.rename(self._folder / key / "ended")
-        self._unwatch(key)
 
     def _watch(self, key: AllocationKey, pid: int) -> None:
         """Wake the loops at the moment that a runner ends."""
