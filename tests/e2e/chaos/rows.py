@@ -32,6 +32,11 @@ def select(home: Path, query: str, *values: object) -> list[tuple[Any, ...]]:
         return base.execute(query, values).fetchall()
 
 
+def allocations(home: Path) -> list[str]:
+    """The keys of those that machines are held for."""
+    return [key for (key,) in select(home, f"select key from allocations where status in {HOLDS_ROOM} order by key")]
+
+
 def attempts(home: Path) -> dict[str, list[Attempt]]:
     """By job, in their order."""
     found: dict[str, list[Attempt]] = defaultdict(list)
@@ -61,7 +66,7 @@ def promised_too_much(home: Path) -> Sequence[str]:
     """Hosts and nodes of which more is promised than they have, as of one moment."""
     query = (
         "select 'host ' || a.host, h.cpus_milli, sum(json_extract(a.claim, '$.cpus_milli')) from allocations a"
-        f" join hosts h on h.name = a.host where a.status in {HOLDS_ROOM} group by a.host"
+        f" join hosts h on h.name = a.host where a.status in {HOLDS_ROOM} and h.is_bounded group by a.host"
     )
     nodes = (
         "select 'node ' || n.value, json_extract(a.capacity, '$.cpus_milli'), sum(coalesce("

@@ -1,0 +1,103 @@
+"""One campaign in one storm: its jobs are asked for, it blows, and when it is calm again all is looked at."""
+
+import os
+import random
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..installation import FINAL, Installation, environment_of, leftovers, until
+from . import ledger, rows, verdict
+from .campaign import CLUSTERS, SIZE, Planned, planned
+from .figures import Figures, withstood
+from .rows import Attempt
+from .storm import Storm
+from .users import Users
+
+JOBS = int(os.environ.get("ULTRAMARINE_CHAOS_JOBS", "40"))
+SECONDS = float(os.environ.get("ULTRAMARINE_CHAOS_S", "100"))
+SEED = os.environ.get("ULTRAMARINE_CHAOS_SEED") or secrets.token_hex(4)
+CALM_S = 240.0  #: after the storm, until every job has ended
+LIMIT_S = SECONDS + CALM_S + 400  #: of a test
+
+Excuses = Callable[[], tuple[frozenset[str], Sequence[tuple[float, float]]]]
+
+
+def come_through(it: Installation, storm: Storm, excuses: Excuses) -> None:
+    """`excuses`: which runs were shot at, and when the disk of the nodes was full."""
+    print(f"ULTRAMARINE_CHAOS_SEED={SEED}")
+    jobs = planned(random.Random(f"{SEED}/jobs"), jobs=JOBS, seconds=SECONDS * 0.9)
+    (book := it.home.with_name("ledger")).mkdir()
+    let_blow(it, storm, Users(it, jobs, book))
+    all_end(it, jobs)
+    shot, full = excuses()
+    facts = verdict.Facts(attempts=rows.attempts(it.home), lives=ledger.read(book), shot=shot, full=full)
+    is_as_it_should_be(it, jobs, facts, storm)
+
+
+def make_clusters(it: Installation, **fields: str) -> None:
+    for name, of_it in CLUSTERS.items():
+        common = {"name": name, "type": "amlcompute", "size": SIZE, "idle_time_before_scale_down": 5}
+        it.workspace.computes.create_or_update({**common, **of_it, **fields})
+
+
+def let_blow(it: Installation, storm: Storm, users: Users) -> None:
+    users.start()
+    storm.start()
+    try:
+        while users.is_alive() or storm.is_alive():
+            assert not (told := rows.promised_too_much(it.home)), told
+            time.sleep(0.5)  # between two looks
+    finally:
+        for thread in (users, storm):
+            thread.over.set()
+            thread.join()
+    broken = [str(thread.failed) for thread in (storm, users) if thread.failed is not None]
+    assert not broken, "\n".join([f"ULTRAMARINE_CHAOS_SEED={SEED}", *broken, it.told(60)])
+
+
+def all_end(it: Installation, jobs: Sequence[Planned]) -> None:
+    def open_ones() -> list[str]:
+        ended = {job["name"] for job in it.workspace.jobs.list() if job["status"] in FINAL}
+        return [job.name for job in jobs if job.name not in ended]
+
+    for part in ("gateway", "control"):
+        it.pid(part)
+    try:
+        until(lambda: not open_ones(), "all jobs have ended", seconds=CALM_S)
+    except AssertionError as error:
+        stories = "\n".join(verdict.story(it, name) for name in open_ones()[:5])
+        raise AssertionError(f"{error}\n{open_ones()}\n{stories}\n{it.told()}") from None
+
+
+def is_as_it_should_be(it: Installation, jobs: Sequence[Planned], facts: verdict.Facts, storm: Storm) -> None:
+    wrong = list[str]()
+    figures = Figures(seed=SEED, seconds=SECONDS, jobs=len(jobs), deeds=storm.done)
+    parts = {each.key: job.kind.part for job in jobs for each in facts.attempts.get(job.name, ())}
+    for job in jobs:
+        attempts = facts.attempts.get(job.name, ())
+        figures.endings.update(f"{each.status} {each.cause or 'before it was placed'}" for each in attempts)
+        if told := verdict.of_job(job, facts, log_of(it, job.name, figures)):
+            wrong += [*told, verdict.story(it, job.name)]
+    wrong += ledger.crowded(facts.lives, parts)
+    assert not wrong, "\n".join([f"ULTRAMARINE_CHAOS_SEED={SEED}", *wrong, it.told(60)])
+    until(lambda: not runs_left(it), "nothing of any run is left")
+    until(lambda: not list(it.workspace.installation.leftovers()), "drivers and rows agree")
+    withstood(figures)
+
+
+def log_of(it: Installation, name: str, figures: Figures) -> verdict.Log:
+    def log(attempt: Attempt, rank: int) -> str:
+        text = verdict.read(it, name, attempt.ordinal, rank)
+        figures.lines += text.count("\n")
+        return text
+
+    return log
+
+
+def runs_left(it: Installation) -> list[object]:
+    """Processes, folders and control groups of runs, when all jobs have ended."""
+    alive = [pid for pid, _ in leftovers(it.home, it.epoch) if "ULTRAMARINE_RUN_KEY" in environment_of(pid)]
+    groups = Path("/sys/fs/cgroup").rglob(f"ultramarine:{it.epoch}-*")
+    return [*alive, *(it.home / "nodes").glob("*/runs/*"), *groups]
