@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .chaos import ledger, verdict
-from .chaos.campaign import KINDS, NODE_CPUS, Planned, planned
+from .chaos.campaign import CANCELED, KINDS, NODE_CPUS, Planned, planned
 from .chaos.ledger import Life
 from .chaos.rows import Attempt
 from .job.witness import line
@@ -67,6 +67,14 @@ def test_lines_that_are_lost_or_doubled_or_mixed_up_are_found():
     for log in (doubled, lost, WHOLE[:-1] + "?", "".join(line("j", 0, number) for number in range(2))):
         assert len(wrong(FIRST, SECOND, THIRD, log=log)) >= 2, log
     assert len(wrong(FIRST, log=line("j", 0, 0))) == 1, "only an attempt that was lost may lack its last lines"
+
+
+def test_a_log_may_end_early_where_a_node_was_lost_while_its_job_ended_for_another_reason():
+    stopped = replace(FIRST, status="Canceled", cause="stopped")
+    found = replace(facts(stopped), hurt=frozenset({"n"}))
+    canceled = replace(JOB, kind=replace(JOB.kind, ends=CANCELED))
+    assert len(verdict.of_job(canceled, facts(stopped), lambda attempt, rank: "")) == 1
+    assert verdict.of_job(canceled, found, lambda attempt, rank: "") == []
 
 
 def test_two_attempts_that_live_at_once_are_found():

@@ -55,35 +55,39 @@ class Nodes:
     def __init__(self, it: Installation, chance: random.Random, held: Held) -> None:
         self._it, self._chance, self._held = it, chance, held
         self.shot: set[str] = set()  #: keys of runs of which a rank was killed
+        self.hurt: set[str] = set()  #: nodes whose runner was killed, or stopped for long
 
     def blows(self) -> dict[Blow, int]:
         return {self._kill: 8, self._stop: 6, self._shoot: 2}
 
-    def _runners(self) -> list[tuple[int, int]]:
-        """The living ones: their link, their keeper. A keeper is 0 before it is there."""
-        found = list[tuple[int, int]]()
+    def _runners(self) -> list[tuple[str, int, int]]:
+        """The living ones: their node, their link, their keeper. A keeper is 0 before it is there."""
+        found = list[tuple[str, int, int]]()
         for key in rows.allocations(self._it.home):
             own = [pid for pid in carriers(f"ULTRAMARINE_ALLOCATION={key}") if ".pyz" in command_line(pid)]
             link = next((pid for pid in own if parent(pid) not in own), 0)
             if link:
-                found.append((link, next((pid for pid in own if parent(pid) == link), 0)))
+                found.append((key, link, next((pid for pid in own if parent(pid) == link), 0)))
         return found
 
-    def _halves(self) -> tuple[str, list[int]]:
+    def _halves(self) -> tuple[str, str, list[int]]:
         if not (runners := self._runners()):
-            return "", []
-        link, keeper = self._chance.choice(runners)
+            return "", "", []
+        node, link, keeper = self._chance.choice(runners)
         half = self._chance.choice(("link", "keeper", "both"))
         pids = {"link": [link], "keeper": [keeper], "both": [link, keeper]}[half]
-        return f"runner: {half}", [pid for pid in pids if pid]
+        return node, f"runner: {half}", [pid for pid in pids if pid]
 
     def _kill(self) -> str | None:
-        what, pids = self._halves()
+        node, what, pids = self._halves()
+        self.hurt.add(node)
         return f"{what} killed" if send(pids, signal.SIGKILL) else None
 
     def _stop(self) -> str | None:
-        what, pids = self._halves()
-        for_s = self._chance.uniform(*(LONG_S if self._chance.random() < 0.4 else SHORT_S))
+        node, what, pids = self._halves()
+        is_long = self._chance.random() < 0.4
+        for_s = self._chance.uniform(*(LONG_S if is_long else SHORT_S))
+        self.hurt.update({node} if is_long else ())
         stopped = send(pids, signal.SIGSTOP)
         return f"{what} stopped {_goes_on(self._held, stopped, for_s)}" if stopped else None
 

@@ -4,7 +4,8 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..installation import FINAL, Installation, environment_of, leftovers, until
@@ -21,18 +22,30 @@ SEED = os.environ.get("ULTRAMARINE_CHAOS_SEED") or secrets.token_hex(4)
 CALM_S = 240.0  #: after the storm, until every job has ended
 LIMIT_S = SECONDS + CALM_S + 400  #: of a test
 
-Excuses = Callable[[], tuple[frozenset[str], Sequence[tuple[float, float]]]]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Excuses:
+    """What was done to runs, for which they may end otherwise: kept by those who do it, read at the end."""
+
+    shot: set[str]  #: keys of runs of which a rank was killed
+    hurt: set[str]  #: nodes whose runner was killed, or cut off for long
+    full: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])  #: when their disk was full
 
 
 def come_through(it: Installation, storm: Storm, excuses: Excuses) -> None:
-    """`excuses`: which runs were shot at, and when the disk of the nodes was full."""
+    """Every job that is asked for in a storm ends as it should, and nothing is left."""
     print(f"ULTRAMARINE_CHAOS_SEED={SEED}")
     jobs = planned(random.Random(f"{SEED}/jobs"), jobs=JOBS, seconds=SECONDS * 0.9)
     (book := it.home.with_name("ledger")).mkdir()
     let_blow(it, storm, Users(it, jobs, book))
     all_end(it, jobs)
-    shot, full = excuses()
-    facts = verdict.Facts(attempts=rows.attempts(it.home), lives=ledger.read(book), shot=shot, full=full)
+    facts = verdict.Facts(
+        attempts=rows.attempts(it.home),
+        lives=ledger.read(book),
+        shot=frozenset(excuses.shot),
+        hurt=frozenset(excuses.hurt),
+        full=excuses.full,
+    )
     is_as_it_should_be(it, jobs, facts, storm)
 
 

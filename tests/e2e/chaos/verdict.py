@@ -25,6 +25,7 @@ class Facts:
     lives: Mapping[str, Sequence[ledger.Life]]
     shot: frozenset[str]  #: runs of which a rank was killed from outside
     full: Sequence[tuple[float, float]]  #: when the nodes' disk was full
+    hurt: frozenset[str] = frozenset()  #: nodes whose runner was killed, or cut off for long
 
     def was_full(self, attempt: Attempt) -> bool:
         return any(attempt.began_at < end and begin < attempt.ended_at for begin, end in self.full)
@@ -89,19 +90,25 @@ def _logs(job: Planned, attempt: Attempt, facts: Facts, log: Log) -> Iterator[st
         text = log(attempt, life.rank)
         begin = first_line(text)
         whole = [line(job.name, life.rank, number) for number in range(begin, begin + life.lines + 1)]
-        at_least = "" if attempt.cause in LOSSES else "".join(whole[:-1])
+        was_lost = attempt.cause in LOSSES or (attempt.status != "Completed" and life.node in facts.hurt)
+        at_least = "" if was_lost else "".join(whole[:-1])
         if facts.was_full(attempt):  # what the disk had no room for was not written, and Python says so
             text, at_least = known(text, "".join(whole)), ""
         if not "".join(whole).startswith(text) or not text.startswith(at_least):
             has = f"its log has {text.count(chr(10))}, the last {text[-200:]!r}"
             yield f"attempt {attempt.ordinal} ({attempt.cause}), rank {life.rank} wrote {life.lines} lines, and {has}"
-        elif attempt.status == "Completed" and begin + life.lines != lines_of(job):
+        elif attempt.status == "Completed" and _has_lines(job, life) and begin + life.lines != lines_of(job):
             yield f"attempt {attempt.ordinal}, rank {life.rank} completed with line {begin + life.lines}"
 
 
 def known(text: str, whole: str) -> str:
     """How far a text goes as it should."""
     return text[: next((at for at, (a, b) in enumerate(zip(text, whole, strict=False)) if a != b), len(whole))]
+
+
+def _has_lines(job: Planned, life: ledger.Life) -> bool:
+    """One that went on from its last step has nothing left to say."""
+    return bool(life.lines) or job.kind.deed != "resume"
 
 
 def lines_of(job: Planned) -> int:
