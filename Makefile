@@ -43,9 +43,9 @@ sim: setup ## the simulation tests with many seeds: make sim N=500
 mutations: setup ## break the core on purpose: each break must turn a simulated seed red
 	$(BIN)/python -m tests.simulation.mutations
 
-kill: setup ## kill -9 of each part, many times, then a storm over all: make kill KILLS=50 CHAOS_JOBS=300 CHAOS_S=900
+kill: setup ## kill -9 of each part, many times, then storms over all: make kill KILLS=50 CHAOS_JOBS=300 CHAOS_S=900
 	ULTRAMARINE_KILLS=$(or $(KILLS),20) $(BIN)/python -m pytest -s tests/e2e/test_kills.py tests/e2e/test_endpoints.py
-	ULTRAMARINE_CHAOS_JOBS=$(or $(CHAOS_JOBS),300) ULTRAMARINE_CHAOS_S=$(or $(CHAOS_S),900) $(BIN)/python -m pytest -s tests/e2e/test_chaos.py
+	ULTRAMARINE_CHAOS_JOBS=$(or $(CHAOS_JOBS),300) ULTRAMARINE_CHAOS_S=$(or $(CHAOS_S),900) $(BIN)/python -m pytest -s tests/e2e/test_chaos.py tests/e2e/computes/test_chaos_on_ray.py
 
 bench: setup ## the figures of the main path, each beside its peer, kept in benchmarks/RESULTS.md (about five minutes)
 	$(BIN)/python -m benchmarks --keep

@@ -4,7 +4,7 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,26 +25,27 @@ LIMIT_S = SECONDS + CALM_S + 400  #: of a test
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Excuses:
-    """What was done to runs, for which they may end otherwise: kept by those who do it, read at the end."""
+    """What was done to runs, for which they may end otherwise; asked for when it is over."""
 
     shot: set[str]  #: keys of runs of which a rank was killed
     hurt: set[str]  #: nodes whose runner was killed, or cut off for long
     full: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])  #: when their disk was full
 
 
-def come_through(it: Installation, storm: Storm, excuses: Excuses) -> None:
+def come_through(it: Installation, storm: Storm, excuses: Callable[[], Excuses]) -> None:
     """Every job that is asked for in a storm ends as it should, and nothing is left."""
     print(f"ULTRAMARINE_CHAOS_SEED={SEED}")
     jobs = planned(random.Random(f"{SEED}/jobs"), jobs=JOBS, seconds=SECONDS * 0.9)
     (book := it.home.with_name("ledger")).mkdir()
     let_blow(it, storm, Users(it, jobs, book))
     all_end(it, jobs)
+    told = excuses()
     facts = verdict.Facts(
         attempts=rows.attempts(it.home),
         lives=ledger.read(book),
-        shot=frozenset(excuses.shot),
-        hurt=frozenset(excuses.hurt),
-        full=excuses.full,
+        shot=frozenset(told.shot),
+        hurt=frozenset(told.hurt),
+        full=told.full,
     )
     is_as_it_should_be(it, jobs, facts, storm)
 
