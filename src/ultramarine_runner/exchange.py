@@ -12,7 +12,7 @@ from .machine import boot_s
 from .wire import BACKOFF_FIRST_S, BACKOFF_LAST_S, JSON, Channel, Dismissed, Unreachable, backoff
 
 _WAIT_S = 30
-LINGER_S = 0.01  #: so long a change for which nobody waits is held back: most often the next one is on its way
+LINGER_S = 0.03  #: so long a change for which nobody waits is held back: a short run is over by then, and told once
 
 
 class Follower:

@@ -113,9 +113,11 @@ class Link:
     def _take(self, news: Callable[[], None]) -> None:
         """The lease comes first. Who was asleep or stopped may hear at once that it is renewed, and hears it too late:
         what it ran may have been given to others."""
-        ended = limits.of_lease(self._runs.runs(), limits.Node(now=machine.boot_s(), lease_until=self._lease_until))
-        for key, verdict in ended.items():
-            self._end(self._runs[key], verdict.cause, verdict.words, verdict.grace_s)
+        now = machine.boot_s()
+        if now > self._lease_until:
+            ended = limits.of_lease(self._runs.runs(), limits.Node(now=now, lease_until=self._lease_until))
+            for key, verdict in ended.items():
+                self._end(self._runs[key], verdict.cause, verdict.words, verdict.grace_s)
         news()
 
     # From other threads

@@ -67,21 +67,20 @@ class Watch:
         threading.Thread(target=self._serve, name="watch", daemon=True).start()
 
     def hurry(self) -> None:
-        """Something has begun: look sooner."""
+        """Something has begun: think again when to look."""
         self._wake.set()
 
     def _serve(self) -> None:
+        """A run that is over before the next look is not looked at: that would cost more than the run."""
+        looked = machine.boot_s()
         while True:
-            self._wake.wait(self._patience())
-            self._wake.clear()
+            running = [run for run in self._runs() if run.has_ranks]
+            if self._wake.wait(_patience(running, looked, machine.boot_s())):
+                self._wake.clear()
+                continue
             running = [run for run in self._runs() if run.has_ranks]
             self._tell(self._look(running))
-
-    def _patience(self) -> float:
-        running = [run for run in self._runs() if run.has_ranks]
-        deadline = limits.next_deadline(running)
-        until = _BUSY_S if deadline is None else deadline - machine.boot_s()
-        return max(0.005, min(until, _BUSY_S)) if running else _IDLE_S
+            looked = machine.boot_s()
 
     def _samples(self, running: Sequence[Run]) -> dict[str, dict[str, float]]:
         members = samples.members(self._keeper, {run.key: run.pids for run in running})
@@ -139,3 +138,10 @@ class Watch:
         written = samples.written_bytes(self._folder / "runs" / key)
         now = time.monotonic()
         return _Walked(written, now + max(_WALK_EACH_S, _WALK_SHARE * (now - began)))
+
+
+def _patience(running: Sequence[Run], looked: float, now: float) -> float:
+    """Seconds until the next look; `looked`: when the last one was. A time limit is not waited past."""
+    due = looked + (_BUSY_S if running else _IDLE_S)
+    deadline = limits.next_deadline(running)
+    return max(0.005, (due if deadline is None else min(due, deadline)) - now)

@@ -113,7 +113,7 @@ def test_a_checkpoint_that_finds_no_room_is_told_and_the_run_goes_on_with_the_on
     world.control.faults.no_room = False
     world.control.wait(lambda: kept(world, "e1-j1-2") == {"step": b"2\n"}, words="it is kept after all")
     assert world.control.run("e1-j1-2")["checkpoint"]["problem"] == ""
-    assert "could not be kept" in own_log(world, "e1-j1-2")
+    world.control.wait(lambda: "could not be kept" in own_log(world, "e1-j1-2"), words="it is said")
     world.control.want(token, {"e1-j1-2": {"phase": "stop"}})
     world.control.ended("e1-j1-2")
 
