@@ -20,15 +20,16 @@ from ultramarine.api import (
 from ultramarine.api.body import BodyLimit
 from ultramarine.services.context import Context
 
+#: Looked through in this order for each request: those that are asked most often come first.
 ROUTERS = (
-    installation.router,
+    runner.router,
     jobs.router,
+    installation.router,
     computes.router,
     *assets.routers,
     files.router,
     models.router,
     endpoints.router,
-    runner.router,
     internal.router,
     metrics.router,
     scheduler.router,
