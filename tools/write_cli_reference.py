@@ -35,6 +35,7 @@ def _exit_codes() -> Iterator[str]:
 
 def _groups() -> Iterator[str]:
     yield from _group(load("installation"), "um")
+    yield from _group(load("backup"), "um backup, um restore")
     for noun, (module, _) in GROUPS.items():
         short = [alias for alias, meant in ALIASES.items() if meant == noun]
         yield from _group(load(module), f"um {noun}" + "".join(f" (um {alias})" for alias in short))

@@ -11,7 +11,7 @@ from ultramarine.sdk.collection import Versioned
 from ultramarine.sdk.workspace import Workspace
 
 NEW_VERSION = Option("--version -v", "its version; without one it gets the next number", field="version")
-_ONE = Option("--name -n", "list the versions of this one")
+_ONE = Option("--name -n", "list the versions of this one", is_bare=True)
 _FOLDER = Option("--download-path -p", "folder to write into", "path", default=".")
 
 

@@ -35,9 +35,10 @@ class Option:
     metavar: str = ""
     is_required: bool = False
     field: str = ""
+    is_bare: bool = False  #: it may also stand without its flag
 
 
-NAME = Option("--name -n", "name of the {noun}; it may also stand without -n", field="name")
+NAME = Option("--name -n", "name of the {noun}; it may also stand without -n", field="name", is_bare=True)
 FILE = Option("--file -f", "YAML file of the {noun}", "path", metavar="FILE")
 SET = Option(
     "--set", "set a field of the file, e.g. --set tags.team=vision; may be given again", "many", metavar="FIELD=VALUE"

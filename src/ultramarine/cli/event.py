@@ -44,7 +44,7 @@ GROUP = Group(
             name="list",
             summary="List events, the oldest first.",
             run=list_,
-            options=(NOUN, Option("--name -n", "only those of the thing of this name"), AFTER),
+            options=(NOUN, Option("--name -n", "only those of the thing of this name", is_bare=True), AFTER),
         ),
         Command(name="stream", summary="Print events as they happen.", run=stream, options=(NOUN, AFTER)),
     ),

@@ -19,12 +19,18 @@ INSTALLATION: Mapping[str, str] = {
     "up": "Start Ultramarine on this machine.",
     "down": "Say what still runs, end it, and stop Ultramarine here.",
     "status": "Show what runs.",
+    "backup": "Write the installation into one file, while it runs.",
+    "restore": "Bring an installation back from a backup.",
     "leftovers": "Compare the machines that are held with the rows.",
     "open": "Open a page in the browser, signed in: um open mlflow.",
 }
+
+_MODULES: Mapping[str, str] = {"backup": "backup", "restore": "backup"}
 
 
 def group_of(noun: str) -> str | None:
     """The module that holds a group's commands; None for an unknown noun."""
     name = ALIASES.get(noun, noun)
-    return "installation" if name in INSTALLATION else GROUPS[name][0] if name in GROUPS else None
+    if name in INSTALLATION:
+        return _MODULES.get(name, "installation")
+    return GROUPS[name][0] if name in GROUPS else None

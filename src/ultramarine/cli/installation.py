@@ -26,7 +26,7 @@ HOME = Option(
     "path",
     metavar="FOLDER",
 )
-PAGE = Option("--name -n", f"which page: {', '.join(PAGES)}; it may also stand without -n")
+PAGE = Option("--name -n", f"which page: {', '.join(PAGES)}; it may also stand without -n", is_bare=True)
 PARTS = (
     Column("part", "part"),
     Column("state", "state"),

@@ -29,12 +29,9 @@ def parse(group: Group, command: Command, words: Sequence[str]) -> argparse.Name
             f"{parser.prog} has no option {unknown[0]!r}{nearest(unknown[0].partition('=')[0], flags)}",
             hint=f"{parser.prog} --help",
         )
-    if "bare_name" in args and args.bare_name is not None:
-        if args.name is not None and args.name != args.bare_name:
-            raise InvalidInput(
-                f"{parser.prog}: two names are given, {args.bare_name!r} and {args.name!r}.", hint="Give one."
-            )
-        args.name = args.bare_name
+    for option in command.options:
+        if option.is_bare:
+            _take_bare(args, attribute(option), prog=parser.prog)
     for needed in command.needs:
         if getattr(args, needed) in (None, []):
             flag = next(option.flags for option in command.options if attribute(option) == needed)
@@ -42,6 +39,16 @@ def parse(group: Group, command: Command, words: Sequence[str]) -> argparse.Name
                 f"{parser.prog} needs {flag.replace(' ', ' or ')}.", hint=command.example or f"{parser.prog} --help"
             )
     return args
+
+
+def _take_bare(args: argparse.Namespace, name: str, *, prog: str) -> None:
+    """What stands without its flag."""
+    bare, given = getattr(args, f"bare_{name}"), getattr(args, name)
+    if bare is None:
+        return
+    if given not in (None, bare):
+        raise InvalidInput(f"{prog}: two {name}s are given, {str(bare)!r} and {str(given)!r}.", hint="Give one.")
+    setattr(args, name, bare)
 
 
 def parser_of(group: Group, command: Command) -> argparse.ArgumentParser:
@@ -55,8 +62,9 @@ def parser_of(group: Group, command: Command) -> argparse.ArgumentParser:
     )
     for option in command.options:
         _add(parser, option, noun=group.noun)
-        if option.flags == "--name -n":
-            parser.add_argument("bare_name", nargs="?", metavar="NAME", help=argparse.SUPPRESS)
+        if option.is_bare:
+            name, kind = attribute(option), path_of if option.kind == "path" else str
+            parser.add_argument(f"bare_{name}", nargs="?", type=kind, metavar=name.upper(), help=argparse.SUPPRESS)
     common = parser.add_argument_group("for every command")
     for option in GLOBAL:
         _add(common, option, noun=group.noun)

@@ -4,7 +4,6 @@ The installation's row, the default workspace, the owner's token, curated enviro
 """
 
 import json
-import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ from ultramarine.domain.names import Epoch
 from ultramarine.server.private import write_private
 from ultramarine.services import identity
 from ultramarine.services.context import Context
-from ultramarine.services.secrets import new_token, sha256_of
+from ultramarine.services.secrets import new_epoch, new_token, sha256_of
 from ultramarine.store import assets, hosts, installation
 from ultramarine.store.database import Database
 
@@ -28,7 +27,7 @@ async def epoch_of(db: Database) -> Epoch:
     async with db.begin() as tx:
         if (there := await installation.epoch(tx)) is not None:
             return there
-        made = Epoch(f"e{secrets.token_hex(3)}")
+        made = new_epoch()
         await installation.found(tx, made, now=datetime.now(UTC))
         return made
 

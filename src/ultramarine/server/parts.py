@@ -50,7 +50,7 @@ from ultramarine.services.hub import Hub
 from ultramarine.services.nodes import JOIN
 from ultramarine.services.secrets import Secrets
 from ultramarine.settings import Settings
-from ultramarine.store.database import AsyncDatabase
+from ultramarine.store.database import AsyncDatabase, url_of
 from ultramarine.store.migration import migrate
 from ultramarine.supervision.listening import HOST
 from ultramarine.tracking.client import MlflowClient
@@ -96,7 +96,7 @@ class Parts:
 
 async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts:
     """Bring the database up to date, make what a first start makes, and connect everything."""
-    url = _synchronous(settings.database_url) or f"sqlite:///{home / 'ultramarine.db'}"
+    url = url_of(settings.database_url, home)
     migrate(url)
     cache, clusters = _cache(settings, home), _clusters(settings)
     db, reserve = AsyncDatabase(url), Reserve(home, settings.disk_reserve_bytes)
@@ -202,11 +202,6 @@ def _autoscaling(settings: Settings, engine: EngineSettings, home: Path) -> Auto
 
 def _cache(settings: Settings, home: Path) -> Path:
     return settings.cache.expanduser().absolute() if settings.cache else home / "cache"
-
-
-def _synchronous(url: str) -> str:
-    """SQLAlchemy's name for what people write: psycopg is our driver of PostgreSQL, in both colours."""
-    return url.replace("postgresql:", "postgresql+psycopg:", 1)
 
 
 def _site(settings: Settings, *, epoch: Epoch, cache: Path) -> Site:

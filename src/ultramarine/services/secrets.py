@@ -14,6 +14,8 @@ from pathlib import Path
 
 from cryptography.fernet import Fernet
 
+from ultramarine.domain.names import Epoch
+
 
 class Secrets:
     def __init__(self, master: bytes) -> None:
@@ -32,6 +34,11 @@ class Secrets:
                 os.fsync(file.fileno())
             aside.rename(path)
         return cls(path.read_bytes())
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells one master key from another, and nothing of it."""
+        return self.of("fingerprint")[:16]
 
     def _derive(self, *parts: str) -> bytes:
         return hmac.new(self._master, "\0".join(parts).encode(), hashlib.sha256).digest()
@@ -62,6 +69,11 @@ def parts(token: str, count: int) -> list[str]:
 def sha256_of(token: str) -> str:
     """What is stored of a token or key."""
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+def new_epoch() -> Epoch:
+    """A name for the installation's life from now on."""
+    return Epoch(f"e{secrets.token_hex(3)}")
 
 
 def new_token() -> str:

@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 import sqlalchemy as sa
@@ -20,6 +21,11 @@ from sqlalchemy.pool import StaticPool
 CONNECTIONS_KEPT, CONNECTIONS_MAX = 4, 12
 MANY = 100  #: rows, from which on a statement is worth the trip to a thread
 T = TypeVar("T")
+
+
+def url_of(given: str, home: Path) -> str:
+    """SQLAlchemy's name for what people write (`sqlite:///PATH`, `postgresql://…`); nothing: SQLite in the home."""
+    return given.replace("postgresql:", "postgresql+psycopg:", 1) or f"sqlite:///{home / 'ultramarine.db'}"
 
 
 class Tx(Protocol):

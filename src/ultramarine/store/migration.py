@@ -9,6 +9,11 @@ from ultramarine.domain.errors import Conflict
 HEAD = "0004"  #: the newest of `migrations/versions`
 
 
+def is_known(revision: str) -> bool:
+    """Whether this version can read a database of that schema, or bring it up to its own."""
+    return any((Path(__file__).parent / "migrations" / "versions").glob(f"{revision}_*.py"))
+
+
 def migrate(url: str) -> None:
     """Make or upgrade the tables of `sqlite:///…` or `postgresql+psycopg://…`.
 

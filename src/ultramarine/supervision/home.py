@@ -10,6 +10,8 @@ from ultramarine.supervision.listening import HOST, Listening, Outside
 
 FOLDERS = ("run", "logs", "files", "gateway", "mlflow", "tmp")
 SOCKET_PATH_MAX = 100  #: the system takes 107 bytes; a few are left for sockets with longer names
+RESTORING = Path(".restoring")  #: in the home, while a backup is being restored into it
+WHOLE = RESTORING / "whole"  #: all of the backup is there: what is in the home is being replaced by it
 LONGEST_SOCKET = Path("gateway", "admin-00.sock")
 
 
@@ -36,6 +38,15 @@ def prepare(home: Path) -> None:
             f"The home {home} cannot be written: {error.strerror or error}.",
             hint="Give a folder of your own: um up --home FOLDER (or set ULTRAMARINE_HOME).",
         ) from error
+
+
+def check_whole(home: Path) -> None:
+    """Raises `CannotStart` for a home in which a part is of a backup and a part is not yet."""
+    if (home / WHOLE).exists():
+        raise CannotStart(
+            f"A restore into {home} was interrupted, and is half done.",
+            hint=f"um restore FILE --home {home} (the same file, or another) finishes it.",
+        )
 
 
 def write_gateway_config(home: Path, listening: Listening) -> None:

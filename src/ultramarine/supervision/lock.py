@@ -40,13 +40,7 @@ def holder(home: Path) -> Holder | None:
 
 @contextlib.contextmanager
 def held(home: Path, listening: Listening) -> Generator[Holder]:
-    """Hold the home. Raises `CannotStart` when another supervisor does."""
-    descriptor = os.open(home / "run" / "supervisor.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise in_use(home) from error
+    """Hold the home, and say who does. Raises `CannotStart` when another supervisor does."""
     pid = os.getpid()
     ours = Holder(
         pid=pid,
@@ -57,11 +51,26 @@ def held(home: Path, listening: Listening) -> Generator[Holder]:
         listen=str(listening),
     )
     record = home / "run" / "supervisor.json"
-    write_json(record, asdict(ours))
+    with locked(home):
+        write_json(record, asdict(ours))
+        try:
+            yield ours
+        finally:
+            record.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(home: Path) -> Generator[None]:
+    """Keep every supervisor out of the home. Raises `CannotStart` when one is in it."""
+    descriptor = os.open(home / "run" / "supervisor.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        yield ours
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise in_use(home) from error
+    try:
+        yield
     finally:
-        record.unlink(missing_ok=True)
         os.close(descriptor)
 
 

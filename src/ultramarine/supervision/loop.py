@@ -9,7 +9,7 @@ from pathlib import Path
 from ultramarine.supervision import certificate, lock, parts, process
 from ultramarine.supervision import home as homes
 from ultramarine.supervision.child import Child
-from ultramarine.supervision.home import prepare, write_gateway_config
+from ultramarine.supervision.home import check_whole, prepare, write_gateway_config
 from ultramarine.supervision.listening import HOST, Listening
 from ultramarine.supervision.policy import Phase
 from ultramarine.supervision.programs import Program, Table, installation
@@ -29,6 +29,7 @@ def supervise(home: Path, listening: Listening, *, grace_s: float, table: Table 
     signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with lock.held(home, listening) as holder:
+        check_whole(home)
         parts.end_leftovers(home, grace_s=LEFTOVER_GRACE_S)
         listening.check()
         certificate.prepare(home, listening)

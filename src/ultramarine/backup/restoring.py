@@ -1,0 +1,198 @@
+"""Restoring a backup into a home: all of it aside, then in place of what is there, which is kept.
+
+Killed before the mark `whole` is written, nothing was changed; after it `um up` refuses to start, and the next
+`um restore` goes on with the same moves, each of which is done once.
+"""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ultramarine.backup.contents import DATABASE, MASTER_KEY, MLFLOW_DATABASE, PARTS, WAL, Description
+from ultramarine.backup.reading import describe, extract
+from ultramarine.domain.errors import Conflict, DiskFull, InvalidInput
+from ultramarine.domain.names import Epoch
+from ultramarine.services.secrets import Secrets, new_epoch
+from ultramarine.store import backups
+from ultramarine.store.database import url_of
+from ultramarine.supervision import lock, parts
+from ultramarine.supervision.errors import CannotStart
+from ultramarine.supervision.home import RESTORING, WHOLE, prepare
+
+REPLACED = (*PARTS, *(f"{database}{end}" for database in (DATABASE, MLFLOW_DATABASE) for end in WAL))
+ROUTES = Path("gateway", "routes.json")
+LEFTOVER_GRACE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """`replace`: what is in the home may be moved aside.
+
+    `master_key`: a file with it, where the home has none. `is_new_key`: it is lost, and another one will do.
+    """
+
+    replace: bool = False
+    master_key: Path | None = None
+    is_new_key: bool = False
+    database_url: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """`kept`: where what was there before is now."""
+
+    description: Description
+    epoch: Epoch
+    kept: Path | None
+
+
+def is_occupied(home: Path) -> bool:
+    """Whether a restore into the home would replace something."""
+    folders = (home / part for part in PARTS)
+    return any(part.is_file() or (part.is_dir() and any(part.rglob("*"))) for part in folders)
+
+
+def restore(file: Path, home: Path, wanted: Wanted) -> Restored:
+    """Bring a home to what it was when the backup was made, in a new epoch.
+
+    Raises:
+        NotFound, InvalidInput, Conflict: see `reading.describe`; the home is in use or occupied; the master key is
+            missing or another one's.
+        DiskFull: nothing was changed.
+    """
+    description = describe(file)
+    with _held(home):
+        finish(home)
+        _check(home, wanted, description)
+        kept = home / f"replaced-{datetime.now(UTC):%Y%m%dT%H%M%SZ}" if is_occupied(home) else None
+        with _staging(home) as staged:
+            _check_room(file, home)
+            extract(file, staged)
+            epoch = _begin_epoch(staged, wanted)
+            entries = [entry for entry in (*REPLACED, *_keep_key(home, staged, wanted)) if (staged / entry).exists()]
+            os.sync()  # before the mark, which says that all is there
+            (staged / "mark").write_text(json.dumps({"kept": None if kept is None else kept.name, "entries": entries}))
+            os.replace(staged / "mark", home / WHOLE)
+        finish(home)
+    return Restored(description=description, epoch=epoch, kept=kept)
+
+
+@contextmanager
+def _held(home: Path) -> Generator[None]:
+    """Nobody starts in it meanwhile, and nothing that a killed supervisor has left writes to it."""
+    try:
+        prepare(home)
+        with lock.locked(home):
+            parts.end_leftovers(home, grace_s=LEFTOVER_GRACE_S)
+            yield
+    except CannotStart as refused:
+        hint = refused.hint if lock.holder(home) is None else f"um down --home {home}"
+        raise Conflict(str(refused), hint=hint) from refused
+
+
+def _check(home: Path, wanted: Wanted, description: Description) -> None:
+    if is_occupied(home) and not wanted.replace:
+        raise Conflict(
+            f"There is an installation in {home} already.",
+            hint="Give an empty home: um restore FILE --home FOLDER; or move this one aside: um restore FILE --replace",
+        )
+    is_sqlite = url_of(wanted.database_url, home).startswith("sqlite")
+    if is_sqlite != (description.database == "sqlite"):
+        other = "unset ULTRAMARINE_DATABASE_URL" if not is_sqlite else "set ULTRAMARINE_DATABASE_URL to it"
+        raise Conflict(
+            f"The backup is of an installation whose database is {description.database}, and this one's is not.",
+            hint=f"{other[0].upper()}{other[1:]}, then restore.",
+        )
+    _check_key(home, wanted, description)
+
+
+def _check_key(home: Path, wanted: Wanted, description: Description) -> None:
+    if wanted.is_new_key:
+        return
+    file = wanted.master_key or home / MASTER_KEY
+    if not file.is_file():
+        raise InvalidInput(
+            f"The master key is needed, and {file} is not there. It was {description.home}/{MASTER_KEY} on "
+            f"{description.host}, and is in no backup.",
+            hint="Give it: um restore FILE --master-key KEYFILE. Lost? um restore FILE --new-master-key: then each "
+            "endpoint needs new keys.",
+        )
+    if Secrets.at(file).fingerprint != description.key_fingerprint:
+        raise Conflict(
+            f"{file} is not the master key of the installation that was backed up ({description.home} on "
+            f"{description.host}).",
+            hint="Give that one: um restore FILE --master-key KEYFILE",
+        )
+
+
+@contextmanager
+def _staging(home: Path) -> Generator[Path]:
+    """Where the backup is unpacked. When that fails nothing of it is left, and nothing was changed."""
+    staged = home / RESTORING
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir(mode=0o700)
+    try:
+        yield staged
+    except BaseException as failed:
+        shutil.rmtree(staged, ignore_errors=True)
+        if isinstance(failed, OSError) and failed.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _full(home) from failed
+        raise
+
+
+def _check_room(file: Path, home: Path) -> None:
+    if file.stat().st_size > shutil.disk_usage(home).free:
+        raise _full(home)
+
+
+def _full(home: Path) -> DiskFull:
+    return DiskFull(
+        f"The disk of {home} has no room for the backup beside what is there; nothing was changed.",
+        hint="Free some space, or restore into a home on another disk: um restore FILE --home FOLDER",
+    )
+
+
+def _begin_epoch(staged: Path, wanted: Wanted) -> Epoch:
+    epoch = new_epoch()
+    backups.begin_epoch(url_of(wanted.database_url, staged), epoch)
+    return epoch
+
+
+def _keep_key(home: Path, staged: Path, wanted: Wanted) -> tuple[str, ...]:
+    """Put the key beside the rest, where the home's own is not the one."""
+    target = staged / MASTER_KEY
+    if wanted.master_key is not None:
+        target.touch(mode=0o600)
+        target.write_bytes(wanted.master_key.read_bytes())
+    elif not (home / MASTER_KEY).exists():
+        Secrets.at(target)
+    return (MASTER_KEY,)
+
+
+def finish(home: Path) -> None:
+    """Put what was unpacked in the place of what is there. Nothing to do where no restore was interrupted."""
+    if not (home / WHOLE).exists():
+        return
+    mark = json.loads((home / WHOLE).read_text())
+    aside = home / (mark["kept"] or RESTORING / "empty")
+    for entry in dict.fromkeys((*REPLACED, *mark["entries"])):
+        new, there = home / RESTORING / entry, home / entry
+        if there.exists() and (new.exists() or entry not in mark["entries"]):  # else it is the new one already
+            _move(there, aside / entry)
+        if new.exists():
+            _move(new, there)
+    (home / ROUTES).unlink(missing_ok=True)  # replicas of before are none of ours
+    os.sync()
+    (home / WHOLE).unlink()
+    shutil.rmtree(home / RESTORING, ignore_errors=True)
+
+
+def _move(old: Path, new: Path) -> None:
+    new.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    old.rename(new)
