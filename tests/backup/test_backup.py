@@ -23,6 +23,7 @@ from ultramarine.store import backups
 from ultramarine.supervision import lock
 from ultramarine.supervision.errors import CannotStart
 from ultramarine.supervision.home import WHOLE, check_whole
+from ultramarine.supervision.listening import Listening
 
 LOG = Path("files", "logs", "e1-j1-1", "0", "std_log.txt")
 MODEL = Path("mlflow", "artifacts", "1", "model", "a file\nwith an end")
@@ -184,7 +185,7 @@ def test_without_the_master_key_it_says_where_that_was(home: Path, file: Path, m
 
 def test_a_home_in_use_is_left_alone(home: Path, file: Path):
     before = content_of(home)
-    with lock.held(home, 7770, 7771):
+    with lock.held(home, Listening(port=7770, second_port=7771)):
         assert "already runs" in refused(lambda: restore(file, home, Wanted(replace=True)), Conflict)
     assert content_of(home) == before
 
