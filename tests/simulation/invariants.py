@@ -6,13 +6,14 @@ from typing import Any
 import sqlalchemy as sa
 from tests.simulation.world import HOST, World
 
-from ultramarine.domain.names import RunKey
+from ultramarine.domain.names import RunKey, is_of
 from ultramarine.domain.run import INFRASTRUCTURE_RETRIES_MAX, ON_NODES, RUN
 from ultramarine.domain.size import Amount
 from ultramarine.files.logs import LogPlace
 from ultramarine.store import tables as t
 
 PLACED = {status.value for status in ON_NODES}
+WRITTEN_OFF = ("NotResponding", "CancelRequested", "Canceled", "Failed")  #: what becomes of a run of before a restore
 FINAL = {status.value for status in RUN.final}
 
 
@@ -22,10 +23,14 @@ class Invariants:
         self._final: dict[str, str] = {}
         self._given_back: set[str] = set()  #: allocations whose room is free again
         self._looked_at = -1
+        self._restores = 0
+        self._before: dict[str, str] = {}  #: of runs of before the last restore, what they were then
 
     def check(self) -> None:
         """All of them. Cheap when nothing was written since the last time."""
         self._only_one_attempt_lives()
+        if self._world.restores != self._restores:
+            self._begin_anew()
         with self._world.db.engine.connect() as connection:
             newest = connection.exec_driver_sql("SELECT max(seq) FROM events").scalar_one() or 0
             if newest == self._looked_at:
@@ -37,6 +42,7 @@ class Invariants:
             nodes = set(connection.execute(sa.select(t.nodes.c.key)).scalars())
         self._given_back = {row["key"] for row in held if row["status"] in ("Ended", "Forgotten")}
         self._no_machine_is_over_committed()
+        self._what_is_of_before_is_not_ours(runs)
         self._an_end_is_an_end(runs)
         self._what_has_ended_lives_nowhere()
         self._one_attempt_is_open(runs)
@@ -74,9 +80,31 @@ class Invariants:
         twice = {owner: keys for owner, keys in alive.items() if len(keys) > 1}
         assert not twice, f"two attempts live at once: {twice}"
 
+    def _begin_anew(self) -> None:
+        """The store was restored: what it says now is what there was."""
+        self._restores, self._looked_at = self._world.restores, -1
+        with self._world.db.engine.connect() as connection:
+            runs = {row.key: row.status for row in connection.execute(_RUNS)}
+        self._before = {key: status for key, status in runs.items() if not is_of(key, self._world.epoch)}
+        self._final = {key: status for key, status in runs.items() if status in FINAL}
+
+    def _what_is_of_before_is_not_ours(self, runs: list[dict[str, Any]]) -> None:
+        """No run of before a restore begins or succeeds after it, and no runner of before is heard."""
+        epoch = self._world.epoch
+        for run in runs:
+            if not is_of(run["key"], epoch):
+                was = self._before[run["key"]]
+                assert run["status"] in (was, *WRITTEN_OFF), f"{run['key']} was {was} before the restore: {run}"
+        for server in self._world.servers:
+            assert all(is_of(node, epoch) for node in server.ctx.hub.heard()), "a runner of before is heard"
+
     def _no_machine_is_over_committed(self) -> None:
-        """What really stands on the host; but for what a late server has started anew, which is swept."""
-        alive = [machine for machine in self._world.target.alive() if machine.key not in self._given_back]
+        """What really stands on the host; but for what a late server has started anew, or one of before a restore.
+
+        Those are swept.
+        """
+        machines = [machine for machine in self._world.target.alive() if is_of(machine.key, self._world.epoch)]
+        alive = [machine for machine in machines if machine.key not in self._given_back]
         total = sum((machine.claim for machine in alive), Amount())
         assert total.fits_in(HOST.total), f"machines take {total} of {HOST.total}"
         gpus = Counter(gpu for machine in alive for gpu in machine.gpu_ids)
@@ -182,14 +210,11 @@ class Invariants:
         """Byte for byte, once the runner was told that all has arrived; else a part from the beginning."""
         world = self._world
         ctx = world.servers[0].ctx
-        for key, by_node in world.logs.items():
-            if len(by_node) > 1:
-                continue  # ranks of several nodes would write files of their own
-            (node, written), *_ = by_node.items()
-            place = LogPlace(run=RunKey(key), rank="0", file="std_log.txt")
+        for (key, rank), written in world.logs.items():
+            place = LogPlace(run=RunKey(key), rank=rank, file="std_log.txt")
             kept = ctx.logs.read(place, offset=0, bytes_max=1 << 20)
-            assert written.startswith(kept), f"the log of {key} is not what was written"
-            assert kept == written or (key, node) not in world.told, f"the log of {key} is not whole"
+            assert written.startswith(kept), f"the log of rank {rank} of {key} is not what was written"
+            assert kept == written or (key, rank) not in world.told, f"the log of rank {rank} of {key} is not whole"
 
 
 _RUNS = sa.select(

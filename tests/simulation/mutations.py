@@ -20,10 +20,12 @@ from tests.simulation import world
 from tests.simulation.story import live_through
 
 from ultramarine.domain.allocation import Allocation
+from ultramarine.domain.names import Epoch
 from ultramarine.domain.run import RUN, Run, RunEvent, RunStatus, Tier
 from ultramarine.drivers.simulated import SimulatedDriver
 from ultramarine.planning import allocations, placement
 from ultramarine.planning.room import Lane, Room, Slot
+from ultramarine.planning.seen import Seen
 from ultramarine.planning.state import State
 from ultramarine.services.hub import Hub
 from ultramarine.store.database import Tx
@@ -126,6 +128,32 @@ def new_leaders_judge_old_silence() -> list[SWITCH]:
     return [patch.object(Hub, "listen_anew", keep_on)]
 
 
+def restored_without_a_new_epoch() -> list[SWITCH]:
+    """The names that were given after the backup are given once more."""
+    return [patch.object(world, "Epoch", lambda _: world.factories.EPOCH)]
+
+
+def runs_of_before_are_taken_up() -> list[SWITCH]:
+    def always(key: str, epoch: Epoch) -> bool:
+        return True
+
+    return [patch(f"ultramarine.planning.{module}.is_of", always) for module in ("runs", "turn", "state")]
+
+
+def runners_of_before_are_heard() -> list[SWITCH]:
+    def always(key: str, epoch: Epoch) -> bool:
+        return True
+
+    return [patch("ultramarine.services.nodes.is_of", always)]
+
+
+def jobs_of_before_are_tried_again_at_once() -> list[SWITCH]:
+    def over(self: Seen, now: datetime) -> bool:
+        return True
+
+    return [patch.object(Seen, "leases_are_over", over)]
+
+
 MUTATIONS: tuple[Callable[[], list[SWITCH]], ...] = (
     no_room_held_for_placed_jobs,
     gangs_begin_with_what_there_is,
@@ -139,6 +167,10 @@ MUTATIONS: tuple[Callable[[], list[SWITCH]], ...] = (
     versions_are_not_checked,
     leases_are_not_waited_for,
     new_leaders_judge_old_silence,
+    restored_without_a_new_epoch,
+    runs_of_before_are_taken_up,
+    runners_of_before_are_heard,
+    jobs_of_before_are_tried_again_at_once,
 )
 
 

@@ -3,7 +3,8 @@
 It is part of the truth that the invariants are held to: what really runs is what is in `SimulatedRunner.runs`.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -30,6 +31,7 @@ class Nature:
     work_s: float
     failing: float  #: how likely an attempt fails by its own doing
     lines: int
+    ranks: int = 1  #: on each of its nodes
 
 
 @dataclass(slots=True)
@@ -42,8 +44,9 @@ class SimulatedRun:
     ends_at: float = 0.0
     timeout_s: float | None = None
     code: int = 0
-    log: bytes = b""
-    shipped: int = 0
+    ranks: range = range(1)  #: those on this node
+    logs: dict[int, bytes] = field(default_factory=dict[int, bytes])
+    shipped: Counter[int] = field(default_factory=Counter[int])  #: bytes, by rank
     is_wanted_log: bool = True
     ended: dict[str, Any] | None = None
     ended_at: float = 0.0
@@ -69,8 +72,8 @@ class SimulatedRunner:
     cut_off_until: float = 0.0
     runs: dict[str, SimulatedRun] = field(default_factory=dict[str, SimulatedRun])
     forgotten: set[str] = field(default_factory=set[str])
-    logs: dict[str, bytes] = field(default_factory=dict[str, bytes])  #: all that its ranks ever wrote, by run key
-    told: set[str] = field(default_factory=set[str])  #: runs all of whose log bytes were accepted
+    logs: dict[tuple[str, str], bytes] = field(default_factory=dict[tuple[str, str], bytes])  #: by run and rank, all
+    told: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])  #: whose log bytes were all accepted
     late: list[Report] = field(default_factory=list[Report])  #: reports that are still on their way
 
     def shut_down(self) -> None:
@@ -127,12 +130,14 @@ class SimulatedRunner:
         self.started(run.key, self.allocation.node)
 
     def _write(self, run: SimulatedRun) -> None:
-        if len(run.log.splitlines()) < self.nature(run.owner).lines:
-            run.log += f"{run.key} says {self.dice.randrange(10**9)}\n".encode()
-            self.logs[run.key] = run.log
+        for rank in run.ranks:
+            log = run.logs.get(rank, b"")
+            if len(log.splitlines()) < self.nature(run.owner).lines:
+                run.logs[rank] = log + f"rank {rank} of {run.key} says {self.dice.randrange(10**9)}\n".encode()
+                self.logs[run.key, str(rank)] = run.logs[rank]
 
     def _has_shipped(self, run: SimulatedRun) -> bool:
-        return run.shipped == len(run.log) or not run.is_wanted_log or self.now() - run.ended_at > FLUSH_S
+        return not list(_behind(run)) or not run.is_wanted_log or self.now() - run.ended_at > FLUSH_S
 
     def _end(self, run: SimulatedRun, cause: str, words: str) -> None:
         """Ranks end at once here; what they wrote is shipped before the end is told."""
@@ -186,13 +191,17 @@ class SimulatedRunner:
 
     def _hear(self, wanted: Mapping[str, Any]) -> None:
         for key, order in wanted.items():
+            assert key.startswith(f"{self.epoch}-"), f"{self.allocation.key} shall run {key}, of another epoch"
             if key in self.forgotten or (self.is_closing and key not in self.runs):
                 continue
             if key not in self.runs:
                 owner = order["spec"]["name"]
                 timeout_s = order["spec"]["limits"].get("timeout_s")
                 ready_at = self.now() + self.dice.uniform(0, 2)
-                self.runs[key] = SimulatedRun(key, owner, ready_at=ready_at, timeout_s=timeout_s)
+                first = order["spec"]["node_rank"] * (count := self.nature(owner).ranks)
+                self.runs[key] = SimulatedRun(
+                    key, owner, ready_at=ready_at, timeout_s=timeout_s, ranks=range(first, first + count)
+                )
             run = self.runs[key]
             order_of = ("prepare", "go", "stop")
             run.wanted = max(run.wanted, order["phase"], key=order_of.index)
@@ -233,25 +242,29 @@ class SimulatedRunner:
                 self._end(self.runs[key], "stopped", "Fenced.")
 
     async def _ship(self) -> None:
-        behind = [run for run in self.runs.values() if run.shipped < len(run.log) and run.is_wanted_log]
+        behind = [(run, rank) for run in self.runs.values() if run.is_wanted_log for rank in _behind(run)]
         if not behind:
             return
-        run, ctx = self.dice.choice(behind), self._server()
+        (run, rank), ctx = self.dice.choice(behind), self._server()
         node = await nodes.signed_in(ctx, self.token)
-        piece = run.log[run.shipped : run.shipped + self.dice.randrange(1, 200)]
-        offset = run.shipped
-        place = LogPlace(run=RunKey(run.key), rank="0", file="std_log.txt")
-        place = LogPlace(run=RunKey(run.key), rank="0", file="std_log.txt")
+        log, offset = run.logs[rank], run.shipped[rank]
+        piece = log[offset : offset + self.dice.randrange(1, 200)]
+        place = LogPlace(run=RunKey(run.key), rank=str(rank), file="std_log.txt")
 
         def call() -> Awaitable[int]:
             return nodes.append_log(ctx, node, place, piece, offset=offset)
 
         try:
-            run.shipped = await self._said(call)
+            run.shipped[rank] = await self._said(call)
         except OffsetDiffers as differs:
-            run.shipped = differs.size
+            run.shipped[rank] = differs.size
         except NotFound:
             run.is_wanted_log = False
             return
-        if run.shipped == len(run.log) and run.phase in ("flushing", "ended"):
-            self.told.add(run.key)
+        if run.shipped[rank] == len(log) and run.phase in ("flushing", "ended"):
+            self.told.add((run.key, str(rank)))
+
+
+def _behind(run: SimulatedRun) -> Iterator[int]:
+    """Ranks that have written what has not been shipped."""
+    return (rank for rank, log in run.logs.items() if run.shipped[rank] < len(log))

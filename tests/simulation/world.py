@@ -4,10 +4,11 @@ One thing runs at a time. A server changes over to the world at every border: be
 call of the driver. There it may be interleaved with the other server, stand still for a long time, or die.
 """
 
+import sqlite3
 from collections import Counter
 from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from random import Random
@@ -21,7 +22,7 @@ from ultramarine.controllers.runs import RunLoop
 from ultramarine.domain.allocation import Allocation
 from ultramarine.domain.environment import Environment, EnvironmentEvent, EnvironmentSpec, EnvironmentStatus, Locked
 from ultramarine.domain.errors import StaleWrite, UltramarineError
-from ultramarine.domain.names import AllocationKey
+from ultramarine.domain.names import AllocationKey, Epoch, is_of
 from ultramarine.domain.quota import Quota
 from ultramarine.drivers.simulated import CALM, Faults, SimulatedDriver, SimulatedTarget
 from ultramarine.planning.seen import Patience
@@ -102,16 +103,48 @@ class Storm:
     shut_down: float = 0.002
     jump: float = 0.002
     usurp: float = 0.0  #: the leader's lease runs out, and the other server may take over in the middle of its turn
+    backup: float = 0.0
+    restore: float = 0.0  #: the store goes back to the backup, in a new epoch, while all that runs goes on
     loss: float = 0.1
     doubling: float = 0.1
 
     @classmethod
     def of(cls, seed: int) -> "Storm":
-        """Half of the storms change leaders all the time; the others leave time for silence to become a fact."""
-        return cls(usurp=0.08, standstill=0.02) if seed % 2 else cls()
+        """Half of the storms change leaders all the time; the others leave time for silence to become a fact.
+
+        In every fourth the installation is restored from a backup.
+        """
+        storm = cls(usurp=0.08, standstill=0.02) if seed % 2 else cls()
+        return replace(storm, backup=0.02, restore=0.01) if seed % 4 >= 2 and seed % 8 >= 4 else storm
 
 
 NO_STORM = Storm(crash=0, standstill=0, kill=0, cut_off=0, shut_down=0, jump=0, loss=0, doubling=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """The store as it was, and what there was of logs, by path."""
+
+    rows: sqlite3.Connection
+    logs: dict[Path, bytes]
+
+    @classmethod
+    def of(cls, db: InlineDatabase, folder: Path) -> "Backup":
+        copy = sqlite3.connect(":memory:", check_same_thread=False)
+        _store(db).backup(copy)
+        return cls(copy, {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()})
+
+    def restore(self, db: InlineDatabase, folder: Path) -> None:
+        self.rows.backup(_store(db))
+        for path in [path for path in folder.rglob("*") if path.is_file()]:
+            path.unlink()
+        for path, content in self.logs.items():
+            path.write_bytes(content)
+
+
+def _store(db: InlineDatabase) -> sqlite3.Connection:
+    found: Any = db.engine.raw_connection().driver_connection
+    return found
 
 
 @dataclass(slots=True)
@@ -128,10 +161,13 @@ class World:
     runners: dict[AllocationKey, SimulatedRunner] = field(default_factory=dict[AllocationKey, SimulatedRunner])
     natures: dict[str, Nature] = field(default_factory=dict[str, Nature])
     starts: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
-    logs: dict[str, dict[str, bytes]] = field(default_factory=dict[str, dict[str, bytes]])
-    told: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    logs: dict[tuple[str, str], bytes] = field(default_factory=dict[tuple[str, str], bytes])  #: by run and rank
+    told: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])  #: run and rank: all has arrived
     canceled: set[str] = field(default_factory=set[str])  #: jobs that a user asked to end, by name
     stale_writes: int = 0
+    epoch: Epoch = factories.EPOCH
+    restores: int = 0
+    backup: Backup | None = None
     happened: Counter[str] = field(default_factory=Counter[str])
     _server_count: int = 0
 
@@ -167,7 +203,7 @@ class World:
             names=lambda: f"{self.dice.getrandbits(128):032x}",
             hub=Hub(patience=PATIENCE, listening_since=self.wall()),
             tracking=None,
-            site=factories.make_site(machine=HOST),
+            site=factories.make_site(machine=HOST, epoch=self.epoch),
         )
 
     def new_server(self) -> Server:
@@ -259,6 +295,7 @@ class World:
             self.happened["shut down"] += 1
         if dice.random() < storm.usurp:
             self._usurp()
+        self._go_back()
         if dice.random() < storm.jump:
             self.wall_offset += dice.choice((-3600, -60, -8, 8, 60, 3600))
             self.happened["jump"] += 1
@@ -280,6 +317,25 @@ class World:
         self.servers[index] = self.new_server()
         self.happened["crash"] += 1
 
+    def _go_back(self) -> None:
+        """A backup is made now and then, and sometimes it is needed."""
+        if self.dice.random() < self.storm.backup:
+            self.backup = Backup.of(self.db, self.folder / "logs")
+        if self.backup is not None and self.dice.random() < self.storm.restore:
+            self._restore(self.backup)
+
+    def _restore(self, backup: Backup) -> None:
+        """All servers are stopped, the store is what it was, and others begin with it in a new epoch."""
+        for server in self.servers:
+            if server.turn is not None:
+                server.turn.close()
+        backup.restore(self.db, self.folder / "logs")
+        self.restores += 1
+        self.epoch = Epoch(f"r{self.restores}")
+        self.servers = [self.new_server() for _ in self.servers]
+        self.told = {told for told in self.told if is_of(told[0], self.epoch)}  # what had arrived may be gone again
+        self.happened["restored"] += 1
+
     def _begin_runners(self) -> None:
         """Runners live on machines that are up, and die with them."""
         for key, runner in self.runners.items():
@@ -299,7 +355,7 @@ class World:
         return SimulatedRunner(
             allocation=_only_key(key),
             join_secret=self.servers[0].ctx.secrets.of(JOIN, key),
-            epoch=factories.EPOCH,
+            epoch=key.partition("-")[0],  # what it was started with
             dice=self.dice,
             now=lambda: self.now,
             server=self.leader,
@@ -309,10 +365,9 @@ class World:
 
     def keep(self, runner: SimulatedRunner) -> None:
         """What it wrote and told, for the comparison at the end."""
-        node = runner.allocation.node
-        for key, written in runner.logs.items():
-            self.logs.setdefault(key, {})[node] = written
-        self.told |= {(key, node) for key in runner.told}
+        for place, written in runner.logs.items():
+            self.logs[place] = written
+        self.told |= {place for place in runner.told if is_of(place[0], self.epoch)}
 
     # Users
 
@@ -322,7 +377,10 @@ class World:
         count = 1 if compute == "local" else dice.randint(1, 2)
         part = {"cpus": 0.5} if compute in ("small", "large") else {"gpus": 1, "cpus": 0.5}
         self.natures[name] = Nature(
-            work_s=dice.uniform(0, 8), failing=dice.choice((0, 0, 0.5)), lines=dice.randrange(5)
+            work_s=dice.uniform(0, 8),
+            failing=dice.choice((0, 0, 0.5)),
+            lines=dice.randrange(5),
+            ranks=dice.randint(1, 3),
         )
         body = {
             "command": "work",
