@@ -169,6 +169,22 @@ async def test_a_lease_is_held_by_one_until_it_has_run_out(db: Database) -> None
     assert await hold("a", -3600) == 3, "a lease from before the clock was set back is over"
 
 
+async def test_an_act_of_who_does_not_lead_any_more_is_refused(db: Database) -> None:
+    async with db.begin() as tx:
+        first = await leases.hold(tx, "pool", owner="a", now=later(0), ttl=TTL)
+        assert first is not None
+        await leases.check(tx, "pool", owner="a", generation=first)
+    async with db.begin() as tx:
+        second = await leases.hold(tx, "pool", owner="b", now=later(3600), ttl=TTL)
+    assert second is not None
+    for owner, generation in (("a", first), ("a", second), ("b", first)):
+        with pytest.raises(StaleWrite):
+            async with db.begin() as tx:
+                await leases.check(tx, "pool", owner=owner, generation=generation)
+    async with db.begin() as tx:
+        await leases.check(tx, "pool", owner="b", generation=second)
+
+
 async def test_of_two_that_take_a_free_lease_at_once_one_gets_it(url: str) -> None:
     migrate(url)
     servers = [AsyncDatabase(url), AsyncDatabase(url)]

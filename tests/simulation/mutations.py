@@ -130,7 +130,11 @@ def new_leaders_judge_old_silence() -> list[SWITCH]:
 
 def restored_without_a_new_epoch() -> list[SWITCH]:
     """The names that were given after the backup are given once more."""
-    return [patch.object(world, "Epoch", lambda _: world.factories.EPOCH)]
+
+    def always_the_first(_: str) -> Epoch:
+        return world.factories.EPOCH
+
+    return [patch.object(world, "Epoch", always_the_first)]
 
 
 def runs_of_before_are_taken_up() -> list[SWITCH]:
@@ -154,6 +158,15 @@ def jobs_of_before_are_tried_again_at_once() -> list[SWITCH]:
     return [patch.object(Seen, "leases_are_over", over)]
 
 
+def acts_do_not_carry_the_generation() -> list[SWITCH]:
+    """Who stood still until another leads writes what it had planned, where no version is in its way."""
+
+    async def nothing(tx: Tx, name: str, *, owner: str, generation: int) -> None:
+        pass
+
+    return [patch("ultramarine.store.leases.check", nothing)]
+
+
 MUTATIONS: tuple[Callable[[], list[SWITCH]], ...] = (
     no_room_held_for_placed_jobs,
     gangs_begin_with_what_there_is,
@@ -171,6 +184,7 @@ MUTATIONS: tuple[Callable[[], list[SWITCH]], ...] = (
     runs_of_before_are_taken_up,
     runners_of_before_are_heard,
     jobs_of_before_are_tried_again_at_once,
+    acts_do_not_carry_the_generation,
 )
 
 

@@ -15,26 +15,32 @@ def live_through(seed: int, folder: Path) -> World:
     world = World.begin_with(seed, folder)
     invariants = Invariants(world)
     try:
-        _storm(world, invariants)
+        created = _storm(world, invariants)
         world.calm_down()
         for _ in range(CALM_STEPS_MAX):
+            if created < JOBS and world.may_create(created):
+                world.create_job(created)
+                created += 1
             world.calm_step()
             invariants.check()
-            if world.is_empty():
+            if world.is_empty() and created == JOBS:
                 break
-            world.drain_once_all_have_ended()
+            if created == JOBS:
+                world.drain_once_all_have_ended()
         invariants.check_at_the_end()
+        world.count_preempted()
     except AssertionError as broken:
         broken.add_note(f"seed {seed}, at {world.now:.1f} s; what happened: {dict(world.happened)}")
         raise
     return world
 
 
-def _storm(world: World, invariants: Invariants) -> None:
+def _storm(world: World, invariants: Invariants) -> int:
+    """How many jobs were created in it; the others come in the calm."""
     dice = world.dice
     created = 0
     for _ in range(STORM_STEPS):
-        if created < JOBS and dice.random() < 0.08:
+        if created < JOBS and dice.random() < 0.08 and world.may_create(created):
             world.create_job(created)
             created += 1
         if created and dice.random() < 0.008:
@@ -45,3 +51,4 @@ def _storm(world: World, invariants: Invariants) -> None:
             world.resolve_slow()
         world.step()
         invariants.check()
+    return created

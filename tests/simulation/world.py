@@ -187,6 +187,11 @@ class World:
         """Every third world has one."""
         return Quota(nodes=3, cpus=3) if self.seed % 3 == 0 else None
 
+    @property
+    def is_crowded(self) -> bool:
+        """Every fifth is: spot work is in the way of other work there."""
+        return self.seed % 5 == 2
+
     # Time and parts
 
     def true_time(self) -> datetime:
@@ -237,9 +242,9 @@ class World:
         """A server to its next border, or through a whole turn."""
         server.turn = server.turn or server.loop.tick()
         try:
-            server.turn.send(None)
+            self._go_on(server, server.turn)
             while whole:
-                server.turn.send(None)
+                self._go_on(server, server.turn)
         except StopIteration:
             server.turn = None
         except StaleWrite:
@@ -247,6 +252,19 @@ class World:
             server.turn = None
         except OSError:  # an outage: the loop would try again after a rest
             server.turn = None
+
+    def _go_on(self, server: Server, turn: Coroutine[Any, Any, None]) -> None:
+        """To its next border: one transaction at most, and only who holds the lease has written in it."""
+        before = self._newest_event()
+        turn.send(None)
+        if self._newest_event() != before:
+            with self.db.engine.connect() as connection:
+                owner = connection.exec_driver_sql("SELECT owner FROM leases").scalar_one()
+            assert owner == server.name, f"{server.name} has written, and {owner} leads"
+
+    def _newest_event(self) -> int:
+        with self.db.engine.connect() as connection:
+            return connection.exec_driver_sql("SELECT max(seq) FROM events").scalar_one() or 0
 
     # What moves
 
@@ -394,7 +412,21 @@ class World:
                 "job_tier": dice.choice(("spot", "spot", "basic", "null", "premium")),
             },
         }
+        if self.is_crowded:  # long spot jobs take all of a cluster, then others come that do not give way
+            is_first = number < 3
+            self.natures[name] = replace(self.natures[name], work_s=dice.uniform(30, 60) if is_first else 3.0)
+            tier = "spot" if is_first else "premium"
+            body |= {"compute": "small", "resources": {"instance_count": 1}, "limits": {}, "environment": "minimal"}
+            body["queue_settings"] = {"job_tier": tier}
         self._ask(jobs.create(self.servers[0].ctx, "w", name, body, user=dice.choice(("ann", "bob"))))
+
+    def may_create(self, number: int) -> bool:
+        """Those that do not give way come when there is somebody to do so."""
+        if not self.is_crowded or number < 3:
+            return True
+        with self.db.engine.connect() as connection:
+            there = set(connection.execute(sa.select(t.runs.c.status).where(t.runs.c.is_open)).scalars())
+        return not there or "Running" in there
 
     def cancel_job(self, number: int) -> None:
         self.canceled.add(f"job-{number}")
@@ -452,6 +484,11 @@ class World:
                 if runner.is_alive:
                     self.run(runner.step())
             self.keep(runner)
+
+    def count_preempted(self) -> None:
+        with self.db.engine.connect() as connection:
+            endings = connection.execute(sa.select(t.runs.c.ending)).scalars()
+            self.happened["preempted"] += sum(e is not None and e["cause"] == "preempted" for e in endings)
 
     def drain_once_all_have_ended(self) -> None:
         """Idle nodes go now, and not after their idle time."""

@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
 from ultramarine.domain.allocation import ALLOCATION, AllocationEvent, AllocationStatus
-from ultramarine.domain.errors import UltramarineError
+from ultramarine.domain.errors import StaleWrite, UltramarineError
 from ultramarine.domain.host import THIS_MACHINE
 from ultramarine.domain.names import AllocationKey
 from ultramarine.domain.run import OwnerNoun, Run
@@ -42,6 +43,7 @@ LAG = timedelta(seconds=10)  #: a loop that stood still so long begins its liste
 class RunLoop:
     def __init__(self, ctx: Context, driver: Driver, *, owner: str, pool: str = THIS_MACHINE) -> None:
         self._ctx, self._driver, self._owner, self._pool = ctx, driver, owner, pool
+        self._lease = f"hosts/{pool}"
         self._renderer = Renderer(ctx)
         self._look = Look(ctx, pool)
         self._led_at = ctx.clock()  #: the beginning of our last turn
@@ -72,7 +74,7 @@ class RunLoop:
         held = self._generation
         if held is None or not timedelta(0) <= now - self._renewed_at < RENEW_AFTER:
             async with self._ctx.begin() as tx:
-                held = await leases.hold(tx, f"hosts/{self._pool}", owner=self._owner, now=now, ttl=LEASE_TTL)
+                held = await leases.hold(tx, self._lease, owner=self._owner, now=now, ttl=LEASE_TTL)
             self._renewed_at = now
         if held != self._generation:
             self._ctx.hub.withdraw(self._pool)  # what we have published is not the truth any more
@@ -80,6 +82,19 @@ class RunLoop:
             self._ctx.hub.listen_anew(self._pool, now)
         self._led_at, self._generation = now, held
         return held is not None
+
+    @asynccontextmanager
+    async def _begin_act(self) -> AsyncGenerator[Tx]:
+        """A transaction in which we still lead. Raises `StaleWrite` when another server has taken over since."""
+        async with self._ctx.begin() as tx:
+            try:
+                assert self._generation is not None
+                await leases.check(tx, self._lease, owner=self._owner, generation=self._generation)
+            except StaleWrite:
+                self._generation = None
+                self._ctx.hub.withdraw(self._pool)
+                raise
+            yield tx
 
     async def _observe(self) -> Observation | None:
         """What the driver says.
@@ -103,7 +118,7 @@ class RunLoop:
     async def _record(self, made: Plan) -> Sequence[Run]:
         """All records of a turn, in one transaction. The runs as they were written."""
         now, written = self._ctx.clock(), list[Run]()
-        async with self._ctx.begin() as tx:
+        async with self._begin_act() as tx:
             await allocations.use(tx, made.nodes, now=now)
             await hosts.claim(tx, made.hosts)
             for record in made.records:
@@ -148,6 +163,8 @@ class RunLoop:
         A driver that fails is asked again, ever more slowly; what it said is logged, and told to who waits for it.
         """
         key = effect.key if isinstance(effect, CallSweep) else effect.allocation.key
+        async with self._begin_act():
+            pass  # who stood still since the plan, and leads no more, asks nothing of a driver
         try:
             await self._ask(effect)
         except (OSError, UltramarineError) as failure:
@@ -179,7 +196,7 @@ class RunLoop:
 
     async def _record_effect(self, key: AllocationKey, event: AllocationEvent) -> None:
         """The allocation may have moved meanwhile (its runner said hello): the event is applied to what it is now."""
-        async with self._ctx.begin() as tx:
+        async with self._begin_act() as tx:
             now_is = await allocations.get(tx, key)
             if event not in ALLOCATION.events(now_is.status) or now_is.status is AllocationStatus.UP:
                 return

@@ -1,12 +1,14 @@
 """Leases: which server's loop looks after a pool.
 
-Correctness does not rest on them, but on versions; they spare double work.
+They spare double work. Correctness rests on versions of rows, and on the generation that every act carries: an act of
+somebody who stood still while his lease ran out is refused.
 """
 
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from ultramarine.domain.errors import StaleWrite
 from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
 
@@ -30,3 +32,15 @@ async def hold(tx: Tx, name: str, *, owner: str, now: datetime, ttl: timedelta) 
     await tx.execute(_MAKE, {"name": name})
     row = (await tx.execute(taking)).one_or_none()
     return None if row is None else row.generation
+
+
+async def check(tx: Tx, name: str, *, owner: str, generation: int) -> None:
+    """Raises `StaleWrite` when somebody else has taken the lease since it was taken in this generation.
+
+    In the transaction of an act it is a fence: who stood still meanwhile writes nothing any more. On PostgreSQL the row
+    is locked until the transaction ends, so that nobody takes the lease in between.
+    """
+    c = t.leases.c
+    ours = sa.select(c.name).where(c.name == name, c.owner == owner, c.generation == generation).with_for_update()
+    if (await tx.execute(ours)).one_or_none() is None:
+        raise StaleWrite("lease", name)
