@@ -25,7 +25,6 @@ from ultramarine.domain.run import RUN, Run, RunEvent, RunStatus, Tier
 from ultramarine.drivers.simulated import SimulatedDriver
 from ultramarine.planning import allocations, placement
 from ultramarine.planning.room import Lane, Room, Slot
-from ultramarine.planning.seen import Seen
 from ultramarine.planning.state import State
 from ultramarine.services.hub import Hub
 from ultramarine.store.database import Tx
@@ -151,13 +150,6 @@ def runners_of_before_are_heard() -> list[SWITCH]:
     return [patch("ultramarine.services.nodes.is_of", always)]
 
 
-def jobs_of_before_are_tried_again_at_once() -> list[SWITCH]:
-    def over(self: Seen, now: datetime) -> bool:
-        return True
-
-    return [patch.object(Seen, "leases_are_over", over)]
-
-
 def acts_do_not_carry_the_generation() -> list[SWITCH]:
     """Who stood still until another leads writes what it had planned, where no version is in its way."""
 
@@ -183,7 +175,6 @@ MUTATIONS: tuple[Callable[[], list[SWITCH]], ...] = (
     restored_without_a_new_epoch,
     runs_of_before_are_taken_up,
     runners_of_before_are_heard,
-    jobs_of_before_are_tried_again_at_once,
     acts_do_not_carry_the_generation,
 )
 

@@ -351,6 +351,9 @@ class World:
         self.restores += 1
         self.epoch = Epoch(f"r{self.restores}")
         self.servers = [self.new_server() for _ in self.servers]
+        for runner in self.runners.values():  # what loses a store often loses the way to it
+            if self.dice.random() < 0.5:
+                runner.cut_off_until = self.now + self.dice.uniform(10, 60)
         self.told = {told for told in self.told if is_of(told[0], self.epoch)}  # what had arrived may be gone again
         self.happened["restored"] += 1
 
