@@ -10,16 +10,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 
 from benchmarks import commands, first_line, footprint, measure, throughput, turn, upload
 from benchmarks.installation import stopped_installation
+from benchmarks.kept import keep
 from benchmarks.measure import Row
-
-RESULTS = Path(__file__).with_name("RESULTS.md")
-BEGIN, END = "<!-- main path: begin -->", "<!-- main path: end -->"
-BUSY = 1.0  #: a load average for each CPU above which the machine has other things to do
 
 
 def measured(*, is_quick: bool) -> Sequence[Row]:
@@ -43,24 +38,7 @@ def _told(what: str, work: Callable[[], Sequence[Row]]) -> Sequence[Row]:
 
 def report(rows: Sequence[Row], *, load_before: float) -> str:
     """The table, with when and where it was measured."""
-    shared = load_before > BUSY * len(os.sched_getaffinity(0))
-    noise = (
-        "The machine was shared and busy before it began: read the ratios, not the figures."
-        if shared
-        else "The machine had nothing else to do."
-    )
-    where = (
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {measure.machine()}; load average {load_before:.1f} before. {noise}"
-    )
-    return f"{where}\n\n{measure.table(rows)}"
-
-
-def keep(text: str) -> None:
-    """Write it in place of the last one; what others wrote into the file stays."""
-    there = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else f"# Figures\n\n{BEGIN}\n{END}\n"
-    before, _, rest = there.partition(BEGIN)
-    after = rest.partition(END)[2]
-    RESULTS.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+    return f"{measure.when_and_where(load_before)}\n\n{measure.table(rows)}"
 
 
 def main() -> None:
@@ -73,7 +51,7 @@ def main() -> None:
     text = report(rows, load_before=before)
     print(text)
     if given.keep:
-        keep(text)
+        keep("main path", text)
 
 
 if __name__ == "__main__":

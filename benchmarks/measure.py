@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
+BUSY = 1.0  #: a load average for each CPU above which the machine has other things to do
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +115,17 @@ def machine() -> str:
         "unknown CPU",
     )
     return f"{len(os.sched_getaffinity(0))} CPUs ({model}), load average {os.getloadavg()[0]:.1f}"
+
+
+def when_and_where(load_before: float) -> str:
+    """For the head of what is kept. `load_before`: the load average before anything was measured."""
+    shared = load_before > BUSY * len(os.sched_getaffinity(0))
+    noise = (
+        "The machine was shared and busy before it began: read the ratios and the CPU time, not the figures."
+        if shared
+        else "The machine had nothing else to do."
+    )
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {machine()}; load average {load_before:.1f} before. {noise}"
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
+import sqlalchemy as sa
 import uvloop
 from tests import factories
 
@@ -33,7 +34,7 @@ from ultramarine.drivers.protocol import Observation
 from ultramarine.planning.seen import AllocationNews, NodeNews
 from ultramarine.server import collector
 from ultramarine.services.context import Context
-from ultramarine.store import allocations, computes, hosts, runs
+from ultramarine.store import allocations, computes, hosts, runs, tables
 from ultramarine.store.database import AsyncDatabase, Tx
 from ultramarine.store.migration import migrate
 
@@ -73,11 +74,28 @@ async def filled(ctx: Context, *, queued: int, nodes: int) -> list[AllocationKey
             await computes.add(tx, compute)
         for number in range(nodes):
             keys.append(await _busy_node(ctx, tx, number, clusters[number % len(clusters)], now))
-        for number in range(queued):
-            compute = clusters[number % len(clusters)]
-            run = factories.make_run(f"q{number}", compute=compute.id, created_at=now, changed_at=now)
+        for number in range(min(queued, len(clusters))):
+            run = factories.make_run(f"q{number}", compute=clusters[number].id, created_at=now, changed_at=now)
             await runs.add(tx, run, _SPEC)
+        await _more_like_these(tx, queued - len(clusters))
     return keys
+
+
+async def _more_like_these(tx: Tx, more: int) -> None:
+    """Copies of the queued runs, in turn: written by the database itself, as a hundred thousand take minutes else."""
+    plain = [c.name for c in tables.runs.c if c.name not in ("seq", "key", "owner_id", "owner_name")]
+    copied = ", ".join(f'q."{name}"' for name in plain)
+    named = ", ".join(f'"{name}"' for name in plain)
+    await tx.execute(
+        sa.text(
+            f"WITH RECURSIVE c(n) AS (SELECT 0 WHERE :more > 0 UNION ALL SELECT n + 1 FROM c WHERE n + 1 < :more), "
+            "q AS (SELECT *, row_number() OVER (ORDER BY seq) - 1 AS at FROM runs WHERE status = 'Queued') "
+            f"INSERT INTO runs (key, owner_id, owner_name, {named}) "
+            f"SELECT q.key || '-' || c.n, q.owner_id || '-' || c.n, q.owner_name || '-' || c.n, {copied} "
+            "FROM c JOIN q ON q.at = c.n % (SELECT count(*) FROM q) ORDER BY c.n"
+        ),
+        {"more": more},
+    )
 
 
 _SPEC: dict[str, Any] = {"command": "true", "experiment": "Default", "environment_variables": {}, "environment": None}

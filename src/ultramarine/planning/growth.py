@@ -106,7 +106,7 @@ def _idle(room: Room, but: Lane, others: Callable[[Compute], bool]) -> list[tupl
         (room.state.idle_since(slot.allocation), slot.key, lane, slot)
         for lane in room.lanes.values()
         if lane is not but and not lane.compute.is_elastic and others(lane.compute)
-        for slot in lane.slots
+        for slot in lane.open  # one that is full is not idle, and most are full where somebody waits
         if slot.is_ready and slot.is_empty and slot.reserved is None
     ]
     return [(lane, slot) for _, _, lane, slot in sorted(found, key=lambda each: each[:2])]

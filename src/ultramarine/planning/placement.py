@@ -18,18 +18,19 @@ from ultramarine.planning import growth, preemption, quotas, reasons, times
 from ultramarine.planning.actions import Record, RecordRun, Why
 from ultramarine.planning.queue import in_order
 from ultramarine.planning.room import Lane, Reservation, Room, Shape, Slot
+from ultramarine.planning.state import Need
 
 
 def place(room: Room) -> Iterator[Record]:
     for run in in_order(room.state):
-        lane = room.lanes.get(run.compute)
-        if (never := _impossible(room, run, None if lane is None else lane.compute)) is not None:
+        lane, need = room.lanes.get(run.compute), room.state.environments.get(run.key)
+        if lane is not None and need is None and (why := lane.refused.get(_shape(run))) is not None:
+            room.reasons[run.key] = why  # most of a long queue: the same was asked before, and was possible
+        elif (never := _impossible(run, need, None if lane is None else lane.compute)) is not None:
             yield never
-        elif (need := room.state.environments.get(run.key)) is not None:
+        elif need is not None:
             look = f"How far it is: um environment show -n {need.name.partition(':')[0]}"
             room.says(run, f"Environment {need.name} is being resolved.", look)
-        elif lane is not None and (why := lane.refused.get(_shape(run))) is not None:
-            room.reasons[run.key] = why
         elif lane is not None:
             yield from _seat(room, lane, run)
 
@@ -38,8 +39,7 @@ def _shape(run: Run) -> Shape:
     return (run.need, run.instance_count, run.timeout_s)
 
 
-def _impossible(room: Room, run: Run, compute: Compute | None) -> RecordRun | None:
-    need = room.state.environments.get(run.key)
+def _impossible(run: Run, need: Need | None, compute: Compute | None) -> RecordRun | None:
     if compute is None or compute.status is not ComputeStatus.SUCCEEDED:
         words = "Its compute was deleted."
     elif run.instance_count > compute.max_instances:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from ultramarine.domain.names import ComputeId, RunKey
-from ultramarine.domain.run import ON_NODES, Run
+from ultramarine.domain.run import ON_NODES, Run, RunStatus
 from ultramarine.domain.size import Amount
 from ultramarine.planning.state import State
 
@@ -26,11 +26,15 @@ def in_order(state: State) -> Sequence[Run]:
 def ordered(queued: Iterable[Run], held: Mapping[str, float], cost: Cost) -> Sequence[Run]:
     """`held`: by user, the share that their placed runs have."""
     bands: dict[tuple[int, int], list[Run]] = {}
+    last, band = None, list[Run]()
     for run in queued:
-        bands.setdefault((-run.tier.rank, -run.priority), []).append(run)
+        if last is None or run.tier is not last.tier or run.priority != last.priority:  # seldom: one look-up for many
+            band = bands.setdefault((-run.tier.rank, -run.priority), [])
+        band.append(run)
+        last = run
     found: list[Run] = []
-    for band in sorted(bands):
-        found += _fairly(sorted(bands[band], key=_age), held, cost)
+    for name in sorted(bands):
+        found += _fairly(sorted(bands[name], key=_age), held, cost)
     return found
 
 
@@ -40,11 +44,11 @@ def _age(run: Run) -> tuple[datetime, RunKey]:
 
 def _fairly(band: Sequence[Run], held: Mapping[str, float], cost: Cost) -> Sequence[Run]:
     """Runs of one tier and priority, given the oldest first."""
+    if len({run.user for run in band}) == 1:
+        return band
     of_user: dict[str, list[int]] = {}
     for index, run in enumerate(band):
         of_user.setdefault(run.user, []).append(index)
-    if len(of_user) == 1:
-        return band
     line = [(held.get(user, 0.0), indices[0], user, 0) for user, indices in of_user.items()]
     heapq.heapify(line)
     found: list[Run] = []
@@ -63,7 +67,7 @@ def shares(runs: Iterable[Run], cost: Cost) -> dict[str, float]:
     """What each user's placed runs hold."""
     held: dict[str, float] = {}
     for run in runs:
-        if run.status in ON_NODES:
+        if run.status is not RunStatus.QUEUED and run.status in ON_NODES:
             held[run.user] = held.get(run.user, 0.0) + cost(run)
     return held
 

@@ -267,7 +267,7 @@ class Room:
             if lane.compute.is_elastic:
                 services = [run for slot in lane.slots for run in slot.holders if run.mode is Mode.SERVICE]
                 total += sum((run.need or NOTHING for run in services), NOTHING)
-            elif lane.compute.id != compute.id:
+            elif lane.compute.min_instances and lane.compute.id != compute.id:
                 total += lane.compute.size * lane.compute.min_instances
         return total
 

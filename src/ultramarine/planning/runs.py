@@ -261,7 +261,7 @@ def checkpoints(runs: Sequence[Run], seen: Seen) -> dict[RunKey, str]:
     """
     kept: dict[RunKey, str] = {}
     for run in runs:
-        report = seen.report(run.nodes[0], run.key) if run.status in ON_NODES else None
+        report = seen.report(run.nodes[0], run.key) if run.nodes and run.status in ON_NODES else None
         if report is not None and report.checkpoint.snapshot not in (None, run.checkpoint):
             kept[run.key] = str(report.checkpoint.snapshot)
     return kept
@@ -269,7 +269,7 @@ def checkpoints(runs: Sequence[Run], seen: Seen) -> dict[RunKey, str]:
 
 def progress(runs: Sequence[Run], seen: Seen) -> dict[RunKey, str]:
     """What runs say of themselves, in words, where that has changed."""
-    told = {run.key: words for run in runs if (words := _told(run, seen)) not in (None, run.reason)}
+    told = {run.key: words for run in runs if run.nodes and (words := _told(run, seen)) not in (None, run.reason)}
     return {key: str(words) for key, words in told.items()}
 
 

@@ -76,14 +76,21 @@ class State:
         """By node, the open runs that are on it."""
         found: dict[NodeKey, list[Run]] = {}
         for run in self.runs:
-            for node in run.nodes if run.status in ON_NODES else ():
+            for node in run.nodes if run.nodes and run.status in ON_NODES else ():
                 found.setdefault(node, []).append(run)
         return found
 
     @cached_property
     def queued(self) -> Sequence[Run]:
         """Those that may be placed: one of before a restore is not."""
-        return [run for run in self.runs if run.status is RunStatus.QUEUED and is_of(run.key, self.epoch)]
+        strangers = {run.key for run in self.of_before}
+        return [run for run in self.runs if run.status is RunStatus.QUEUED and run.key not in strangers]
+
+    @cached_property
+    def of_before(self) -> Sequence[Run]:
+        """Those of before a restore."""
+        prefix = f"{self.epoch}-"
+        return [run for run in self.runs if not run.key.startswith(prefix)]
 
     def lingering(self, node: NodeKey, seen: Seen) -> bool:
         """Something lives there that is on its way out: a run that we have ended, but its runner not yet."""

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ultramarine.domain.allocation import Node
-from ultramarine.domain.names import is_of
 from ultramarine.domain.run import ON_NODES, RUN, RunStatus
 from ultramarine.planning import allocations, growth, placement, runs
 from ultramarine.planning.actions import AddAllocation, Plan, Record, RecordAllocation, RecordRun
@@ -31,28 +30,32 @@ def plan(state: State, seen: Seen, now: datetime) -> Plan:
     turn = go_through(state, seen, now)
     room = turn.room
     reasons = {key: why.words for key, why in room.reasons.items()} | runs.progress(room.state.runs, seen)
-    said = {run.key: run.reason for run in room.state.runs}
     return Plan(
         records=tuple(_once(turn.records)),
         effects=tuple(allocations.effects(room)),
         nodes=tuple(room.used_nodes.values()) + _touched(turn.followed, room),
         hosts=tuple(room.used_hosts.values()),
-        reasons={key: words for key, words in reasons.items() if said.get(key) != words},
+        reasons={
+            run.key: words
+            for run in room.state.runs
+            if (words := reasons.get(run.key)) is not None and words != run.reason
+        },
         checkpoints=runs.checkpoints(room.state.runs, seen),
     )
 
 
 def go_through(state: State, seen: Seen, now: datetime) -> Turn:
+    placed = [run for run in state.runs if run.status is not RunStatus.QUEUED and run.status in ON_NODES]
+    there = {run.key for run in placed}
     followed = [
         record
-        for run in state.runs
-        if (run.status in ON_NODES or not is_of(run.key, state.epoch))
-        and (record := runs.follow(run, seen, now, epoch=state.epoch))
+        for run in (*placed, *(run for run in state.of_before if run.key not in there))
+        if (record := runs.follow(run, seen, now, epoch=state.epoch))
     ]
     state = state.with_runs(run for record in followed for run in record.runs(now))
     room = Room.at(state, seen, now)
-    for run in state.runs:
-        if run.status is RunStatus.QUEUED and not is_of(run.key, state.epoch):
+    for run in state.of_before:
+        if run.status is RunStatus.QUEUED:
             room.says(run, runs.waits_after_restore(seen))
     records: list[Record] = [*followed, *allocations.empty(room), *allocations.follow(room)]
     records += allocations.come_down(room)
