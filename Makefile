@@ -6,7 +6,7 @@ HOME_DIR ?= $(CURDIR)/.home
 TESTS ?= tests
 PYTEST_OPTIONS ?= -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: help setup quickstart test system check fix dev sim mutations kill bench docs lock clean
+.PHONY: help setup quickstart test system check fix dev sim mutations kill bench heavy docs lock clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
@@ -49,6 +49,11 @@ kill: setup ## kill -9 of each part, many times, then storms over all: make kill
 
 bench: setup ## the figures of the main path, each beside its peer, kept in benchmarks/RESULTS.md (about five minutes)
 	$(BIN)/python -m benchmarks --keep
+
+heavy: setup ## the long figures: 100,000 jobs on 10,000 nodes, 1,000 no-op jobs on four nodes, Ray (about 15 minutes)
+	$(BIN)/python -m benchmarks.growth --keep
+	$(BIN)/python -m benchmarks.four_nodes --keep
+	$(BIN)/python -m benchmarks.on_ray --keep
 
 docs: setup ## write the generated pages of docs/reference
 	@for tool in tools/write_*_reference.py; do $(BIN)/python "$$tool" || exit 1; done

@@ -82,12 +82,12 @@ def two_ports() -> int:
 
 
 @contextmanager
-def stopped_installation() -> Generator[Installation]:
+def stopped_installation(**settings: str) -> Generator[Installation]:
     """Not started yet; ended, and its folder removed, in any case: when we are asked to end, too."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     home = Path(tempfile.mkdtemp(prefix="um-bench-"))
     theirs = {name: value for name, value in os.environ.items() if not name.startswith("ULTRAMARINE_")}
-    here = Installation(home=home, port=two_ports(), variables={**theirs, **SETTINGS})
+    here = Installation(home=home, port=two_ports(), variables={**theirs, **SETTINGS, **settings})
     try:
         yield here
     finally:
@@ -96,8 +96,8 @@ def stopped_installation() -> Generator[Installation]:
 
 
 @contextmanager
-def installation() -> Generator[Installation]:
-    with stopped_installation() as here:
+def installation(**settings: str) -> Generator[Installation]:
+    with stopped_installation(**settings) as here:
         here.up()
         yield here
 
@@ -106,7 +106,7 @@ def job(command: str, *, compute: str = "local") -> dict[str, Any]:
     return {"command": command, "environment": MINIMAL, "compute": compute}
 
 
-def cluster(workspace: Workspace, name: str, *, nodes: int, idle_s: int, nodes_min: int = 0) -> None:
+def cluster(workspace: Workspace, name: str, *, nodes: int, idle_s: int, nodes_min: int = 0, **more: Any) -> None:
     workspace.computes.create_or_update(
         {
             "type": "amlcompute",
@@ -115,6 +115,7 @@ def cluster(workspace: Workspace, name: str, *, nodes: int, idle_s: int, nodes_m
             "min_instances": nodes_min,
             "max_instances": nodes,
             "idle_time_before_scale_down": idle_s,
+            **more,
         }
     )
 

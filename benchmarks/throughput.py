@@ -29,14 +29,16 @@ CLIENTS = 4
 ROUNDS = 3
 
 
-def submit(here: Installation, names: Sequence[str], command: str, *, clients: int = CLIENTS) -> float:
+def submit(
+    here: Installation, names: Sequence[str], command: str, *, compute: str = "local", clients: int = CLIENTS
+) -> float:
     """Submit them all over some connections; the seconds that it took."""
     shares = [names[each::clients] for each in range(clients)]
 
     def work(share: Sequence[str]) -> None:
         workspace = here.client()
         for name in share:
-            workspace.jobs.create(job(command) | {"name": name})
+            workspace.jobs.create(job(command, compute=compute) | {"name": name})
 
     threads = [threading.Thread(target=work, args=(share,)) for share in shares]
     begin = time.perf_counter()
@@ -51,7 +53,7 @@ def wait_for_all(workspace: Workspace, names: Sequence[str]) -> None:
     """Ask for one job at a time: to list them all again and again would cost as much as they do."""
     for name in reversed(names):
         until(
-            lambda name=name: workspace.jobs.get(name)["status"] in FINAL, f"{name} has ended", seconds=180, every_s=0.1
+            lambda name=name: workspace.jobs.get(name)["status"] in FINAL, f"{name} has ended", seconds=600, every_s=0.1
         )
 
 
@@ -100,7 +102,7 @@ def rows(here: Installation, *, count: int) -> Sequence[Row]:
     workspace = here.client()
     ended(workspace, workspace.jobs.create(job("true"))["name"])  # the node is up
     pids = here.pids()
-    ours = [pids["control"], pids["gateway"], *here.runners()]
+    ours = [pids["control"], pids["gateway"], pids["mlflow"], *here.runners()]
     before = measure.cpu_ms(ours)
     done = itertools.count()
 
@@ -116,7 +118,7 @@ def rows(here: Installation, *, count: int) -> Sequence[Row]:
     return [
         Row(
             what="no-op jobs through the whole system",
-            figure=f"{through}; {measure.number(cost)} ms CPU a job (control plane, gateway, runner)",
+            figure=f"{through}; {measure.number(cost)} ms CPU a job (control plane, gateway, MLflow, runner)",
             beside=f"fork, exec, wait {processes}",
             ratio=f"{through.median / processes.median:.2f}×",
             goal=f"≥ {JOBS_GOAL:g}/s",
