@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 import sqlalchemy as sa
-from tests.simulation.world import HOST, World
+from tests.simulation.world import World
 
 from ultramarine.domain.names import RunKey, is_of
 from ultramarine.domain.run import INFRASTRUCTURE_RETRIES_MAX, ON_NODES, RUN
@@ -106,7 +106,7 @@ class Invariants:
         machines = [machine for machine in self._world.target.alive() if is_of(machine.key, self._world.epoch)]
         alive = [machine for machine in machines if machine.key not in self._given_back]
         total = sum((machine.claim for machine in alive), Amount())
-        assert total.fits_in(HOST.total), f"machines take {total} of {HOST.total}"
+        assert total.fits_in(self._world.host.total), f"machines take {total} of {self._world.host.total}"
         gpus = Counter(gpu for machine in alive for gpu in machine.gpu_ids)
         assert not gpus or max(gpus.values()) == 1, f"a GPU was given twice: {gpus}"
         for machine in alive:
@@ -156,7 +156,7 @@ class Invariants:
         for run in runs:
             if run["status"] in PLACED and set(run["nodes"]) & elastic:
                 total += Amount(**run["need"])
-        assert total.fits_in(HOST.total), f"{total} of {HOST.total} are promised"
+        assert total.fits_in(self._world.host.total), f"{total} of {self._world.host.total} are promised"
 
     def _no_node_is_over_committed(self, runs: list[dict[str, Any]], held: list[dict[str, Any]]) -> None:
         """Parts of a node are within it, next to a whole run is nobody, and no two runs have one GPU."""

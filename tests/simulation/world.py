@@ -22,6 +22,7 @@ from ultramarine.controllers.runs import RunLoop
 from ultramarine.domain.allocation import Allocation
 from ultramarine.domain.environment import Environment, EnvironmentEvent, EnvironmentSpec, EnvironmentStatus, Locked
 from ultramarine.domain.errors import StaleWrite, UltramarineError
+from ultramarine.domain.host import Host
 from ultramarine.domain.names import AllocationKey, Epoch, is_of
 from ultramarine.domain.quota import Quota
 from ultramarine.drivers.simulated import CALM, Faults, SimulatedDriver, SimulatedTarget
@@ -153,6 +154,7 @@ class World:
     dice: Random
     folder: Path
     db: InlineDatabase
+    host: Host = HOST
     target: SimulatedTarget = field(init=False)
     now: float = 0.0  #: true time, in seconds
     wall_offset: float = 0.0  #: how far the servers' clocks are off
@@ -172,8 +174,8 @@ class World:
     _server_count: int = 0
 
     @classmethod
-    def begin_with(cls, seed: int, folder: Path) -> "World":
-        world = cls(seed, Random(seed), folder, InlineDatabase(), storm=Storm.of(seed))
+    def begin_with(cls, seed: int, folder: Path, *, host: Host = HOST) -> "World":
+        world = cls(seed, Random(seed), folder, InlineDatabase(), host, storm=Storm.of(seed))
         world.target = SimulatedTarget(world.true_time, world.dice)
         world.target.faults = STORMY
         t.metadata.create_all(world.db.engine)
@@ -219,7 +221,7 @@ class World:
 
     async def _found(self, ctx: Context) -> None:
         async with ctx.begin() as tx:
-            await hosts.put(tx, HOST)
+            await hosts.put(tx, self.host)
             spec = identity.WorkspaceSpec(quota=self.quota)
             await identity.found_workspace(tx, ctx, "w", spec, now=ctx.clock())
             for name, status in (("minimal", EnvironmentStatus.SUCCEEDED), ("slow", EnvironmentStatus.RESOLVING)):
@@ -430,6 +432,13 @@ class World:
         with self.db.engine.connect() as connection:
             there = set(connection.execute(sa.select(t.runs.c.status).where(t.runs.c.is_open)).scalars())
         return not there or "Running" in there
+
+    def create_gang(self, number: int, compute: str, count: int) -> None:
+        name = f"job-{number}"
+        self.natures[name] = Nature(work_s=self.dice.uniform(0, 8), failing=0, lines=1)
+        body = {"command": "work", "environment": "minimal", "compute": compute}
+        body |= {"resources": {"instance_count": count}}
+        self._ask(jobs.create(self.servers[0].ctx, "w", name, body, user="ann"))
 
     def cancel_job(self, number: int) -> None:
         self.canceled.add(f"job-{number}")

@@ -9,7 +9,7 @@ from tests.unit.turns import added, drained, placed, turn
 from ultramarine.domain.allocation import Allocation
 from ultramarine.domain.allocation import AllocationStatus as S
 from ultramarine.domain.host import ENDLESS, Host
-from ultramarine.domain.names import ComputeId, NodeKey, RunKey
+from ultramarine.domain.names import ComputeId, RunKey
 from ultramarine.domain.run import RunReport
 from ultramarine.planning.growth import HOLDS
 from ultramarine.planning.seen import AllocationNews, Seen
@@ -43,7 +43,7 @@ def two_gangs(left: list[Allocation], right: list[Allocation]) -> State:
 
 def seen(state: State, seconds: float) -> Seen:
     waiting = {a.key: AllocationNews(state="pending", reason=FULL) for a in state.allocations if a.status is S.STARTING}
-    up: dict[NodeKey, dict[RunKey, RunReport]] = {a.node: {} for a in state.allocations if a.status is S.UP}
+    up = {a.node: dict[RunKey, RunReport]() for a in state.allocations if a.status is S.UP}
     heard_at = later(seconds)
     return make_seen(up, heard_at=heard_at, allocations=waiting, pending_at=dict.fromkeys(waiting, heard_at))
 

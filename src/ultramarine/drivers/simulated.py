@@ -4,6 +4,7 @@ What goes wrong with real targets goes wrong here by dice: calls that fail, call
 that start late, vanish, or are silent.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -38,13 +39,17 @@ CALM = Faults()
 
 @dataclass(slots=True, kw_only=True)
 class Machine:
-    """What an allocation really is. `is_seen`: the target notices its end by itself."""
+    """What an allocation really is. `is_seen`: the target notices its end by itself.
+
+    `is_given`: the target has had room for it; before that it waits.
+    """
 
     key: AllocationKey
     claim: Amount
     gpu_ids: tuple[str, ...] = ()
     up_at: datetime
     state: Literal["up", "ended"] = "up"
+    is_given: bool = False
     is_seen: bool = True
     reason: str = ""
 
@@ -55,12 +60,19 @@ class SimulatedTarget:
     def __init__(self, clock: Callable[[], datetime], dice: Random) -> None:
         self.clock, self.dice = clock, dice
         self.faults = CALM
+        self.room = sys.maxsize  #: how many machines it can give at once; in which order it gives them, dice say
         self.machines: dict[AllocationKey, Machine] = {}
         self.launches: Counter[AllocationKey] = Counter()  #: how often each was started since it was last forgotten
 
     def alive(self) -> list[Machine]:
         """Those that take room now, whether or not their runner has begun."""
-        return [machine for machine in self.machines.values() if machine.state == "up"]
+        machines = [machine for machine in self.machines.values() if machine.state == "up"]
+        given, waiting = ([m for m in machines if m.is_given is is_given] for is_given in (True, False))
+        while waiting and len(given) < self.room:
+            lucky = waiting.pop(self.dice.randrange(len(waiting)) if self.room < sys.maxsize else 0)
+            lucky.is_given, lucky.up_at = True, max(lucky.up_at, self.clock())
+            given.append(lucky)
+        return given
 
     def launch(self, allocation: Allocation) -> None:
         late_s = self.faults.late_s if self.dice.random() < self.faults.late_start else 0.0
@@ -93,7 +105,8 @@ class SimulatedDriver:
 
     async def observe(self) -> Observation:
         await self._begin()
-        observed = {key: self._look(machine) for key, machine in self._target.machines.items()}
+        given = {machine.key for machine in self._target.alive()}
+        observed = {key: self._look(machine, is_given=key in given) for key, machine in self._target.machines.items()}
         await self._end()
         return observed
 
@@ -113,9 +126,11 @@ class SimulatedDriver:
         self._target.launches.pop(key, None)
         await self._end()
 
-    def _look(self, machine: Machine) -> AllocationNews:
+    def _look(self, machine: Machine, *, is_given: bool) -> AllocationNews:
         if not machine.is_seen or self._target.dice.random() < self._target.faults.no_word:
             return AllocationNews(state="unknown")
+        if machine.state == "up" and not is_given:
+            return AllocationNews(state="pending", reason="The target has no room for it.")
         if machine.state == "up" and machine.up_at > self._target.clock():
             return AllocationNews(state="pending", reason="The machine is starting.")
         return AllocationNews(state=machine.state, reason=machine.reason)

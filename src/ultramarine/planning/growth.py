@@ -30,7 +30,7 @@ def for_run(room: Room, lane: Lane, run: Run, *, missing: int, until: datetime |
         yield made
 
 
-def give_back(room: Room, lane: Lane, run: Run, found: Sequence[Slot]) -> Iterator[RecordAllocation]:
+def give_back(room: Room, lane: Lane, run: Run, *, found: Sequence[Slot]) -> Iterator[RecordAllocation]:
     """The nodes of a gang whose others wait at a target that has no room for them, since somebody else could begin.
 
     How much room there is only the target knows: two gangs that each have a half could wait for ever. Of those that

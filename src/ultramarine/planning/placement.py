@@ -71,7 +71,7 @@ def _seat(room: Room, lane: Lane, run: Run) -> Iterator[Record]:
     if missing == 0 and all(slot.is_ready for slot in found) and (placed := _placed(room, lane, run, found)):
         yield placed
         return
-    if given_back := list(growth.give_back(room, lane, run, found)):
+    if given_back := list(growth.give_back(room, lane, run, found=found)):
         yield from given_back
         room.says(run, given_back[0].reason, "It asks again after a rest.")
         return
