@@ -110,7 +110,7 @@ def down(call: Call) -> int:
 def _has_nodes(folder: Path) -> bool:
     """Whether machines are held: kept when it was taken down, or when its supervisor was killed."""
     nodes = folder / "nodes"
-    return (nodes.is_dir() and any(nodes.iterdir())) or _has_machines(folder / "ray" / "fleet.json")
+    return (nodes.is_dir() and any(nodes.iterdir())) or any(map(_has_machines, folder.glob("*/fleet.json")))
 
 
 def _has_machines(fleet: Path) -> bool:
