@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.e2e.chaos import figures
 
 from . import dice
-from .chaos import figures
 
 
 @pytest.fixture(scope="session")

@@ -46,4 +46,4 @@ def withstood(figures: Figures) -> None:
 
 
 def table() -> list[str]:
-    return [row for figures in _campaigns for row in figures.table()]
+    return [row for figures in _campaigns for row in (*figures.table(), "")]

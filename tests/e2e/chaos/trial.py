@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.e2e.chaos.figures import Figures, withstood  # by one name, so that all worlds note in one place
+
 from ..installation import FINAL, Installation, environment_of, leftovers, until
 from . import ledger, rows, verdict
 from .campaign import CLUSTERS, SIZE, Planned, planned
-from .figures import Figures, withstood
 from .rows import Attempt
 from .storm import Storm
 from .users import Users
