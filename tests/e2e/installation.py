@@ -62,6 +62,7 @@ class Installation:
     port: int = field(default_factory=free_ports)
     settings: dict[str, str] = field(default_factory=lambda: dict(SETTINGS))
     provider: str = "local"  #: of its clusters
+    patience_s: float = 60  #: of who asks for a job and is not answered
     epoch: str = ""  #: all keys of this installation begin with it; known once it was up
 
     @property
@@ -161,7 +162,7 @@ class Installation:
                 return False
             return True
 
-        until(asked, f"the server takes {name}", seconds=60)
+        until(asked, f"the server takes {name}", seconds=self.patience_s)
 
     def count(self, name: str, lines: int, *, pause_s: float = 0.02, metric_each: int = 0, **fields: Any) -> None:
         """A job of `job/counting.py`."""

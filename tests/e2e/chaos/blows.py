@@ -10,6 +10,7 @@ from . import rows
 from .storm import LONG_S, SHORT_S, Blow, Held, send
 
 FULL_S = (1.0, 4.0)
+ALSO_STARTING = 0.2  #: how often a blow at a part falls though it is only starting
 
 
 class Server:
@@ -28,7 +29,10 @@ class Server:
 
     def _part(self, name: str) -> list[int]:
         """Its process, as the supervisor has written: what has this pid now may be somebody else's."""
-        pid = self._it.part(name).get("pid") or 0
+        row = self._it.part(name)
+        if row.get("phase") != "ready" and self._chance.random() > ALSO_STARTING:
+            return []  # on a busy machine it would never stand again
+        pid = row.get("pid") or 0
         is_ours = any(str(self._it.home) in value for value in environment_of(pid).values())
         return [pid] if is_ours else []
 

@@ -20,6 +20,7 @@ from .users import Users
 JOBS = int(os.environ.get("ULTRAMARINE_CHAOS_JOBS", "40"))
 SECONDS = float(os.environ.get("ULTRAMARINE_CHAOS_S", "100"))
 SEED = os.environ.get("ULTRAMARINE_CHAOS_SEED") or secrets.token_hex(4)
+PATIENCE_S = 180.0  #: of users whom nobody answers
 STILL_S = 90.0  #: so long after the storm no job may end while some are open; how long all take is the machine's affair
 LIMIT_S = 3 * SECONDS + 900  #: of a test
 
@@ -38,6 +39,7 @@ def come_through(it: Installation, storm: Storm, excuses: Callable[[], Excuses])
     print(f"ULTRAMARINE_CHAOS_SEED={SEED}")
     jobs = planned(random.Random(f"{SEED}/jobs"), jobs=JOBS, seconds=SECONDS * 0.9)
     (book := it.home.with_name("ledger")).mkdir()
+    it.patience_s = PATIENCE_S
     let_blow(it, storm, Users(it, jobs, book))
     all_end(it, jobs)
     told = excuses()

@@ -54,4 +54,4 @@ class Users(threading.Thread):
                 return False
             return True
 
-        until(asked, f"the server takes the cancel of {job.name}", seconds=60)
+        until(asked, f"the server takes the cancel of {job.name}", seconds=self._it.patience_s)
