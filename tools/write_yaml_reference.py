@@ -109,7 +109,7 @@ WORDS: Mapping[type[Spec], Mapping[str, str]] = {
         "max_instances": "nodes at most",
         "idle_time_before_scale_down": "then an idle node is given back; at once when somebody else waits for the room",
         "tier": "`low_priority`: all that runs on it gives way, as with `job_tier: spot`",
-        "provider": "**ours**: where nodes come from; for now this machine alone",
+        "provider": "**ours**: where nodes come from: `local` is this machine, `ray` the Ray that the installation is set up with",
     },
     EnvironmentSpec: TAGS
     | {
