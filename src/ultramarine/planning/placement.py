@@ -62,7 +62,7 @@ def _seat(room: Room, lane: Lane, run: Run) -> Iterator[Record]:
     found = lane.free_for(run, until)
     missing = run.instance_count - len(found)
     if (over := _over_quota(room, lane, run, missing)) is not None:
-        room.says(run, over, "An owner can raise the quota: um workspace update --set quota.…")
+        room.says(run, over, f"An owner can raise the quota: um workspace update -n {run.workspace} --set quota.…")
         yield from _free_quota(room, lane, run, missing)
         return
     if missing and (resting := growth.resting(room, lane.compute)) is not None:

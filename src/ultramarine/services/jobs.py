@@ -152,7 +152,7 @@ async def _within_quota(tx: Tx, compute: Compute, spec: JobSpec, need: Amount | 
     if quota is not None and (over := quota.exceeded(Usage(), usage_of(compute, claim, nodes=count))) is not None:
         raise InvalidInput(
             f"Workspace {compute.workspace}: {over}",
-            hint="Ask for less, or have an owner raise it: um workspace update --set quota.…",
+            hint=f"Ask for less, or have an owner raise it: um workspace update -n {compute.workspace} --set quota.…",
         )
 
 
