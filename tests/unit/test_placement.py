@@ -163,6 +163,21 @@ def test_nodes_that_start_are_counted() -> None:
     assert added(turn(make_state(runs=[make_run("j")], allocations=starting), heard())) == []
 
 
+def test_a_node_that_has_said_hello_and_not_yet_reported_is_waited_for_and_no_other_is_made() -> None:
+    nodes = up(1)
+    state = make_state(runs=[make_run("j")], allocations=nodes, computes=[make_cluster(allocations_made=1)])
+    greeted = make_seen(greeted_at={nodes[0].node: later(100)})
+    made = turn(state, greeted, 101)
+    assert (placed(made), added(made)) == ({}, [])
+    assert made.reasons[state.runs[0].key] == "1 node of cluster-c1 is starting."
+    assert added(turn(state, greeted, 116)) == ["e1-c1-2"], "it is silent: nobody counts on it any more"
+
+
+def test_nodes_that_a_new_server_has_not_heard_yet_are_waited_for() -> None:
+    state = make_state(runs=[make_run("j")], allocations=up(1))
+    assert added(turn(state, make_seen(listening_since=later(100)), 101)) == []
+
+
 def test_a_host_is_never_over_committed() -> None:
     clusters = [make_cluster("c1", max_instances=9), make_cluster("c2", max_instances=9)]
     runs = [make_run(f"j{n}", compute=ComputeId(f"c{1 + n % 2}")) for n in range(12)]

@@ -18,7 +18,7 @@ from ultramarine.domain.quota import Usage
 from ultramarine.domain.run import Mode, Run
 from ultramarine.domain.size import NOTHING, Amount
 from ultramarine.planning.actions import RecordAllocation, Why
-from ultramarine.planning.seen import Seen
+from ultramarine.planning.seen import Seen, Silence
 from ultramarine.planning.state import State
 
 FULL_MAX = 64  #: full nodes that are passed over again and again before they are sorted out
@@ -43,7 +43,7 @@ class Reservation:
 class Slot:
     """A node of a compute, and what is still to give of it.
 
-    `is_ready`: it takes work now. `is_starting`: it will, when its runner has said hello. A node that is neither is
+    `is_ready`: it takes work now. `is_starting`: it will, when its runner has been heard. A node that is neither is
     silent, or something lives there that is on its way out. `is_given`: this turn counts on it.
     """
 
@@ -219,8 +219,13 @@ class Room:
             holders=holders,
             gpus=[gpu for gpu in allocation.gpu_ids if gpu not in taken],
             is_ready=self._is_ready(allocation),
-            is_starting=allocation.status is not AllocationStatus.UP,
+            is_starting=allocation.status is not AllocationStatus.UP or (not holders and self._is_unheard(allocation)),
         )
+
+    def _is_unheard(self, allocation: Allocation) -> bool:
+        """It has said hello, or this server is new; its first report is due, and a node more would be one too many."""
+        node = allocation.node
+        return node not in self.seen.nodes and self.seen.silence(node, self.now) is Silence.NONE
 
     def _is_ready(self, allocation: Allocation) -> bool:
         node = self.state.node_of.get(allocation.node)
