@@ -61,6 +61,15 @@ def test_when_each_has_a_half_the_second_in_the_queue_gives_back_what_it_has_and
     assert FULL in made.reasons[state.runs[0].key]
 
 
+def test_who_has_given_back_asks_for_nothing_as_long_as_the_first_waits():
+    state = two_gangs(has(LEFT, 1, 1), [])
+    made = after(state, START_S + 1)
+    assert added(made) == []
+    assert made.reasons[state.runs[1].key] == "Behind a, which waits for room on ray."
+    begun = after(two_gangs(has(LEFT, 2, 0), []), START_S + 1)
+    assert len(added(begun)) == 2
+
+
 def test_nobody_gives_back_before_a_node_could_have_started():
     assert drained(after(two_gangs(has(LEFT, 1, 1), has(RIGHT, 1, 1)), START_S - 1)) == []
 

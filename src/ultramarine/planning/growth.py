@@ -53,6 +53,17 @@ def give_back(room: Room, lane: Lane, run: Run, *, found: Sequence[Slot]) -> Ite
             yield room.drain(slot.allocation, words)
 
 
+def stands_back(room: Room, lane: Lane, run: Run) -> str | None:
+    """Why a gang asks a target for nothing now: another, which is before it, waits there for all of its nodes.
+
+    Nodes asked for in the moment in which it has given back its own would take the room from under that one again.
+    """
+    host = room.hosts[lane.compute.host]
+    if host.host.is_bounded or run.instance_count == 1 or host.first is None or host.first is run:
+        return None
+    return f"Behind {host.first.owner_name}, which waits for room on {host.host.words}."
+
+
 def up_to_minimum(room: Room) -> Iterator[AddAllocation]:
     for lane in room.lanes.values():
         compute = lane.compute

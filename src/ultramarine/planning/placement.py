@@ -75,6 +75,9 @@ def _seat(room: Room, lane: Lane, run: Run) -> Iterator[Record]:
         yield from given_back
         room.says(run, given_back[0].reason, "It asks again after a rest.")
         return
+    if missing and (back := growth.stands_back(room, lane, run)) is not None:
+        room.says(run, back, "It asks for its nodes when that one has begun.")
+        return
     made = list(growth.for_run(room, lane, run, missing=missing, until=until))
     yield from made
     starting = len(made) + sum(not slot.is_ready for slot in found)
