@@ -13,7 +13,7 @@ from typing import Any
 from ultramarine.domain.allocation import compute_of
 from ultramarine.domain.compute import Compute
 from ultramarine.domain.names import AllocationKey, ComputeId
-from ultramarine.drivers.ray import fleet
+from ultramarine.drivers.ray.fleet import Configuration, ProviderFile, Site, is_as_before, render, type_of
 from ultramarine.drivers.ray.places import Places
 from ultramarine.drivers.ray.process import ensure_environment
 
@@ -38,12 +38,10 @@ class Said:
 
 
 class Autoscaling:
-    def __init__(
-        self, places: Places, file: fleet.ProviderFile, *, address: str, name: str, environments: Path
-    ) -> None:
+    def __init__(self, places: Places, file: ProviderFile, *, address: str, name: str, environments: Path) -> None:
         """`name`: of this installation, to its provider; `environments`: where Ray's environment is kept."""
         self._places, self._file, self._environments = places, file, environments
-        self._site = fleet.Site(name=name, address=address, token=places.token, state=places.fleet)
+        self._site = Site(name=name, address=address, token=places.token, state=places.fleet)
         self._refused: Mapping[str, Any] = {}
         self._refusal, self._began = "", time.time()
 
@@ -56,11 +54,11 @@ class Autoscaling:
     async def bring(self, wanted: Mapping[ComputeId, tuple[Compute, int]]) -> None:
         """Have the configuration say what is wanted; one that Ray refuses is not written, and the reason is kept."""
         previous = _read(self._places.configuration)
-        made = fleet.render(self._file, self._site, wanted, previous=previous, gone=self._gone(previous, wanted))
+        made = render(self._file, self._site, wanted, previous=previous, gone=self._gone(previous, wanted))
         if made == previous:
             self._refusal = ""
         elif made != self._refused:
-            self._refusal = "" if fleet.is_as_before(made, previous) else await self._check(made)
+            self._refusal = "" if is_as_before(made, previous) else await self._check(made)
             self._refused = made if self._refusal else {}
             if self._refusal:
                 log.warning("ray: the autoscaler's configuration is refused: %s", self._refusal)
@@ -69,7 +67,7 @@ class Autoscaling:
 
     def there(self, compute: ComputeId) -> int:
         """How many machines a cluster has, as far as the provider has told."""
-        return self.said().has(fleet.type_of(compute))
+        return self.said().has(type_of(compute))
 
     def why(self, key: AllocationKey) -> str | None:
         """Why the machine of an allocation does not come, in the provider's words; None: nothing is known of that."""
@@ -78,7 +76,7 @@ class Autoscaling:
             return f"Ray refuses what it is told of our clusters: {self._refusal}"
         if said.problem:
             return f"The provider of machines does not answer: {said.problem}"
-        if (failed := said.failed.get(fleet.type_of(compute_of(key)))) is not None:
+        if (failed := said.failed.get(type_of(compute_of(key)))) is not None:
             again = time.strftime("%H:%M:%S", time.gmtime(failed["again_at"]))
             tried = f"tried {failed['times']} time{'s' * (failed['times'] > 1)}, again at {again} UTC"
             return f"The provider starts no machine ({tried}): {failed['words']}"
@@ -89,7 +87,7 @@ class Autoscaling:
     def said(self) -> Said:
         return Said(**_read(self._places.fleet))
 
-    def _gone(self, previous: fleet.Configuration, wanted: Collection[ComputeId]) -> Collection[str]:
+    def _gone(self, previous: Configuration, wanted: Collection[ComputeId]) -> Collection[str]:
         """Node types that were set to none long enough ago, and of which the provider has seen none since."""
         said = self.said()
         try:
@@ -98,12 +96,12 @@ class Autoscaling:
             return ()
         if said.at < written_at + SETTLE_S:
             return ()
-        there, ours = previous.get("available_node_types", {}), {fleet.type_of(id) for id in wanted}
+        there, ours = previous.get("available_node_types", {}), {type_of(id) for id in wanted}
         return [
             name for name, each in there.items() if name not in ours and not each["max_workers"] and not said.has(name)
         ]
 
-    async def _check(self, made: fleet.Configuration) -> str:
+    async def _check(self, made: Configuration) -> str:
         """What Ray itself says against it; nothing: ""."""
         python = await asyncio.to_thread(ensure_environment, self._environments, os.environ)
         paths = os.pathsep.join([str(AUTOSCALER), *self._file.pythonpath])

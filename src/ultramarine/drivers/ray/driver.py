@@ -10,8 +10,8 @@ from ultramarine.domain.allocation import Allocation
 from ultramarine.domain.names import AllocationKey
 from ultramarine.domain.size import Amount
 from ultramarine.drivers.protocol import Joining, Observation
-from ultramarine.drivers.ray import fleet
 from ultramarine.drivers.ray.autoscaling import Autoscaling
+from ultramarine.drivers.ray.fleet import bundle
 from ultramarine.planning.seen import AllocationNews
 
 ANSWER_S = 30.0
@@ -36,7 +36,7 @@ class RayDriver:
             "allocate",
             key=allocation.key,
             config=dict(self._joining.config(allocation, 0)),
-            bundle=fleet.bundle(allocation) if has_fleet else _in_words_of_ray(allocation.capacity),
+            bundle=bundle(allocation) if has_fleet else _in_words_of_ray(allocation.capacity),
             runner=str(self._pyz),
             lease_s=self._joining.lease_s,
         )
