@@ -27,11 +27,13 @@ async def test_a_token_acts_for_the_workspace_that_is_named_if_it_is_good_for_it
         ("owner_of_w", None, (200, "w")),
         ("owner_of_w", "v", (403, None)),
         ("data_scientist", "w", (200, "w")),
-        ("reader", "w", (403, None)),
-        ("reader", None, (403, None)),
+        ("reader", "w", (200, "w")),
+        ("reader", None, (200, "w")),
+        ("reader", "v", (403, None)),
     ):
         status, answer = await authorize(api, api.tokens[token], workspace=named)
         assert (status, answer.get("workspace")) == seen, (token, named)
+        assert answer.get("right") == (None if status == 403 else "read" if token == "reader" else "work")
     assert (await authorize(api, "um_unknown"))[0] == 401
 
 
@@ -79,6 +81,15 @@ async def test_a_browser_shows_the_workspace_it_was_opened_for_and_may_choose_wh
     assert (await authorize(api, cookie, workspace="v", purpose="session"))[0] == 403
     widened = cookie.replace(":w:", ":*:")
     assert (await authorize(api, widened, purpose="session"))[0] == 401
+
+
+async def test_a_readers_browser_may_only_look(api: Api):
+    for token, right in (("reader", "read"), ("data_scientist", "work"), ("owner", "work")):
+        cookie, _ = await session(api, token, workspace="w")
+        status, answer = await authorize(api, cookie, purpose="session")
+        assert (status, answer["right"]) == (200, right)
+    cookie, _ = await session(api, "reader")
+    assert (await authorize(api, cookie.replace(":read:", ":work:"), purpose="session"))[0] == 401
 
 
 async def test_a_link_opens_only_workspaces_that_there_are_and_that_the_token_is_good_for(api: Api):

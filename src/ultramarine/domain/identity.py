@@ -63,17 +63,23 @@ class Session:
     workspace: str  #: the one that it shows where the browser asks for none
     subject: str
     reach: str  #: what it may show: one workspace, or `EVERY_WORKSPACE`
+    right: Right  #: what it may do there
+
+
+def may(role: Role, right: Right) -> bool:
+    """Whether the table gives this role this right."""
+    order = list(Role)
+    return order.index(role) >= order.index(NEEDS[right])
 
 
 def check(token: Token, right: Right, workspace: str) -> None:
     """Let pass, or raise `NotAllowed` with what would be needed."""
-    order = list(Role)
     if token.workspace not in (workspace, EVERY_WORKSPACE):
         raise NotAllowed(
             f"This token is of workspace {token.workspace!r}, not of {workspace!r}.",
             hint="Use a token of that workspace: um token create -w …",
         )
-    if order.index(token.role) < order.index(NEEDS[right]):
+    if not may(token.role, right):
         raise NotAllowed(
             f"This needs the role {NEEDS[right].value}, and the token of {token.subject!r} has {token.role.value}.",
             hint=f"An owner can make one: um token create --role {NEEDS[right].value}",

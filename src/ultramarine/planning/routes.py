@@ -45,6 +45,7 @@ def _sites(upstreams: Upstreams) -> list[dict[str, Any]]:
         "workspace_header": "x-mlflow-workspace",
         "run_header": "x-ultramarine-run",
         "reach_header": "x-ultramarine-reach",
+        "right_header": "x-ultramarine-right",
     }
     allowed = ["/mlflow/api/2.0/mlflow/", "/mlflow/api/3.0/mlflow/", "/mlflow/api/2.0/mlflow-artifacts/"]
     return [

@@ -7,7 +7,7 @@ minute.
 from datetime import timedelta
 
 from ultramarine.domain.errors import NotSignedIn
-from ultramarine.domain.identity import Right, Session, Token, check
+from ultramarine.domain.identity import Right, Session, Token, check, may
 from ultramarine.services.context import Context
 from ultramarine.services.identity import require_workspace
 from ultramarine.services.secrets import parts
@@ -31,7 +31,8 @@ async def make_code(ctx: Context, token: Token, path: str, *, workspace: str | N
     if path == MLFLOW_PAGES:
         path = f"{path}#/?workspace={workspace_in_mlflow(shown)}"  # else they show the one that was looked at last
     code = ctx.names()
-    session = Session(workspace=shown, subject=token.subject, reach=token.workspace)
+    right = Right.WORK if may(token.role, Right.WORK) else Right.READ
+    session = Session(workspace=shown, subject=token.subject, reach=token.workspace, right=right)
     ctx.codes[code] = (ctx.clock() + CODE_LIFE, session, path)
     return code
 
@@ -42,13 +43,15 @@ def exchange(ctx: Context, code: str) -> tuple[str, str]:
     if until is None or session is None or until < ctx.clock():
         raise NotSignedIn("This link was used already, or is too old.", hint="Get a new one: um open mlflow")
     expires = str(int((ctx.clock() + SESSION_LIFE).timestamp()))
-    return ctx.secrets.token(SESSION, session.workspace, session.subject, session.reach, expires), path
+    said = (session.workspace, session.subject, session.reach, session.right)
+    return ctx.secrets.token(SESSION, *said, expires), path
 
 
 def read(ctx: Context, cookie: str) -> Session:
     """Whose session it is. Raises `NotSignedIn`."""
-    purpose, workspace, subject, reach, expires, secret = parts(cookie, 6)
-    is_ours = purpose == SESSION and ctx.secrets.matches(secret, SESSION, workspace, subject, reach, expires)
+    purpose, *said, expires, secret = parts(cookie, 7)
+    is_ours = purpose == SESSION and ctx.secrets.matches(secret, SESSION, *said, expires)
     if not is_ours or float(expires) < ctx.clock().timestamp():
         raise NotSignedIn("This session is over.", hint="Get a new link: um open mlflow")
-    return Session(workspace=workspace, subject=subject, reach=reach)
+    workspace, subject, reach, right = said
+    return Session(workspace=workspace, subject=subject, reach=reach, right=Right(right))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ultramarine.domain.errors import NotAllowed, NotFound
-from ultramarine.domain.identity import DEFAULT_WORKSPACE, EVERY_WORKSPACE, Right, check
+from ultramarine.domain.identity import DEFAULT_WORKSPACE, EVERY_WORKSPACE, Right, check, may
 from ultramarine.domain.job import Tracking
 from ultramarine.services import identity, sessions
 from ultramarine.services.context import Context
@@ -29,6 +29,7 @@ class Access:
     workspace: str
     subject: str
     reach: str  #: the one workspace that it is good for, or `EVERY_WORKSPACE`
+    right: Right  #: `read` or `work`
     run: str | None = None  #: the id of the job whose run's own token it is
 
 
@@ -41,12 +42,13 @@ async def access(ctx: Context, question: Question) -> Access:
         session = sessions.read(ctx, question.token)
         workspace = await _named(ctx, question.workspace, reach=session.reach, own=session.workspace)
         await _check_usable(ctx, workspace)
-        return Access(workspace=workspace, subject=session.subject, reach=session.reach)
+        return Access(workspace=workspace, subject=session.subject, reach=session.reach, right=session.right)
     token = await identity.signed_in(ctx, question.token)
     workspace = await _named(ctx, question.workspace, reach=token.workspace, own=token.own_workspace)
-    check(token, Right.WORK, workspace)
+    check(token, Right.READ, workspace)
     await _check_usable(ctx, workspace)
-    return Access(workspace=workspace, subject=token.subject, reach=token.workspace, run=token.job)
+    right = Right.WORK if may(token.role, Right.WORK) else Right.READ
+    return Access(workspace=workspace, subject=token.subject, reach=token.workspace, right=right, run=token.job)
 
 
 async def _check_usable(ctx: Context, workspace: str) -> None:

@@ -30,6 +30,7 @@ class Grant:
     subject: str
     run: str = ""  #: the id of the run whose own token it is
     reach: str = ""  #: the one workspace that it may be used for, or * for all
+    right: str = ""  #: what it may do there: read, or work
 
 
 class Denied(Exception):
@@ -87,6 +88,7 @@ class Authorizer:
             subject=str(subject),
             run=str(answer.get("run") or ""),
             reach=str(answer.get("reach") or workspace),
+            right=str(answer.get("right") or "read"),
         )
         if cache_s > 0:
             self._cache[key] = (asked_at + min(float(cache_s), CACHE_MAX_S), made)

@@ -136,7 +136,12 @@ class Sites:
 
 def _told(site: Site, grant: Grant) -> list[tuple[bytes, bytes]]:
     """Who asks, as the upstream is told."""
-    said = ((site.workspace_header, grant.workspace), (site.run_header, grant.run), (site.reach_header, grant.reach))
+    said = (
+        (site.workspace_header, grant.workspace),
+        (site.run_header, grant.run),
+        (site.reach_header, grant.reach),
+        (site.right_header, grant.right),
+    )
     return [(header.encode(), value.encode()) for header, value in said if header and value]
 
 

@@ -30,12 +30,13 @@ class Site:
     workspace_header: str = ""  #: set to the workspace that the caller wants and may use; empty: none
     run_header: str = ""  #: set to the run whose own token it is, if it is one
     reach_header: str = ""  #: set to the caller's one workspace, or * where it may use all
+    right_header: str = ""  #: set to what the caller may do there: read, or work
     allow: tuple[str, ...] = ()  #: path prefixes that are forwarded; empty: all
 
     @property
     def told_headers(self) -> frozenset[bytes]:
         """The headers by which we say who asks: nobody else may."""
-        named = (self.workspace_header, self.run_header, self.reach_header)
+        named = (self.workspace_header, self.run_header, self.reach_header, self.right_header)
         return frozenset(header.encode() for header in named if header)
 
 
@@ -134,6 +135,7 @@ def _site(value: object, where: str) -> Site:
         workspace_header=fields.text("workspace_header", "").lower(),
         run_header=fields.text("run_header", "").lower(),
         reach_header=fields.text("reach_header", "").lower(),
+        right_header=fields.text("right_header", "").lower(),
         allow=fields.texts("allow", []),
     )
     fields.done()
@@ -143,7 +145,7 @@ def _site(value: object, where: str) -> Site:
         raise fields.bad("prefix", site.prefix, "none of the gateway's own paths")
     if site.authorize not in AUTHORIZE:
         raise fields.bad("authorize", site.authorize, f"one of {', '.join(AUTHORIZE)}")
-    for field in ("workspace_header", "run_header", "reach_header"):
+    for field in ("workspace_header", "run_header", "reach_header", "right_header"):
         if (header := getattr(site, field)) and not _TOKEN.fullmatch(header):
             raise fields.bad(field, header, "a header name")
     for each in site.allow:

@@ -250,14 +250,15 @@ class ControlPlane:
         if request.path == "/internal/exchange":
             known = said == {"code": "once"}
             return _json(200, {"session": "s1", "redirect": "/mlflow/"}) if known else _json(403, {})
-        known = {"t1": "mlflow", "run": "mlflow", "s1": "session"}
+        known = {"t1": "mlflow", "run": "mlflow", "of a silent plane": "mlflow", "s1": "session"}
         if known.get(said["token"]) != said["purpose"]:
             return _json(403 if said["token"] == "narrow" else 401, {"detail": "no"})
         wanted = said.get("workspace", "default")
         if wanted not in ("default", "vision"):
             return _json(403, {"detail": f"not of {wanted}.", "hint": "Name another."})
         of_run = {"run": "r" * 32, "reach": wanted} if said["token"] == "run" else {"run": None, "reach": "*"}
-        return _json(200, {"workspace": wanted, "subject": "ada", "cache_s": self.cache_s, **of_run})
+        right = {} if said["token"] == "of a silent plane" else {"right": "work"}
+        return _json(200, {"workspace": wanted, "subject": "ada", "cache_s": self.cache_s, **of_run, **right})
 
 
 def _json(status: int, body: dict[str, Any]) -> Response:
@@ -271,6 +272,7 @@ async def use_mlflow(gateway: Gateway, upstreams: Upstreams, plane: ControlPlane
         "workspace_header": "x-mlflow-workspace",
         "run_header": "x-ultramarine-run",
         "reach_header": "x-ultramarine-reach",
+        "right_header": "x-ultramarine-right",
     }
     await gateway.use(
         authorizer=str(server.addresses[0]),
@@ -321,16 +323,18 @@ async def test_a_client_chooses_among_the_workspaces_that_its_token_is_good_for(
     assert dict(chosen[2].json()["headers"])["x-mlflow-workspace"] == "default"
 
 
-async def test_whose_run_a_token_is_of_is_said_by_the_control_plane_and_never_by_the_client(
+async def test_whose_run_a_token_is_of_and_what_it_may_is_said_by_the_control_plane_and_never_by_the_client(
     gateway: Gateway, upstreams: Upstreams
 ):
     await use_mlflow(gateway, upstreams, ControlPlane())
-    claimed = {"x-ultramarine-run": "f" * 32, "x-ultramarine-reach": "*"}
+    claimed = {"x-ultramarine-run": "f" * 32, "x-ultramarine-reach": "*", "x-ultramarine-right": "work"}
     async with gateway.client(headers=claimed) as client:
-        answers = [await client.post(RUNS, headers={"authorization": f"Bearer {token}"}) for token in ("run", "t1")]
-    of_run, of_person = [dict(answer.json()["headers"]) for answer in answers]
+        who = ("run", "t1", "of a silent plane")
+        answers = [await client.post(RUNS, headers={"authorization": f"Bearer {token}"}) for token in who]
+    of_run, of_person, unsaid = [dict(answer.json()["headers"]) for answer in answers]
     assert (of_run["x-ultramarine-run"], of_run["x-ultramarine-reach"]) == ("r" * 32, "default")
     assert "x-ultramarine-run" not in of_person
+    assert [each["x-ultramarine-right"] for each in (of_run, of_person, unsaid)] == ["work", "work", "read"]
 
 
 async def test_no_token_and_unknown_ones_are_401_and_narrow_ones_403(gateway: Gateway, upstreams: Upstreams):

@@ -22,6 +22,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 WORKSPACE_HEADER = b"x-mlflow-workspace"
 REACH_HEADER = b"x-ultramarine-reach"  # the workspace that the caller may use, or * for all
+RIGHT_HEADER = b"x-ultramarine-right"  # read, or work
 NOUNS = (
     "artifacts",
     "datasets",
@@ -42,6 +43,22 @@ _API = re.compile(r"/(?:ajax-)?api/[23]\.0/mlflow/(?P<rest>.*)")
 _ARTIFACT_FILE = re.compile(r"/(?:ajax-)?api/2\.0/mlflow-artifacts/artifacts/.+")
 _ARTIFACTS = re.compile(r"/(?:ajax-)?api/2\.0/mlflow-artifacts/artifacts(?:/.*)?")
 _PAGES = frozenset({"/get-artifact", "/model-versions/get-artifact", "/graphql", "/v1/traces"})
+# What MLflow asks by POST, and changes nothing.
+_QUESTIONS = frozenset(
+    {
+        "datasets/search",
+        "experiments/search",
+        "experiments/search-datasets",
+        "logged-models/search",
+        "registered-models/get-latest-versions",
+        "runs/search",
+        "traces/batchGetInfos",
+        "traces/calculate-filter-correlation",
+        "traces/metrics",
+        "traces/search",
+    }
+)
+_ONLY_READS = "A reader may look, not change anything. An owner can make a token: um token create --role data_scientist"
 _CLOSED = frozenset({"runs/create-promptlab-run"})
 _SECURITY_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"x-frame-options", b"SAMEORIGIN"))
 
@@ -76,10 +93,12 @@ class Guard:
             await self._delete(scope, send, workspace_in_mlflow(workspace))
         elif rest.partition("/")[0] == "workspaces":
             await _workspaces(send, rest, await _usable(workspace, _header(scope, REACH_HEADER)))
-        elif _is_open(inside, rest):
-            await self._app(self._inner(scope, inside, workspace_in_mlflow(workspace)), receive, send)
-        else:
+        elif not _is_open(inside, rest):
             await _answer(send, 404, "ENDPOINT_NOT_FOUND", f"{path} is not served here.")
+        elif _header(scope, RIGHT_HEADER) == "read" and not _is_question(scope, inside, rest):
+            await _answer(send, 403, "PERMISSION_DENIED", _ONLY_READS)
+        else:
+            await self._app(self._inner(scope, inside, workspace_in_mlflow(workspace)), receive, send)
 
     async def _delete(self, scope: Scope, send: Send, name: str) -> None:
         """For the control plane alone: the door lets everybody who may read a workspace come to this address."""
@@ -130,6 +149,10 @@ def _is_open(inside: str, rest: str) -> bool:
     if inside in _PAGES or _ARTIFACTS.fullmatch(inside):
         return True
     return rest.partition("/")[0] in NOUNS and rest.rstrip("/") not in _CLOSED
+
+
+def _is_question(scope: Scope, inside: str, rest: str) -> bool:
+    return scope["method"] in ("GET", "HEAD") or inside == "/graphql" or rest.rstrip("/") in _QUESTIONS
 
 
 def _hardened(send: Send) -> Send:
