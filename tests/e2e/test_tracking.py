@@ -7,9 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
+from ultramarine.domain.errors import NotFound
 from ultramarine.sdk.connection import of_home
 
-from .installation import Installation, installed
+from .installation import Installation, installed, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 HERE = Path(__file__).parent
@@ -72,6 +73,44 @@ def test_of_two_nodes_with_two_processes_each_that_autolog_one_model_comes(it: I
     assert [each["model_id"] for each in run["outputs"]["model_outputs"]] == [model["info"]["model_id"]]
 
 
+SWEEP = """
+import time, mlflow
+with mlflow.start_run():
+    with mlflow.start_run(nested=True, run_name="through"):
+        mlflow.log_metric("loss", 1.0)
+    with mlflow.start_run(nested=True, run_name="under way"):
+        mlflow.log_metric("loss", 2.0)
+        print("under way", flush=True)
+        time.sleep(600)
+"""
+
+
+def test_the_trials_of_a_job_that_is_killed_end_with_it(it: Installation):
+    it.workspace.jobs.create_or_update(
+        {
+            "name": "sweep",
+            "command": f"trap '' TERM; python -c '{SWEEP}'",
+            "environment": "azureml:sklearn@latest",
+            "compute": "azureml:two",
+            "experiment_name": "sweep",
+        }
+    )
+    until(lambda: "under way" in log(it, "sweep", "0"), "the second trial", seconds=TRAINING_S_MAX)
+    it.workspace.jobs.cancel("sweep")
+    job = it.comes_to("sweep", "Canceled")
+
+    def statuses() -> dict[str, str]:
+        of_job = mlflow(it, "experiments/search", filter="name = 'sweep'", max_results=1)["experiments"][0]
+        found = mlflow(it, "runs/search", experiment_ids=[of_job["experiment_id"]])["runs"]
+        return {
+            "the job" if run["info"]["run_id"] == job["id"] else run["info"]["run_name"]: run["info"]["status"]
+            for run in found
+        }
+
+    until(lambda: "RUNNING" not in statuses().values(), "all runs have ended in MLflow")
+    assert statuses() == {"the job": "KILLED", "through": "FINISHED", "under way": "KILLED"}
+
+
 def test_an_owner_looks_into_the_workspace_that_they_name(it: Installation):
     it.workspace.workspaces.create_or_update("vision")
     mlflow(it, "experiments/create", workspace="vision", name="of vision")
@@ -85,4 +124,7 @@ def test_an_owner_looks_into_the_workspace_that_they_name(it: Installation):
 
 
 def log(it: Installation, job: str, rank: str) -> str:
-    return b"".join(it.workspace.jobs.log(job, attempt=1, rank=rank, file="std_log.txt")).decode()
+    try:
+        return b"".join(it.workspace.jobs.log(job, attempt=1, rank=rank, file="std_log.txt")).decode()
+    except NotFound:  # it has not begun
+        return ""

@@ -171,3 +171,25 @@ async def test_a_server_that_is_not_there_is_unavailable_at_once(tmp_path: Path)
             await client.runs.get("default", "0" * 32)
         assert time.monotonic() - began < 1
         assert raised.value.hint
+
+
+async def test_the_runs_below_a_run_that_was_killed_end_with_it(
+    server: Server, client: MlflowClient, control: ControlPlane, run_id: str
+):
+    control.add(run_id, experiment=f"sweep-{run_id}")
+    experiment = (await client.runs.get("default", run_id)).experiment_id
+
+    async def child(connection: Connection, of: str) -> str:
+        tags = [{"key": "mlflow.parentRunId", "value": of}]
+        body = {"experiment_id": experiment, "tags": tags}
+        made = await connection.send("POST", "default", f"{API}/runs/create", about=("run", of), body=body)
+        return made["run"]["info"]["run_id"]
+
+    async with Connection(server.socket) as connection:
+        running, finished = [await child(connection, run_id) for _ in range(2)]
+        below = await child(connection, running)
+        another = await child(connection, secrets.token_hex(16))
+    await client.runs.update("default", finished, status="FINISHED", end_time_ms=1_764_000_000_000)
+    await client.runs.end_children("default", run_id, status="KILLED", end_time_ms=1_764_000_009_000)
+    seen = [(await client.runs.get("default", each)).status for each in (running, below, finished, another, run_id)]
+    assert seen == ["KILLED", "KILLED", "FINISHED", "RUNNING", "RUNNING"]

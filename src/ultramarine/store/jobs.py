@@ -1,6 +1,7 @@
 """Jobs: what was asked for. What happened is in `runs`."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -52,13 +53,32 @@ async def track(tx: Tx, id: str, tracking: Tracking) -> None:
     await tx.execute(t.jobs.update().where(t.jobs.c.id == id).values(tracking=tracking.value))
 
 
-async def to_be_told(tx: Tx, *, limit: int = 100) -> Sequence[tuple[str, JobId, RunStatus, datetime | None]]:
-    """Jobs that have ended while MLflow has them running: workspace, id, status, end."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Untold:
+    """A job that has ended while MLflow has it running."""
+
+    workspace: str
+    id: JobId
+    status: RunStatus
+    ended_at: datetime | None
+    attempt: int  #: its last, from 1
+
+
+async def to_be_told(tx: Tx, *, limit: int = 100) -> Sequence[Untold]:
     j, r = t.jobs.c, t.runs.c
     newest = sa.and_(r.owner_id == j.id, r.ordinal == j.attempt, sa.not_(r.is_open))
-    query = sa.select(j.workspace, j.id, r.status, r.ended_at).join(t.runs, newest)
+    query = sa.select(j.workspace, j.id, r.status, r.ended_at, j.attempt).join(t.runs, newest)
     found = await tx.execute(query.where(j.tracking == Tracking.RUNNING.value).order_by(j.seq).limit(limit))
-    return [(row.workspace, JobId(row.id), RunStatus(row.status), row.ended_at) for row in found]
+    return [
+        Untold(
+            workspace=row.workspace,
+            id=JobId(row.id),
+            status=RunStatus(row.status),
+            ended_at=row.ended_at,
+            attempt=row.attempt,
+        )
+        for row in found
+    ]
 
 
 async def find(tx: Tx, workspace: str, name: str) -> Job | None:

@@ -103,6 +103,35 @@ class Runs:
         )
         await self._connection.send("POST", workspace, f"{API}/runs/update", about=("run", run_id), body=body)
 
+    async def end_children(self, workspace: str, run_id: str, *, status: str, end_time_ms: int) -> None:
+        """Set the status of the runs below this one that are still running: those of its experiment.
+
+        Raises `NotFound` where there is no such run.
+        """
+        experiment = (await self.get(workspace, run_id)).experiment_id
+        parents = [run_id]
+        while parents:
+            children = await self._running_children(workspace, experiment, parents.pop())
+            for child in children:
+                await self.update(workspace, child, status=status, end_time_ms=end_time_ms)
+            parents += children
+
+    async def _running_children(self, workspace: str, experiment: str, run_id: str) -> Sequence[str]:
+        body: JsonObject = {
+            "experiment_ids": [experiment],
+            "filter": f"tags.mlflow.parentRunId = '{run_id}' AND attributes.status = 'RUNNING'",
+            "max_results": 1000,
+        }
+        found: list[str] = []
+        while True:
+            page = await self._connection.send(
+                "POST", workspace, f"{API}/runs/search", about=("run", run_id), body=body
+            )
+            found += [run["info"]["run_id"] for run in page.get("runs", [])]
+            if not (token := page.get("next_page_token")):
+                return found
+            body["page_token"] = token
+
     async def set_tag(self, workspace: str, run_id: str, *, key: str, value: str) -> None:
         body = {"run_id": run_id, "key": key, "value": value}
         await self._connection.send("POST", workspace, f"{API}/runs/set-tag", about=("run", run_id), body=body)
