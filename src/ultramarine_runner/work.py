@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import threading
 import time
@@ -137,19 +138,19 @@ class Work:
 
         def job() -> None:
             sent: dict[str, str] = {}
-            wrong = None
-            try:
-                for one in (_DEFAULT, *spec.outputs):
+            wrong: list[str] = []
+            for one in (_DEFAULT, *spec.outputs):
+                try:
                     kind, found = _found(folders, one, notes)
                     if found or one is not _DEFAULT:
                         sent[one.name] = upload(found, self._preparer.channel, kind=kind, should_go_on=should_go_on)
-            except Dismissed as error:
-                self._dismissed(error)
-                return
-            except (OutputFailed, OSError) as error:
-                wrong = str(error)
-                notes.write(wrong)
-            done(sent, wrong)
+                except Dismissed as error:
+                    self._dismissed(error)
+                    return
+                except (OutputFailed, OSError) as error:
+                    wrong.append(f"{one.name}: {_unread(error, folders) if isinstance(error, OSError) else error}")
+                    notes.write(wrong[-1])
+            done(sent, " ".join(wrong) or None)
 
         self._pool.submit(job)
 
@@ -171,6 +172,12 @@ def _found(folders: Folders, one: Output, notes: Notes) -> tuple[str, list[Found
     found = collect(folder, note=notes.write)
     is_file = one.kind == "uri_file" and len(found) == 1
     return "file" if is_file else "folder", found
+
+
+def _unread(error: OSError, folders: Folders) -> str:
+    """A file of an output that was there and cannot be read: it is named from the run's folder."""
+    name = os.path.relpath(error.filename, folders.root) if error.filename else "a file"
+    return f"{name} could not be read: {error.strerror or error}."
 
 
 def _failure(error: Exception) -> Failure:

@@ -61,7 +61,7 @@ class Control:
         self.blobs: dict[str, bytes] = {}
         self.taken: list[str] = []  #: blobs that runners have sent
         self.fenced: list[str] = []
-        self.held: set[str] = set()  #: blobs that are not given before they are released
+        self.held: set[str] = set()  #: blobs of which nothing is said before they are released
         self.waiting: set[str] = set()  #: those of them that were asked for
         self.tool: bytes | None = None  #: the uv program
         self.requests = 0
@@ -224,7 +224,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_HEAD(self) -> None:
         control, _ = self._begin()
-        self._answer(200 if self.path.rpartition("/")[2] in control.blobs else 404, None)
+        sha256 = self.path.rpartition("/")[2]
+        self._wait_while_held(control, sha256)
+        self._answer(200 if sha256 in control.blobs else 404, None)
 
     def do_PUT(self) -> None:
         control, body = self._begin()
@@ -283,13 +285,16 @@ class _Handler(BaseHTTPRequestHandler):
             control.changed.notify_all()
         self._answer(200 if fits else 409, {"size": len(kept)})
 
-    def _give_blob(self, control: Control) -> None:
-        sha256 = self.path.rpartition("/")[2]
+    def _wait_while_held(self, control: Control, sha256: str) -> None:
         with control.changed:
             while sha256 in control.held:
                 control.waiting.add(sha256)
                 control.changed.notify_all()
                 control.changed.wait(1.0)
+
+    def _give_blob(self, control: Control) -> None:
+        sha256 = self.path.rpartition("/")[2]
+        self._wait_while_held(control, sha256)
         content = control.blobs.get(sha256)
         if content is None:
             self._answer(404, {"detail": "No such file."})

@@ -1,5 +1,6 @@
 """Code, inputs and outputs."""
 
+import hashlib
 import json
 import os
 from typing import Any
@@ -103,6 +104,23 @@ def test_an_output_of_one_run_is_an_input_of_the_next(world: World):
     world.go(token, "e1-j2-1", "cat {{input:i}}/f", inputs=[data("i", snapshot)])
     assert world.control.ended("e1-j2-1")["cause"] == "completed"
     assert world.control.log("e1-j2-1") == "handed on\n"
+
+
+def test_of_an_output_that_is_taken_away_while_it_is_sent_the_name_is_told_and_others_arrive(world: World):
+    token = world.runner()
+    large = hashlib.sha256(bytes(100_000)).hexdigest()
+    world.control.held.add(large)
+    command = "head -c 100000 /dev/zero > {{output:a}}/1; echo gone > {{output:a}}/2; echo there > {{output:b}}/3"
+    names = [{"name": name, "kind": "uri_folder"} for name in ("a", "b")]
+    world.go(token, "e1-j1-1", command, outputs=names)
+    world.control.wait(lambda: world.control.waiting, words="it is asked whether the first file is there")
+    next(world.folder.rglob("runs/e1-j1-1/outputs/a/2")).unlink()
+    world.control.release(large)
+    ended = world.control.ended("e1-j1-1")
+    assert (ended["cause"], sorted(ended["outputs"])) == ("runner", ["b"])
+    lost = "a: outputs/a/2 could not be read: No such file or directory."
+    assert ended["words"] == f"It completed, but its outputs were lost: {lost}"
+    assert outputs(world, ended["outputs"]["b"]) == {"3": b"there\n"}
 
 
 def test_links_in_outputs_are_followed_to_files_inside_only(world: World):
