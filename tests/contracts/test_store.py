@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
 
@@ -29,6 +30,7 @@ from ultramarine.domain.size import Amount
 from ultramarine.store import allocations, computes, events, hosts, installation, jobs, leases, runs
 from ultramarine.store import tables as t
 from ultramarine.store.database import AsyncDatabase, Database, Tx
+from ultramarine.store.known import KEYS_MAX
 from ultramarine.store.migration import migrate
 
 T = TypeVar("T")
@@ -286,25 +288,87 @@ async def test_the_queue_is_ordered_by_priority_then_age_without_what_has_ended(
 
 
 async def test_who_reads_the_queue_again_sees_all_that_has_changed_since(db: Database) -> None:
-    made = [make_run(name) for name in "abcd"]
+    made, known = [make_run(name) for name in "abcd"], runs.known()
     async with db.begin() as tx:
         for run in made[:3]:
             await runs.add(tx, run, {})
     async with db.read() as tx:
-        known = {run.key: run for run in await runs.open_again(tx, {})}
+        assert await known.again(tx) == made[:3]
     async with db.begin() as tx:
         await runs.record(tx, made[0], RunEvent.CANCEL_ASKED, now=NOON)  # it ends
         await runs.record(tx, made[1], RunEvent.PLACED, now=NOON, changes={"nodes": (NodeKey("e1-c1-1.0"),)})
-        await runs.explain(tx, {made[2].key: "It waits."})  # no new version
         await runs.add(tx, made[3], {})
     async with db.read() as tx:
-        again = await runs.open_again(tx, known)
+        again = await known.again(tx)
         assert again == await runs.open_ones(tx)
-    assert [(run.owner_name, run.status.value, run.reason) for run in again] == [
-        ("b", "Preparing", ""),
-        ("c", "Queued", "It waits."),
-        ("d", "Queued", ""),
+    assert [(run.owner_name, run.status.value) for run in again] == [
+        ("b", "Preparing"),
+        ("c", "Queued"),
+        ("d", "Queued"),
     ]
+
+
+async def test_what_its_reader_has_written_is_known_in_its_order_without_being_read(db: Database) -> None:
+    first, urgent, waits = make_run("a"), make_run("b", priority=1), make_run("c")
+    known = runs.known()
+    async with db.begin() as tx:
+        for run in (first, waits):
+            await runs.add(tx, run, {})
+    async with db.read() as tx:
+        await known.again(tx)
+    async with db.begin() as tx:
+        over = await runs.record(tx, first, RunEvent.CANCEL_ASKED, now=NOON)
+        await runs.add(tx, urgent, {})
+        await runs.explain(tx, {waits.key: "It waits."})  # no new version
+    known.put([over, urgent, replace(waits, reason="It waits.")])
+    async with db.read() as tx:
+        assert await known.again(tx) == await runs.open_ones(tx) == [urgent, replace(waits, reason="It waits.")]
+        assert known.get(urgent.key) is urgent
+
+
+async def test_who_reads_allocations_and_nodes_again_sees_all_that_has_changed_since(db: Database) -> None:
+    made, known, nodes = [make_allocation(n) for n in range(4)], allocations.known(), allocations.known_nodes()
+    async with db.begin() as tx:
+        for one in made[:3]:
+            await allocations.add(tx, one)
+            await allocations.add_node(tx, make_node(one))
+    async with db.read() as tx:
+        assert await known.again(tx) == made[:3]
+        assert await nodes.again(tx) == [make_node(one) for one in made[:3]]
+    async with db.begin() as tx:
+        await allocations.record(tx, made[0], AllocationEvent.FOUND_ENDED, now=NOON)  # its node goes
+        await allocations.record(tx, made[1], AllocationEvent.DRAIN_ASKED, now=NOON)
+        await allocations.use(tx, [make_node(made[2])], now=later(1))
+        await allocations.add(tx, made[3])
+        await allocations.add_node(tx, make_node(made[3]))
+    async with db.read() as tx:
+        assert await known.again(tx) == await allocations.open_ones(tx)
+        assert await nodes.again(tx) == await allocations.nodes(tx)
+        assert [each.status.value for each in await known.again(tx)] == ["Ended", "Draining", "Wanted", "Wanted"]
+        assert [(each.allocation, each.version) for each in await nodes.again(tx)] == [
+            (made[1].key, 1),
+            (made[2].key, 2),
+            (made[3].key, 1),
+        ]
+
+
+async def test_more_rows_than_one_statement_names_are_known_again_too(db: Database) -> None:
+    made, known = [make_run(f"a{n}") for n in range(KEYS_MAX + 2)], runs.known()
+    async with db.begin() as tx:
+        for run in made:
+            await runs.add(tx, run, {})
+    async with db.read() as tx:
+        assert await known.again(tx) == made
+    async with db.begin() as tx:
+        await runs.record(tx, made[7], RunEvent.CANCEL_ASKED, now=NOON)
+        await runs.record(tx, made[8], RunEvent.PLACED, now=NOON)
+    async with db.read() as tx:
+        assert await known.again(tx) == await runs.open_ones(tx)
+    async with db.begin() as tx:
+        for run in made[9:]:
+            await runs.record(tx, run, RunEvent.PLACED, now=NOON)
+    async with db.read() as tx:
+        assert await known.again(tx) == await runs.open_ones(tx)
 
 
 async def test_a_checkpoint_is_kept_without_an_event_and_no_older_copy_takes_it_back(db: Database) -> None:
@@ -312,13 +376,14 @@ async def test_a_checkpoint_is_kept_without_an_event_and_no_older_copy_takes_it_
     async with db.begin() as tx:
         for each in (run, over):
             await runs.add(tx, each, {})
+    known = runs.known()
     async with db.read() as tx:
-        known = {each.key: each for each in await runs.open_again(tx, {})}
+        await known.again(tx)
     async with db.begin() as tx:
         await runs.record(tx, over, RunEvent.CANCEL_ASKED, now=NOON)
         await runs.keep_checkpoints(tx, {run.key: "1" * 64, over.key: "2" * 64})
     async with db.read() as tx:
-        assert [each.checkpoint for each in await runs.open_again(tx, known)] == ["1" * 64]
+        assert [each.checkpoint for each in await known.again(tx)] == ["1" * 64]
         assert (await runs.get(tx, over.key)).checkpoint is None, "it had ended"
         assert [told.event for told in (await events.of(tx, "a", PageRequest())).rows] == ["created"]
     with pytest.raises(StaleWrite):

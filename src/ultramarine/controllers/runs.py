@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from ultramarine.domain.allocation import ALLOCATION, AllocationEvent, AllocationStatus
 from ultramarine.domain.errors import StaleWrite, UltramarineError
@@ -33,6 +34,7 @@ from ultramarine.store import allocations, computes, hosts, jobs, leases, runs
 from ultramarine.store.database import Tx
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 LEASE_TTL = timedelta(seconds=15)
 RENEW_AFTER = LEASE_TTL / 3  #: a lease younger than this is not written again: that would be a commit in every turn
 RELEASE_GRACE_S = 15.0
@@ -62,7 +64,7 @@ class RunLoop:
         if made.records or made.reasons or made.checkpoints:
             written = await self._record(made)
             state = state.with_runs(written)
-            self._look.knows(written)
+            await _worked_out(state, lambda: self._look.knows(written, made.reasons))
             self._tell(written)
         await self._publish(state)
         done = [await self._act(effect) for effect in made.effects]
@@ -78,6 +80,7 @@ class RunLoop:
             self._renewed_at = now
         if held != self._generation:
             self._ctx.hub.withdraw(self._pool)  # what we have published is not the truth any more
+            self._look = Look(self._ctx, self._pool)
         if held != self._generation or not timedelta(0) <= now - self._led_at <= LAG:
             self._ctx.hub.listen_anew(self._pool, now)
         self._led_at, self._generation = now, held
@@ -109,8 +112,7 @@ class RunLoop:
 
     async def _plan(self, state: State, now: datetime) -> Plan:
         seen = self._ctx.hub.seen(self._pool)
-        is_large = len(state.runs) + len(state.nodes) > LARGE
-        made = await asyncio.to_thread(plan, state, seen, now) if is_large else plan(state, seen, now)
+        made = await _worked_out(state, lambda: plan(state, seen, now))
         if made.records or made.reasons:
             self._ctx.recorder.keep(now, state, seen=seen, made=made)
         return made
@@ -201,3 +203,9 @@ class RunLoop:
             if event not in ALLOCATION.events(now_is.status) or now_is.status is AllocationStatus.UP:
                 return
             await allocations.record(tx, now_is, event, now=self._ctx.clock())
+
+
+async def _worked_out(state: State, work: Callable[[], T]) -> T:
+    """In a thread, where the event loop would stand still for too long."""
+    is_large = len(state.runs) + len(state.nodes) > LARGE
+    return await asyncio.to_thread(work) if is_large else work()

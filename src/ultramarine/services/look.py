@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from ultramarine.domain.environment import Environment, EnvironmentStatus
@@ -15,22 +16,26 @@ from ultramarine.store.database import Tx
 
 
 class Look:
-    """Remembers what it has read, so that what stands still is not read again."""
+    """Remembers what it has read, so that what stands still is not read again.
+
+    Why runs wait is written by who leads alone, who says so (`knows`): who begins to lead has a new one.
+    """
 
     def __init__(self, ctx: Context, pool: str) -> None:
         self._ctx, self._pool = ctx, pool
-        self._known: Mapping[RunKey, Run] = {}  #: open runs as they were last read
+        self._runs, self._allocations = runs.known(pool), allocations.known(pool)
+        self._nodes = allocations.known_nodes(pool)
         self._ready: set[RunKey] = set()  #: runs whose environment is known to be locked: it stays so
 
     async def state(self, tx: Tx) -> State:
-        open_runs, pool = await self._open_runs(tx), self._pool
+        open_runs, pool = await self._runs.again(tx), self._pool
         quotas = await installation.quotas(tx)
         return State(
             epoch=self._ctx.site.epoch,
             runs=open_runs,
             computes=await computes.of_pool(tx, pool),
-            allocations=await allocations.open_ones(tx, pool),
-            nodes=await allocations.nodes(tx, pool),
+            allocations=await self._allocations.again(tx),
+            nodes=await self._nodes.again(tx),
             hosts=await hosts.every(tx, pool),
             environments=await self._environments(tx, open_runs),
             quotas=quotas,
@@ -57,15 +62,11 @@ class Look:
                 found[workspace] += usage
         return found
 
-    def knows(self, written: Iterable[Run]) -> None:
-        """These were just written: they need not be read."""
-        self._known = {**self._known, **{run.key: run for run in written}}
-
-    async def _open_runs(self, tx: Tx) -> Sequence[Run]:
-        """All that have not ended. Those that are as they were are not read again: a long queue stands mostly still."""
-        found = await runs.open_again(tx, self._known, self._pool)
-        self._known = {run.key: run for run in found}
-        return found
+    def knows(self, written: Iterable[Run], reasons: Mapping[RunKey, str]) -> None:
+        """These were just written, and these words: they need not be read."""
+        self._runs.put(written)
+        told = ((self._runs.get(key), words) for key, words in reasons.items())
+        self._runs.put([replace(run, reason=words) for run, words in told if run is not None])
 
     async def _environments(self, tx: Tx, open_runs: Sequence[Run]) -> Mapping[RunKey, Need]:
         """Of queued runs whose environment is not locked: what they wait for."""

@@ -13,6 +13,7 @@ from ultramarine.domain.size import Amount
 from ultramarine.store import events, hosts
 from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
+from ultramarine.store.known import Known, Queries
 from ultramarine.store.paging import fetch_page
 from ultramarine.store.rows import Row, amount_to_json, change, fetch, fetch_many, fetch_one, fields
 
@@ -24,6 +25,8 @@ _OPEN = (
 )
 _ON_POOL = _A.host.in_(hosts.NAMES_OF_POOL)
 _OPEN_OF_POOL = _OPEN.where(_ON_POOL)
+_VERSIONS = _OPEN.with_only_columns(_A.key, _A.version)
+_BY_KEYS = sa.select(t.allocations).where(_A.key.in_(sa.bindparam("of_keys", expanding=True)))
 _FAILED_STARTS = (
     sa.select(t.allocations)
     .where(
@@ -36,6 +39,8 @@ _FAILED_STARTS = (
 _FAILED_STARTS_OF_POOL = _FAILED_STARTS.where(_ON_POOL)
 _NODES = sa.select(t.nodes).order_by(t.nodes.c.key)
 _NODES_OF_POOL = _NODES.join(t.allocations, _A.key == t.nodes.c.allocation).where(_ON_POOL)
+_NODE_VERSIONS = sa.select(t.nodes.c.key, t.nodes.c.version).order_by(t.nodes.c.key)
+_NODES_BY_KEYS = sa.select(t.nodes).where(t.nodes.c.key.in_(sa.bindparam("of_keys", expanding=True)))
 _LIVING = [s.value for s in AllocationStatus if s not in (AllocationStatus.FORGOTTEN, AllocationStatus.ENDED)]
 
 
@@ -63,6 +68,12 @@ async def open_ones(tx: Tx, pool: str | None = None) -> Sequence[Allocation]:
     return await fetch_many(tx, query, _allocation, given)
 
 
+def known(pool: str | None = None) -> Known[Allocation]:
+    """What `open_ones` gives, for who reads it again and again."""
+    queries, given = hosts.of_pool(pool, _KNOWN, _KNOWN_OF_POOL)
+    return Known(queries, given)
+
+
 async def of_compute(tx: Tx, compute: str, request: PageRequest) -> Page[Allocation]:
     """Those of a compute that may have machines, the oldest first."""
     c = t.allocations.c
@@ -85,12 +96,18 @@ async def get(tx: Tx, key: str) -> Allocation:
 
 async def nodes(tx: Tx, pool: str | None = None) -> Sequence[Node]:
     query, given = hosts.of_pool(pool, _NODES, _NODES_OF_POOL)
-    return await fetch_many(tx, query, lambda row: Node(**row), given)
+    return await fetch_many(tx, query, _node, given)
+
+
+def known_nodes(pool: str | None = None) -> Known[Node]:
+    """What `nodes` gives, for who reads it again and again."""
+    queries, given = hosts.of_pool(pool, _KNOWN_NODES, _KNOWN_NODES_OF_POOL)
+    return Known(queries, given)
 
 
 async def node(tx: Tx, key: str) -> Node | None:
     row = await fetch_one(tx, sa.select(t.nodes).where(t.nodes.c.key == key))
-    return None if row is None else Node(**row)
+    return None if row is None else _node(row)
 
 
 async def add_node(tx: Tx, node: Node) -> None:
@@ -143,3 +160,18 @@ def _allocation(row: Row) -> Allocation:
         status=AllocationStatus(row["status"]),
     )
     return Allocation(**values)
+
+
+def _node(row: Row) -> Node:
+    return Node(**row)
+
+
+_KNOWN = Queries(versions=_VERSIONS, every=_OPEN, some=_BY_KEYS, read=_allocation)
+_KNOWN_OF_POOL = Queries(versions=_VERSIONS.where(_ON_POOL), every=_OPEN_OF_POOL, some=_BY_KEYS, read=_allocation)
+_KNOWN_NODES = Queries(versions=_NODE_VERSIONS, every=_NODES, some=_NODES_BY_KEYS, read=_node)
+_KNOWN_NODES_OF_POOL = Queries(
+    versions=_NODE_VERSIONS.join(t.allocations, _A.key == t.nodes.c.allocation).where(_ON_POOL),
+    every=_NODES_OF_POOL,
+    some=_NODES_BY_KEYS,
+    read=_node,
+)

@@ -1,7 +1,7 @@
 """Connections and transactions.
 
-`Database.begin()` is a writing transaction, `Database.read()` a reading one; both give a `Tx`, whose `execute` is all
-that the rest of the store uses. A statement that reads many rows says so: `.execution_options(many_rows=True)`.
+`Database.begin()` is a writing transaction, `Database.read()` a reading one; both give a `Tx`, whose `execute`, and
+`fetch` where rows are many, are all that the rest of the store uses.
 SQLite runs in WAL mode with `synchronous=FULL`; writers begin IMMEDIATE and queue here, so that "database is locked"
 cannot be met within one server.
 """
@@ -32,6 +32,10 @@ class Tx(Protocol):
     """An open transaction."""
 
     async def execute(self, statement: Any, parameters: Any = None, /) -> sa.CursorResult[Any]: ...
+
+    async def fetch(self, statement: Any, parameters: Any, read: Callable[[sa.CursorResult[Any]], T], /) -> T:
+        """What `read` makes of the rows: of many, for which both together are worth one trip to a thread."""
+        ...
 
 
 class Database(Protocol):
@@ -127,9 +131,12 @@ class _Transaction:
         self._connection: sa.Connection | None = None
 
     async def execute(self, statement: Any, parameters: Any = None, /) -> sa.CursorResult[Any]:
-        if self._is_quick(statement, parameters):
+        if self._is_quick(parameters):
             return self._opened().execute(statement, parameters)
         return await self._in_thread(lambda: self._fetched(statement, parameters))
+
+    async def fetch(self, statement: Any, parameters: Any, read: Callable[[sa.CursorResult[Any]], T], /) -> T:
+        return await self._in_thread(lambda: read(self._opened().execute(statement, parameters)))
 
     async def end(self, *, is_kept: bool) -> None:
         if self._connection is None:
@@ -139,9 +146,9 @@ class _Transaction:
         else:
             self._end(is_kept)
 
-    def _is_quick(self, statement: Any, parameters: Any) -> bool:
+    def _is_quick(self, parameters: Any) -> bool:
         is_bulk = isinstance(parameters, list) and len(cast("list[Any]", parameters)) > MANY
-        return bool(self._first) and not is_bulk and not statement.get_execution_options().get("many_rows")
+        return bool(self._first) and not is_bulk
 
     def _opened(self) -> sa.Connection:
         if self._connection is None:
@@ -180,6 +187,9 @@ class _InlineTx:
 
     async def execute(self, statement: Any, parameters: Any = None, /) -> sa.CursorResult[Any]:
         return self._connection.execute(statement, parameters)
+
+    async def fetch(self, statement: Any, parameters: Any, read: Callable[[sa.CursorResult[Any]], T], /) -> T:
+        return read(self._connection.execute(statement, parameters))
 
 
 class InlineDatabase:

@@ -11,7 +11,7 @@ from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
 from ultramarine.store.rows import Row, change, fetch
 
-Q = TypeVar("Q", bound=sa.Executable)
+Q = TypeVar("Q")
 _EVERY = sa.select(t.hosts).order_by(t.hosts.c.name)
 _OF_POOL = _EVERY.where(t.hosts.c.pool == sa.bindparam("of_pool"))
 

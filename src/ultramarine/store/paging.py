@@ -10,7 +10,7 @@ from sqlalchemy.sql.elements import KeyedColumnElement
 from ultramarine.domain.page import Page, PageRequest, no_cursor
 from ultramarine.store import tables as t
 from ultramarine.store.database import MANY, Tx
-from ultramarine.store.rows import Row, fetch
+from ultramarine.store.rows import Row, fetch, mappings
 
 T = TypeVar("T")
 Ordering = KeyedColumnElement[Any]
@@ -35,8 +35,8 @@ async def fetch_page(
         place, columns = sa.tuple_(*_values(request.after, order)), sa.tuple_(*order)
         query = query.where(columns < place if is_descending else columns > place)
     query = query.order_by(*(column.desc() if is_descending else column for column in order))
-    one_more = query.limit(request.limit + 1).execution_options(many_rows=request.limit > MANY)
-    found = await fetch(tx, one_more)
+    one_more = query.limit(request.limit + 1)
+    found = await (tx.fetch(one_more, None, mappings) if request.limit > MANY else fetch(tx, one_more))
     rows = found[: request.limit]
     has_next = len(found) > request.limit
     return Page(rows=[read(row) for row in rows], next=_cursor(rows[-1], order) if has_next else None)

@@ -4,7 +4,6 @@ Statements that every turn or request executes are built once, with `bindparam`s
 long as to execute it.
 """
 
-import asyncio
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -22,27 +21,31 @@ T = TypeVar("T")
 
 
 async def fetch(tx: Tx, query: sa.Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Row]:
-    return cast("Sequence[Row]", (await tx.execute(query, parameters)).mappings().all())
+    return mappings(await tx.execute(query, parameters))
 
 
 async def fetch_many(
     tx: Tx, query: sa.Select[Any], read: Callable[[Row], T], parameters: Mapping[str, Any] | None = None
 ) -> Sequence[T]:
-    """Each row as `read` makes it. When they are many it is done in threads, so that the event loop goes on.
+    """Each row as `read` makes it. When they are many it is done in a thread, so that the event loop goes on.
 
     The first rows are read twice then: few are read at once, without the trip.
     """
-    first, whole = _first_and_whole(query)
-    few = await fetch(tx, first, parameters)
+    few = await fetch(tx, _first(query), parameters)
     if len(few) < MANY:
         return [read(row) for row in few]
-    found = (await tx.execute(whole, parameters)).mappings()
-    return await asyncio.to_thread(lambda: [read(row) for row in cast("Iterable[Row]", found)])
+    return await tx.fetch(
+        query, parameters, lambda found: [read(row) for row in cast("Iterable[Row]", found.mappings())]
+    )
+
+
+def mappings(found: sa.CursorResult[Any]) -> Sequence[Row]:
+    return cast("Sequence[Row]", found.mappings().all())
 
 
 @functools.lru_cache
-def _first_and_whole(query: sa.Select[Any]) -> tuple[sa.Select[Any], sa.Select[Any]]:
-    return query.limit(MANY), query.execution_options(many_rows=True)
+def _first(query: sa.Select[Any]) -> sa.Select[Any]:
+    return query.limit(MANY)
 
 
 async def fetch_one(tx: Tx, query: sa.Executable, parameters: Mapping[str, Any] | None = None) -> Row | None:

@@ -1,6 +1,5 @@
 """Runs: what runs, waits to run, or has run."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -14,6 +13,7 @@ from ultramarine.domain.run import Master, Mode, OwnerNoun, Peer, Run, RunEvent,
 from ultramarine.store import events, hosts
 from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
+from ultramarine.store.known import KEYS_MAX, Known, Queries
 from ultramarine.store.rows import (
     Row,
     amount_from_json,
@@ -27,25 +27,21 @@ from ultramarine.store.rows import (
     fields,
 )
 
-KEYS_MAX = 500  #: in one statement: databases take a limited number of parameters
 SPECS_MAX = 8  #: that are read on the event loop: they may be large
 _COLUMNS = [c for c in t.runs.c if c.name not in ("spec", "seq", "is_open")]  # the spec is large, and few need it
 _ADD = t.runs.insert()
 _IN_LINE = (t.runs.c.priority.desc(), t.runs.c.seq)
 _OPEN = sa.select(*_COLUMNS).where(t.runs.c.is_open).order_by(*_IN_LINE)
-_OPEN_VERSIONS = sa.select(t.runs.c.key, t.runs.c.version, t.runs.c.reason).where(t.runs.c.is_open).order_by(*_IN_LINE)
+_VERSIONS = sa.select(t.runs.c.key, t.runs.c.version).where(t.runs.c.is_open).order_by(*_IN_LINE)
 #: Of computes that are deleted too: the rows of those stay.
 _IN_POOL = t.runs.c.compute.in_(sa.select(t.computes.c.id).where(t.computes.c.host.in_(hosts.NAMES_OF_POOL)))
-_OPEN_OF_POOL, _OPEN_VERSIONS_OF_POOL = _OPEN.where(_IN_POOL), _OPEN_VERSIONS.where(_IN_POOL)
-_MANY_OPEN_VERSIONS = _OPEN_VERSIONS.execution_options(many_rows=True)
-_MANY_OPEN_VERSIONS_OF_POOL = _OPEN_VERSIONS_OF_POOL.execution_options(many_rows=True)
+_OPEN_OF_POOL = _OPEN.where(_IN_POOL)
 _BY_KEY = sa.select(*_COLUMNS).where(t.runs.c.key == sa.bindparam("of_key"))
 _BY_KEYS = sa.select(*_COLUMNS).where(t.runs.c.key.in_(sa.bindparam("of_keys", expanding=True)))
 _OF_OWNER = sa.select(*_COLUMNS).where(t.runs.c.owner_id == sa.bindparam("of_owner"))
 _ALL_OF_OWNER = _OF_OWNER.order_by(t.runs.c.ordinal)
 _NEWEST_OF_OWNER = _OF_OWNER.order_by(t.runs.c.ordinal.desc()).limit(1)
 _SPECS = sa.select(t.runs.c.key, t.runs.c.spec).where(t.runs.c.key.in_(sa.bindparam("of_keys", expanding=True)))
-_MANY_SPECS = _SPECS.execution_options(many_rows=True)
 _KEEP = (
     t.runs.update()
     .where(t.runs.c.key == sa.bindparam("k"), t.runs.c.is_open)
@@ -94,34 +90,13 @@ async def open_ones(tx: Tx, pool: str | None = None) -> Sequence[Run]:
     return await fetch_many(tx, query, _run, given)
 
 
-async def open_again(tx: Tx, known: Mapping[RunKey, Run], pool: str | None = None) -> Sequence[Run]:
-    """The same as `open_ones`, for who has read before: a run that has not changed since is taken from `known`."""
-    if len(known) <= KEYS_MAX:
-        query, given = hosts.of_pool(pool, _OPEN_VERSIONS, _OPEN_VERSIONS_OF_POOL)
-        versions: Sequence[Any] = (await tx.execute(query, given)).all()
-        kept, changed = _kept(versions, known)
-    else:
-        query, given = hosts.of_pool(pool, _MANY_OPEN_VERSIONS, _MANY_OPEN_VERSIONS_OF_POOL)
-        versions = (await tx.execute(query, given)).all()
-        kept, changed = await asyncio.to_thread(_kept, versions, known)
-    if not changed:
-        return list(kept.values())
-    if len(changed) > KEYS_MAX:
-        return await open_ones(tx, pool)
-    fresh = {RunKey(row["key"]): _run(row) for row in await fetch(tx, _BY_KEYS, {"of_keys": changed})}
-    return [run for key, _, _ in versions if (run := kept.get(key) or fresh.get(key)) is not None]
+def known(pool: str | None = None) -> Known[Run]:
+    """What `open_ones` gives, for who reads it again and again.
 
-
-def _kept(versions: Sequence[Any], known: Mapping[RunKey, Run]) -> tuple[dict[RunKey, Run], list[RunKey]]:
-    """Those that are as they are known, but for their reason: it is reworded without a new version; and the others."""
-    kept, changed = dict[RunKey, Run](), list[RunKey]()
-    for key, version, reason in versions:
-        run = known.get(key)
-        if run is None or run.version != version:
-            changed.append(key)
-        else:
-            kept[key] = run if run.reason == reason else replace(run, reason=reason)
-    return kept, changed
+    But for reasons: one is reworded without a new version, and who does that (`explain`) says so (`Known.put`).
+    """
+    queries, given = hosts.of_pool(pool, _KNOWN, _KNOWN_OF_POOL)
+    return Known(queries, given)
 
 
 async def get(tx: Tx, key: str) -> Run:
@@ -148,9 +123,17 @@ async def specs(tx: Tx, keys: Sequence[str]) -> dict[RunKey, dict[str, Any]]:
     found: dict[RunKey, dict[str, Any]] = {}
     for begin in range(0, len(keys), KEYS_MAX):
         some = keys[begin : begin + KEYS_MAX]
-        query = _MANY_SPECS if len(some) > SPECS_MAX else _SPECS
-        found |= {RunKey(row.key): row.spec for row in await tx.execute(query, {"of_keys": some})}
+        given = {"of_keys": some}
+        found |= (
+            await tx.fetch(_SPECS, given, _by_key)
+            if len(some) > SPECS_MAX
+            else _by_key(await tx.execute(_SPECS, given))
+        )
     return found
+
+
+def _by_key(found: sa.CursorResult[Any]) -> dict[RunKey, dict[str, Any]]:
+    return {RunKey(row.key): row.spec for row in found}
 
 
 def _about(run: Run) -> events.About:
@@ -213,3 +196,7 @@ def _master(stored: dict[str, Any] | None) -> Master | None:
         return None
     peers = tuple(Peer(address=peer["address"], ports=tuple(peer["ports"])) for peer in stored.get("peers", ()))
     return Master(address=stored["address"], port=stored["port"], peers=peers)
+
+
+_KNOWN = Queries(versions=_VERSIONS, every=_OPEN, some=_BY_KEYS, read=_run)
+_KNOWN_OF_POOL = Queries(versions=_VERSIONS.where(_IN_POOL), every=_OPEN_OF_POOL, some=_BY_KEYS, read=_run)
