@@ -83,15 +83,17 @@ async def filled(ctx: Context, *, queued: int, nodes: int) -> list[AllocationKey
 
 async def _more_like_these(tx: Tx, more: int) -> None:
     """Copies of the queued runs, in turn: written by the database itself, as a hundred thousand take minutes else."""
-    plain = [c.name for c in tables.runs.c if c.name not in ("seq", "key", "owner_id", "owner_name")]
+    own = ("seq", "key", "owner_id", "owner_name", "asked_at")
+    plain = [c.name for c in tables.runs.c if c.name not in own]
     copied = ", ".join(f'q."{name}"' for name in plain)
     named = ", ".join(f'"{name}"' for name in plain)
     await tx.execute(
         sa.text(
             f"WITH RECURSIVE c(n) AS (SELECT 0 WHERE :more > 0 UNION ALL SELECT n + 1 FROM c WHERE n + 1 < :more), "
             "q AS (SELECT *, row_number() OVER (ORDER BY seq) - 1 AS at FROM runs WHERE status = 'Queued') "
-            f"INSERT INTO runs (key, owner_id, owner_name, {named}) "
-            f"SELECT q.key || '-' || c.n, q.owner_id || '-' || c.n, q.owner_name || '-' || c.n, {copied} "
+            f"INSERT INTO runs (key, owner_id, owner_name, asked_at, {named}) "
+            f"SELECT q.key || '-' || c.n, q.owner_id || '-' || c.n, q.owner_name || '-' || c.n, q.asked_at + c.n + 1, "
+            f"{copied} "
             "FROM c JOIN q ON q.at = c.n % (SELECT count(*) FROM q) ORDER BY c.n"
         ),
         {"more": more},
