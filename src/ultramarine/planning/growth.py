@@ -99,9 +99,8 @@ def call_in(
     room: Room, lane: Lane, short: M, *, gives: Callable[[Allocation], M], others: Callable[[Compute], bool]
 ) -> Iterator[RecordAllocation]:
     """Idle nodes of `others` go at once when somebody waits for what they hold: as many as it takes."""
-    for other, slot in _idle(room, lane, others):
-        if short.beyond(short) == short:
-            return
+    nothing = short.beyond(short)
+    for other, slot in _idle(room, lane, others) if short != nothing else ():
         rest = short.beyond(gives(slot.allocation))
         if rest == short or len(other.slots) <= other.compute.min_instances:
             continue
@@ -109,6 +108,8 @@ def call_in(
         other.remove(slot)
         room.gives_back(slot.allocation, slot.allocation.claim)
         yield room.drain(slot.allocation, "Idle, and others wait for its room.")
+        if short == nothing:
+            return
 
 
 def _idle(room: Room, but: Lane, others: Callable[[Compute], bool]) -> list[tuple[Lane, Slot]]:

@@ -5,8 +5,9 @@ reserve what they need (`room.Reservation`): those behind may take what is left 
 So small runs pass a large one without delaying it, and no stream of small ones starves it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from operator import attrgetter
 
 from ultramarine.domain.allocation import Allocation
 from ultramarine.domain.compute import Compute, ComputeStatus
@@ -20,12 +21,15 @@ from ultramarine.planning.queue import in_order
 from ultramarine.planning.room import Lane, Reservation, Room, Shape, Slot
 from ultramarine.planning.state import Need
 
+_shape: Callable[[Run], Shape] = attrgetter("need", "instance_count", "timeout_s")
+
 
 def place(room: Room) -> Iterator[Record]:
+    lanes, environments, said = room.lanes, room.state.environments, room.reasons
     for run in in_order(room.state):
-        lane, need = room.lanes.get(run.compute), room.state.environments.get(run.key)
+        lane, need = lanes.get(run.compute), environments.get(run.key)
         if lane is not None and need is None and (why := lane.refused.get(_shape(run))) is not None:
-            room.reasons[run.key] = why  # most of a long queue: the same was asked before, and was possible
+            said[run.key] = why  # most of a long queue: the same was asked before, and was possible
         elif (never := _impossible(run, need, None if lane is None else lane.compute)) is not None:
             yield never
         elif need is not None:
@@ -33,10 +37,6 @@ def place(room: Room) -> Iterator[Record]:
             room.says(run, f"Environment {need.name} is being resolved.", look)
         elif lane is not None:
             yield from _seat(room, lane, run)
-
-
-def _shape(run: Run) -> Shape:
-    return (run.need, run.instance_count, run.timeout_s)
 
 
 def _impossible(run: Run, need: Need | None, compute: Compute | None) -> RecordRun | None:

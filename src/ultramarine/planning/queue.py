@@ -7,20 +7,21 @@ Fairness", NSDI 2011). Of one user's runs, and between users who have the same, 
 
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from operator import attrgetter
 
-from ultramarine.domain.names import ComputeId, RunKey
-from ultramarine.domain.run import ON_NODES, Run, RunStatus
+from ultramarine.domain.names import ComputeId
+from ultramarine.domain.run import Run
 from ultramarine.domain.size import Amount
 from ultramarine.planning.state import State
 
+_AGE = attrgetter("asked_at", "key")
 Cost = Callable[[Run], float]  #: what a run takes, as a share of all machines: 0 to 1, or more where it never fits
 
 
 def in_order(state: State) -> Sequence[Run]:
     """All queued runs, the first in line first."""
     cost = _cost(state)
-    return ordered(state.queued, shares(state.runs, cost), cost)
+    return ordered(state.queued, shares(state.on_nodes, cost), cost)
 
 
 def ordered(queued: Iterable[Run], held: Mapping[str, float], cost: Cost) -> Sequence[Run]:
@@ -34,12 +35,8 @@ def ordered(queued: Iterable[Run], held: Mapping[str, float], cost: Cost) -> Seq
         last = run
     found: list[Run] = []
     for name in sorted(bands):
-        found += _fairly(sorted(bands[name], key=_age), held, cost)
+        found += _fairly(sorted(bands[name], key=_AGE), held, cost)
     return found
-
-
-def _age(run: Run) -> tuple[datetime, RunKey]:
-    return (run.asked_at, run.key)
 
 
 def _fairly(band: Sequence[Run], held: Mapping[str, float], cost: Cost) -> Sequence[Run]:
@@ -63,12 +60,11 @@ def _fairly(band: Sequence[Run], held: Mapping[str, float], cost: Cost) -> Seque
     return found
 
 
-def shares(runs: Iterable[Run], cost: Cost) -> dict[str, float]:
+def shares(placed: Iterable[Run], cost: Cost) -> dict[str, float]:
     """What each user's placed runs hold."""
     held: dict[str, float] = {}
-    for run in runs:
-        if run.status is not RunStatus.QUEUED and run.status in ON_NODES:
-            held[run.user] = held.get(run.user, 0.0) + cost(run)
+    for run in placed:
+        held[run.user] = held.get(run.user, 0.0) + cost(run)
     return held
 
 

@@ -175,6 +175,32 @@ def _in_turn(slot: Slot) -> tuple[object, ...]:
     return (not slot.is_ready, slot.free.cpus_milli, slot.free.memory_bytes, slot.free.gpus)
 
 
+def _left(allocation: Allocation, holders: Sequence[Run]) -> Amount:
+    """What of a node these have not."""
+    if not holders:
+        return allocation.capacity
+    if any(run.need is None for run in holders):
+        return NOTHING
+    return allocation.capacity.beyond(sum((run.need or NOTHING for run in holders), NOTHING))
+
+
+def _gpus_left(allocation: Allocation, node: NodeKey, holders: Sequence[Run]) -> list[str]:
+    if not allocation.gpu_ids:
+        return []
+    taken = {gpu for run in holders for gpu in run.gpu_ids.get(node, ())}
+    return [gpu for gpu in allocation.gpu_ids if gpu not in taken]
+
+
+def _services(lane: Lane) -> Amount:
+    """What replicas hold of the machine itself."""
+    holders = (run for slot in lane.slots for run in slot.holders) if lane.compute.is_elastic else ()
+    return sum((run.need or NOTHING for run in holders if run.mode is Mode.SERVICE), NOTHING)
+
+
+def _minimum(compute: Compute) -> Amount:
+    return NOTHING if compute.is_elastic else compute.size * compute.min_instances
+
+
 @dataclass(slots=True)
 class Room:
     """All of it. `used_nodes`, `used_hosts`: the copies that the turn's decisions rest on."""
@@ -187,6 +213,7 @@ class Room:
     held: dict[str, Usage] = field(default_factory=dict[str, Usage])  #: by workspace, what it has of its quota
     leaving: dict[str, Usage] = field(default_factory=lambda: defaultdict(Usage))  #: of that, what is given back soon
     over_quota: dict[str, Run] = field(default_factory=dict[str, Run])  #: by workspace, the first that waits for it
+    keeps: dict[str, Amount] = field(default_factory=lambda: defaultdict(Amount))  #: by host, as it is first asked for
     used_nodes: dict[NodeKey, Node] = field(default_factory=dict[NodeKey, Node])
     used_hosts: dict[str, Host] = field(default_factory=dict[str, Host])
     reasons: dict[RunKey, Why] = field(default_factory=dict[RunKey, Why])
@@ -210,28 +237,27 @@ class Room:
         return room
 
     def _slot(self, allocation: Allocation) -> Slot:
-        holders = self.state.placed.get(allocation.node, ())
-        given = [run.need or allocation.capacity for run in holders]
-        taken = {gpu for run in holders for gpu in run.gpu_ids.get(allocation.node, ())}
+        node = allocation.node
+        holders = self.state.placed.get(node, ())
         return Slot(
             allocation=allocation,
-            free=allocation.capacity.beyond(sum(given, NOTHING)),
+            free=_left(allocation, holders),
             holders=holders,
-            gpus=[gpu for gpu in allocation.gpu_ids if gpu not in taken],
-            is_ready=self._is_ready(allocation),
-            is_starting=allocation.status is not AllocationStatus.UP or (not holders and self._is_unheard(allocation)),
+            gpus=_gpus_left(allocation, node, holders),
+            is_ready=self._is_ready(allocation, node),
+            is_starting=allocation.status is not AllocationStatus.UP or (not holders and self._is_unheard(node)),
         )
 
-    def _is_unheard(self, allocation: Allocation) -> bool:
+    def _is_unheard(self, node: NodeKey) -> bool:
         """It has said hello, or this server is new; its first report is due, and a node more would be one too many."""
-        node = allocation.node
         return node not in self.seen.nodes and self.seen.silence(node, self.now) is Silence.NONE
 
-    def _is_ready(self, allocation: Allocation) -> bool:
-        node = self.state.node_of.get(allocation.node)
-        if allocation.status is not AllocationStatus.UP or node is None or not self.seen.is_usable(node.key, self.now):
+    def _is_ready(self, allocation: Allocation, node: NodeKey) -> bool:
+        if allocation.status is not AllocationStatus.UP or node not in self.state.node_of:
             return False
-        return allocation.is_elastic or not self.state.lingering(node.key, self.seen)
+        if not self.seen.is_usable(node, self.now):
+            return False
+        return allocation.is_elastic or not self.state.lingering(node, self.seen)
 
     def _coming(self, allocation: Allocation) -> Amount:
         """What of a host is given back soon, without anything more being decided."""
@@ -265,16 +291,10 @@ class Room:
 
     def kept(self, host: HostRoom, compute: Compute) -> Amount:
         """What of a host no end of a job gives back: replicas, and the minimum of other clusters."""
-        total = NOTHING
-        for lane in self.lanes.values():
-            if lane.compute.host != host.host.name:
-                continue
-            if lane.compute.is_elastic:
-                services = [run for slot in lane.slots for run in slot.holders if run.mode is Mode.SERVICE]
-                total += sum((run.need or NOTHING for run in services), NOTHING)
-            elif lane.compute.min_instances and lane.compute.id != compute.id:
-                total += lane.compute.size * lane.compute.min_instances
-        return total
+        if not self.keeps:
+            for lane in self.lanes.values():
+                self.keeps[lane.compute.host] += _services(lane) + _minimum(lane.compute)
+        return self.keeps[host.host.name] - _minimum(compute)
 
     def drain(
         self, allocation: Allocation, reason: str, *, event: AllocationEvent = AllocationEvent.DRAIN_ASKED

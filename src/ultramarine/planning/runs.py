@@ -57,6 +57,8 @@ def follow(run: Run, seen: Seen, now: datetime, *, epoch: Epoch) -> RecordRun | 
     """The one thing to record of a run on nodes now, or None. Called again after each record."""
     if not is_of(run.key, epoch):
         return _of_before(run, seen, now, epoch=epoch)
+    if run.status is S.RUNNING and all(_goes_on(run, node, seen, now) for node in run.nodes):
+        return None  # as most do in most turns
     news = _news(run, seen, now)
     made = _next(run, news, seen, epoch=epoch, now=now)
     return None if made is None else _with_checkpoint(_with_start(made, news, now), news)
@@ -103,6 +105,12 @@ def _with_checkpoint(made: RecordRun, news: _News) -> RecordRun:
         return made
     again = None if made.again is None else replace(made.again, checkpoint=kept)
     return replace(made, changes={**made.changes, "checkpoint": kept}, again=again)
+
+
+def _goes_on(run: Run, node: NodeKey, seen: Seen, now: datetime) -> bool:
+    """Its node was heard, lately, to run it."""
+    report = seen.report(node, run.key)
+    return report is not None and report.phase == "running" and seen.silence(node, now) is Silence.NONE
 
 
 def _next(run: Run, news: _News, seen: Seen, *, epoch: Epoch, now: datetime) -> RecordRun | None:
@@ -267,9 +275,9 @@ def checkpoints(runs: Sequence[Run], seen: Seen) -> dict[RunKey, str]:
     return kept
 
 
-def progress(runs: Sequence[Run], seen: Seen) -> dict[RunKey, str]:
-    """What runs say of themselves, in words, where that has changed."""
-    told = {run.key: words for run in runs if run.nodes and (words := _told(run, seen)) not in (None, run.reason)}
+def progress(placed: Sequence[Run], seen: Seen) -> dict[RunKey, str]:
+    """What runs on nodes say of themselves, in words, where that has changed."""
+    told = {run.key: words for run in placed if (words := _told(run, seen)) not in (None, run.reason)}
     return {key: str(words) for key, words in told.items()}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import Literal
 
 from ultramarine.domain.names import AllocationKey, NodeKey, RunKey
@@ -63,7 +64,7 @@ class Refusal:
         return self.at <= now < self.again_at
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Patience:
     """How long silence may last, in seconds."""
 
@@ -74,8 +75,16 @@ class Patience:
     beat_s: float = 5  #: between two reports of a runner
     grace_s: float = 10  #: between SIGTERM and SIGKILL
 
+    @cached_property
+    def silent_after(self) -> timedelta:
+        return timedelta(seconds=self.silent_after_s)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+    @cached_property
+    def final_after(self) -> timedelta:
+        return timedelta(seconds=self.lease_s + self.margin_s)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Seen:
     """`listening_since`: when this server began to listen without a gap; every lease gets a full term from then.
 
@@ -103,9 +112,12 @@ class Seen:
         news = self.nodes.get(node)
         return news is not None and run in news.unknown
 
+    @cached_property
+    def _ended(self) -> frozenset[AllocationKey]:
+        return frozenset(key for key, news in self.allocations.items() if news.state == "ended")
+
     def has_ended(self, allocation: AllocationKey) -> bool:
-        news = self.allocations.get(allocation)
-        return news is not None and news.state == "ended"
+        return allocation in self._ended
 
     def pending(self, allocation: AllocationKey) -> AllocationNews | None:
         """What the target says of one that waits for machines there."""
@@ -118,18 +130,18 @@ class Seen:
         return refusal is None or not refusal.holds(now)
 
     def silence(self, node: NodeKey, now: datetime) -> Silence:
-        if self.has_ended(allocation_of(node)):
+        if self._ended and allocation_of(node) in self._ended:
             return Silence.FINAL
         news = self.nodes.get(node)
         heard_at = self.greeted_at.get(node, self.listening_since) if news is None else news.heard_at
         quiet = now - max(heard_at, self.listening_since)
-        if quiet > timedelta(seconds=self.patience.lease_s + self.patience.margin_s):
+        if quiet > self.patience.final_after:
             return Silence.FINAL
-        return Silence.NEW if quiet > timedelta(seconds=self.patience.silent_after_s) else Silence.NONE
+        return Silence.NEW if quiet > self.patience.silent_after else Silence.NONE
 
     def leases_are_over(self, now: datetime) -> bool:
         """We have listened for so long that no task lives of which we have not heard."""
-        return now - self.listening_since > timedelta(seconds=self.patience.lease_s + self.patience.margin_s)
+        return now - self.listening_since > self.patience.final_after
 
     def is_usable(self, node: NodeKey, now: datetime) -> bool:
         """It was heard by this server, lately: work may be placed there."""

@@ -72,19 +72,25 @@ class State:
         return found
 
     @cached_property
+    def on_nodes(self) -> Sequence[Run]:
+        """The open runs that were placed: beside a long queue, few."""
+        queued = RunStatus.QUEUED
+        return [run for run in self.runs if run.status is not queued and run.status in ON_NODES]
+
+    @cached_property
     def placed(self) -> Mapping[NodeKey, Sequence[Run]]:
         """By node, the open runs that are on it."""
         found: dict[NodeKey, list[Run]] = {}
-        for run in self.runs:
-            for node in run.nodes if run.nodes and run.status in ON_NODES else ():
+        for run in self.on_nodes:
+            for node in run.nodes:
                 found.setdefault(node, []).append(run)
         return found
 
     @cached_property
     def queued(self) -> Sequence[Run]:
         """Those that may be placed: one of before a restore is not."""
-        strangers = {run.key for run in self.of_before}
-        return [run for run in self.runs if run.status is RunStatus.QUEUED and run.key not in strangers]
+        queued, strangers = RunStatus.QUEUED, {run.key for run in self.of_before}
+        return [run for run in self.runs if run.status is queued and not (strangers and run.key in strangers)]
 
     @cached_property
     def of_before(self) -> Sequence[Run]:
@@ -95,10 +101,10 @@ class State:
     def lingering(self, node: NodeKey, seen: Seen) -> bool:
         """Something lives there that is on its way out: a run that we have ended, but its runner not yet."""
         news = seen.nodes.get(node)
-        here = {run.key for run in self.placed.get(node, ())}
-        return news is not None and any(
-            report.phase != "ended" and key not in here for key, report in news.runs.items()
-        )
+        if news is None or not news.runs:
+            return False
+        here = [run.key for run in self.placed.get(node, ())]
+        return any(report.phase != "ended" and key not in here for key, report in news.runs.items())
 
     def taken(self, host: str) -> Amount:
         """What is promised of a host: the claims of its allocations, and of the runs on its elastic nodes."""

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ultramarine.domain.allocation import Node
-from ultramarine.domain.run import ON_NODES, RUN, RunStatus
+from ultramarine.domain.names import RunKey
+from ultramarine.domain.run import RUN, RunStatus
 from ultramarine.planning import allocations, growth, placement, runs
 from ultramarine.planning.actions import AddAllocation, Plan, Record, RecordAllocation, RecordRun
 from ultramarine.planning.room import Room
@@ -29,27 +30,21 @@ def plan(state: State, seen: Seen, now: datetime) -> Plan:
     """
     turn = go_through(state, seen, now)
     room = turn.room
-    reasons = {key: why.words for key, why in room.reasons.items()} | runs.progress(room.state.runs, seen)
     return Plan(
         records=tuple(_once(turn.records)),
         effects=tuple(allocations.effects(room)),
         nodes=tuple(room.used_nodes.values()) + _touched(turn.followed, room),
         hosts=tuple(room.used_hosts.values()),
-        reasons={
-            run.key: words
-            for run in room.state.runs
-            if (words := reasons.get(run.key)) is not None and words != run.reason
-        },
-        checkpoints=runs.checkpoints(room.state.runs, seen),
+        reasons=_reworded(room) | runs.progress(room.state.on_nodes, seen),
+        checkpoints=runs.checkpoints(room.state.on_nodes, seen),
     )
 
 
 def go_through(state: State, seen: Seen, now: datetime) -> Turn:
-    placed = [run for run in state.runs if run.status is not RunStatus.QUEUED and run.status in ON_NODES]
-    there = {run.key for run in placed}
+    there = {run.key for run in state.on_nodes} if state.of_before else set[RunKey]()
     followed = [
         record
-        for run in (*placed, *(run for run in state.of_before if run.key not in there))
+        for run in (*state.on_nodes, *(run for run in state.of_before if run.key not in there))
         if (record := runs.follow(run, seen, now, epoch=state.epoch))
     ]
     state = state.with_runs(run for record in followed for run in record.runs(now))
@@ -63,6 +58,16 @@ def go_through(state: State, seen: Seen, now: datetime) -> Turn:
         records += [*placement.place(room), *growth.up_to_minimum(room)]
     records += allocations.shrink(room)
     return Turn(room, records, followed)
+
+
+def _reworded(room: Room) -> dict[RunKey, str]:
+    """Why runs wait, where that has changed."""
+    said = room.reasons
+    return {
+        run.key: why.words
+        for run in room.state.runs
+        if (why := said.get(run.key)) is not None and why.words != run.reason
+    }
 
 
 def _touched(followed: list[RecordRun], room: Room) -> tuple[Node, ...]:

@@ -70,9 +70,10 @@ class Look:
 
     async def _environments(self, tx: Tx, open_runs: Sequence[Run]) -> Mapping[RunKey, Need]:
         """Of queued runs whose environment is not locked: what they wait for."""
-        queued = [run for run in open_runs if run.status is RunStatus.QUEUED]
-        self._ready &= {run.key for run in queued}
-        unknown = [run.key for run in queued if run.key not in self._ready]
+        queued, ready = RunStatus.QUEUED, self._ready
+        unknown = [run.key for run in open_runs if run.status is queued and run.key not in ready]
+        if len(ready) > 2 * len(open_runs):
+            ready &= {run.key for run in open_runs}
         needs: dict[RunKey, Need] = {}
         found: dict[tuple[str, ...], Environment] = {}
         for key, spec in (await runs.specs(tx, unknown) if unknown else {}).items():
