@@ -5,15 +5,12 @@
 It takes about five minutes; `--quick` two, with fewer rounds. `--keep` writes the table into benchmarks/RESULTS.md.
 """
 
-import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 
-from benchmarks import commands, first_line, footprint, measure, throughput, turn, upload
+from benchmarks import commands, first_line, footprint, kept, measure, throughput, turn, upload
 from benchmarks.installation import stopped_installation
-from benchmarks.kept import keep
 from benchmarks.measure import Row
 
 
@@ -36,22 +33,8 @@ def _told(what: str, work: Callable[[], Sequence[Row]]) -> Sequence[Row]:
     return rows
 
 
-def report(rows: Sequence[Row], *, load_before: float) -> str:
-    """The table, with when and where it was measured."""
-    return f"{measure.when_and_where(load_before)}\n\n{measure.table(rows)}"
-
-
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--quick", action="store_true")
-    arguments.add_argument("--keep", action="store_true")
-    given = arguments.parse_args()
-    before = os.getloadavg()[0]
-    rows = measured(is_quick=given.quick)
-    text = report(rows, load_before=before)
-    print(text)
-    if given.keep:
-        keep("main path", text)
+    kept.main("main path", lambda quick: measure.table(measured(is_quick=quick)), about=__doc__)
 
 
 if __name__ == "__main__":

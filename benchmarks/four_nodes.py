@@ -7,7 +7,6 @@ itself: `fork`, `exec` and `wait` of the same command, on all cores at once. A j
 start, as the installation recorded both; with a queue that stands from the beginning, the last ones wait for all.
 """
 
-import argparse
 import itertools
 import os
 import secrets
@@ -17,9 +16,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
-from benchmarks import measure
+from benchmarks import kept, measure
 from benchmarks.installation import Installation, cluster, ended, installation, job, until
-from benchmarks.kept import keep
 from benchmarks.measure import Row, Series
 from benchmarks.throughput import processes_per_s, submit, wait_for_all
 from ultramarine.sdk import Workspace
@@ -90,18 +88,13 @@ def _spread(waits: Sequence[float]) -> str:
     return f"{series}; the longest {measure.number(max(waits))} s, mean {measure.number(statistics.mean(waits))} s"
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--quick", action="store_true")
-    arguments.add_argument("--keep", action="store_true")
-    given = arguments.parse_args()
-    load = os.getloadavg()[0]
+def measured(is_quick: bool) -> str:
     with installation() as here:
-        found = rows(here, count=20, rounds=1) if given.quick else rows(here, count=1000)
-    text = f"{measure.when_and_where(load)}\n\n{measure.table(found)}"
-    print(text)
-    if given.keep:
-        keep("four nodes", text)
+        return measure.table(rows(here, count=20, rounds=1) if is_quick else rows(here, count=1000))
+
+
+def main() -> None:
+    kept.main("four nodes", measured, about=__doc__)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,9 @@ happened. The time is wall time beside the CPU time of the process: on a busy ma
 extra job cost what two sizes differ by.
 """
 
-import argparse
 import asyncio
 import itertools
 import json
-import os
 import resource
 import statistics
 import subprocess
@@ -21,23 +19,17 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import uvloop
-from tests import factories
 
-from benchmarks import measure
-from benchmarks.kept import keep
-from benchmarks.turn import Standing, filled
+from benchmarks import kept
+from benchmarks.turn import standing
 from ultramarine.controllers.runs import RunLoop
-from ultramarine.domain.host import THIS_MACHINE
-from ultramarine.server import collector
-from ultramarine.store.database import AsyncDatabase
-from ultramarine.store.migration import migrate
 
 GOAL_MS = 1000.0
 TURNS = 5
+ONE = "--one"  #: what a process is told that measures a single size
 #: Queued jobs and nodes.
 SIZES = ((10_000, 1_000), (10_000, 10_000), (50_000, 10_000), (100_000, 10_000))
 QUICK = ((200, 20), (400, 20))
@@ -63,17 +55,10 @@ class Size:
 
 async def measured(folder: Path, *, queued: int, nodes: int) -> Size:
     """In this process, which must have done nothing else."""
-    url = f"sqlite:///{folder / 'a.db'}"
-    migrate(url)
-    db = AsyncDatabase(url)
-    ctx = factories.make_context(db, folder, clock=lambda: datetime.now(UTC))
-    ctx.hub.listen_anew(THIS_MACHINE, ctx.clock())
-    loop = RunLoop(ctx, Standing(await filled(ctx, queued=queued, nodes=nodes)), owner="bench")
-    collector.settle()  # as the control plane does
-    before = _peak_mb()
-    first = await _timed(loop)
-    turns = [await _timed(loop) for _ in range(TURNS)]
-    await db.close()
+    async with standing(folder, queued=queued, nodes=nodes) as loop:
+        before = _peak_mb()
+        first = await _timed(loop)
+        turns = [await _timed(loop) for _ in range(TURNS)]
     return Size(
         queued=queued,
         nodes=nodes,
@@ -97,7 +82,7 @@ def _peak_mb() -> float:
 
 
 def in_its_own_process(queued: int, nodes: int) -> Size:
-    words = [sys.executable, "-m", "benchmarks.growth", "--one", str(queued), str(nodes)]
+    words = [sys.executable, "-m", "benchmarks.growth", ONE, str(queued), str(nodes)]
     done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
     return Size(**json.loads(done.stdout))
 
@@ -132,27 +117,17 @@ def _slopes(sizes: Sequence[Size]) -> list[str]:
     return found
 
 
-def report(sizes: Sequence[tuple[int, int]]) -> str:
-    load = os.getloadavg()[0]
-    found = [in_its_own_process(*size) for size in sizes]
-    return f"{measure.when_and_where(load)}\n\n{table(found)}"
-
-
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--quick", action="store_true")
-    arguments.add_argument("--keep", action="store_true")
-    arguments.add_argument("--one", type=int, nargs=2, metavar=("QUEUED", "NODES"), help=argparse.SUPPRESS)
-    given = arguments.parse_args()
-    if given.one:
+    if sys.argv[1:2] == [ONE]:
+        queued, nodes = map(int, sys.argv[2:])
         with tempfile.TemporaryDirectory(prefix="um-bench-") as folder:
-            one = uvloop.run(measured(Path(folder), queued=given.one[0], nodes=given.one[1]))
-        print(json.dumps(asdict(one)))
-        return
-    text = report(QUICK if given.quick else SIZES)
-    print(text)
-    if given.keep:
-        keep("growth", text)
+            print(json.dumps(asdict(uvloop.run(measured(Path(folder), queued=queued, nodes=nodes)))))
+    else:
+        kept.main(
+            "growth",
+            lambda quick: table([in_its_own_process(*size) for size in (QUICK if quick else SIZES)]),
+            about=__doc__,
+        )
 
 
 if __name__ == "__main__":

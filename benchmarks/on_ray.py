@@ -9,7 +9,6 @@ submitted at once over one connection, until the last has ended. The first run i
 ULTRAMARINE_TEST_CACHE keeps it.
 """
 
-import argparse
 import os
 import signal
 import subprocess
@@ -24,11 +23,10 @@ from typing import Any
 
 import httpx
 
-from benchmarks import measure
+from benchmarks import kept, measure
 from benchmarks.first_line import COMMAND, submit_ms
 from benchmarks.four_nodes import rate
 from benchmarks.installation import cluster, installation, two_ports, until
-from benchmarks.kept import keep
 from benchmarks.measure import Row, Series
 from ultramarine.drivers.ray.process import LOCK
 
@@ -167,19 +165,14 @@ def _rows(starts: dict[str, Series], ours: float, peer: float) -> Sequence[Row]:
     ]
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--quick", action="store_true")
-    arguments.add_argument("--keep", action="store_true")
-    given = arguments.parse_args()
-    load, kept = os.getloadavg()[0], os.environ.get("ULTRAMARINE_TEST_CACHE")
+def measured(is_quick: bool) -> str:
     with tempfile.TemporaryDirectory(prefix="um-cache-") as fresh:
-        cache = Path(kept or fresh)
-        found = rows(cache, rounds=1, count=2) if given.quick else rows(cache, rounds=15, count=20)
-    text = f"{measure.when_and_where(load)}\n\n{measure.table(found)}"
-    print(text)
-    if given.keep:
-        keep("on Ray", text)
+        cache = Path(os.environ.get("ULTRAMARINE_TEST_CACHE") or fresh)
+        return measure.table(rows(cache, rounds=1, count=2) if is_quick else rows(cache, rounds=15, count=20))
+
+
+def main() -> None:
+    kept.main("on Ray", measured, about=__doc__)
 
 
 if __name__ == "__main__":

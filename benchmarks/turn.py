@@ -12,7 +12,8 @@ import asyncio
 import sqlite3
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -135,7 +136,9 @@ async def lag_ms(until: "asyncio.Future[None] | asyncio.Task[None]") -> float:
     return longest * 1000
 
 
-async def measured(folder: Path, *, queued: int, nodes: int) -> Sequence[Row]:
+@asynccontextmanager
+async def standing(folder: Path, *, queued: int, nodes: int) -> AsyncGenerator[RunLoop]:
+    """The loop of a control plane that has just started, over all that is in its store."""
     url = f"sqlite:///{folder / 'a.db'}"
     migrate(url)
     db = AsyncDatabase(url)
@@ -143,13 +146,18 @@ async def measured(folder: Path, *, queued: int, nodes: int) -> Sequence[Row]:
     ctx.hub.listen_anew(THIS_MACHINE, ctx.clock())
     loop = RunLoop(ctx, Standing(await filled(ctx, queued=queued, nodes=nodes)), owner="bench")
     collector.settle()  # as the control plane does
-    first = await _turn(loop)
+    yield loop
+    await db.close()
+
+
+async def measured(folder: Path, *, queued: int, nodes: int) -> Sequence[Row]:
     turns: list[tuple[float, float]] = []
     floors: list[float] = []
-    for _ in range(TURNS):
-        turns.append(await _turn(loop))
-        floors.append(measure.ms(lambda: _floor(folder)))
-    await db.close()
+    async with standing(folder, queued=queued, nodes=nodes) as loop:
+        first = await _turn(loop)
+        for _ in range(TURNS):
+            turns.append(await _turn(loop))
+            floors.append(measure.ms(lambda: _floor(folder)))
     took, floor = Series([took for took, _ in turns]), Series(floors)
     lag = Series([lag for _, lag in turns])
     what = f"{queued:,} queued × {nodes:,} nodes"
