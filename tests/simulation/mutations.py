@@ -16,7 +16,8 @@ from typing import Any
 from unittest.mock import patch
 
 import sqlalchemy as sa
-from tests.simulation import world
+from tests import factories
+from tests.simulation import misfortune, world
 from tests.simulation.story import live_through
 
 from ultramarine.domain.allocation import Allocation
@@ -131,9 +132,9 @@ def restored_without_a_new_epoch() -> list[SWITCH]:
     """The names that were given after the backup are given once more."""
 
     def always_the_first(_: str) -> Epoch:
-        return world.factories.EPOCH
+        return factories.EPOCH
 
-    return [patch.object(world, "Epoch", always_the_first)]
+    return [patch.object(misfortune, "Epoch", always_the_first)]
 
 
 def runs_of_before_are_taken_up() -> list[SWITCH]:

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from tests.simulation.invariants import Invariants
+from tests.simulation.misfortune import Misfortune
+from tests.simulation.users import Users
 from tests.simulation.world import World
 
 JOBS = 6
@@ -13,13 +15,14 @@ CALM_STEPS_MAX = 600
 def live_through(seed: int, folder: Path) -> World:
     """Raises `AssertionError` as soon as something does not hold."""
     world = World.begin_with(seed, folder)
-    invariants = Invariants(world)
+    invariants, users = Invariants(world), Users(world)
     try:
-        created = _storm(world, invariants)
+        created = _storm(world, users, invariants)
         world.calm_down()
+        users.resolve_slow()
         for _ in range(CALM_STEPS_MAX):
-            if created < JOBS and world.may_create(created):
-                world.create_job(created)
+            if created < JOBS and users.may_create(created):
+                users.create_job(created)
                 created += 1
             world.calm_step()
             invariants.check()
@@ -35,20 +38,22 @@ def live_through(seed: int, folder: Path) -> World:
     return world
 
 
-def _storm(world: World, invariants: Invariants) -> int:
+def _storm(world: World, users: Users, invariants: Invariants) -> int:
     """How many jobs were created in it; the others come in the calm."""
-    dice = world.dice
+    dice, misfortune = world.dice, Misfortune(world)
     created = 0
     for _ in range(STORM_STEPS):
-        if created < JOBS and dice.random() < 0.08 and world.may_create(created):
-            world.create_job(created)
+        if created < JOBS and dice.random() < 0.08 and users.may_create(created):
+            users.create_job(created)
             created += 1
         if created and dice.random() < 0.008:
-            world.cancel_job(dice.randrange(created))
+            users.cancel_job(dice.randrange(created))
         if dice.random() < 0.001:
-            world.delete_compute(dice.choice(("small", "large", "gpu", "cheap")))
+            users.delete_compute(dice.choice(("small", "large", "gpu", "cheap")))
         if dice.random() < 0.01:
-            world.resolve_slow()
+            users.resolve_slow()
+        world.pass_time()
+        misfortune.strike()
         world.step()
         invariants.check()
     return created

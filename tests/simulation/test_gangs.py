@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from tests.simulation.invariants import Invariants
-from tests.simulation.world import HOST, NO_STORM, World
+from tests.simulation.storm import NO_STORM
+from tests.simulation.users import Users
+from tests.simulation.world import HOST, World
 
 from ultramarine.domain.host import ENDLESS
 from ultramarine.drivers.simulated import CALM
@@ -22,9 +24,9 @@ GANGS = (("small", 3), ("cheap", 2), ("large", 2), ("small", 2), ("large", 2), (
 async def test_all_of_them_come_to_run_though_the_target_has_room_for_one_at_a_time(seed: int, tmp_path: Path) -> None:
     world = World.begin_with(seed, tmp_path, host=UNBOUNDED)
     world.storm, world.target.faults, world.target.room = NO_STORM, CALM, ROOM
-    invariants = Invariants(world)
+    invariants, users = Invariants(world), Users(world)
     for number, (compute, count) in enumerate(GANGS):
-        world.create_gang(number, compute, count)
+        users.create_gang(number, compute, count)
     for _ in range(STEPS_MAX):
         world.calm_step()
         invariants.check()

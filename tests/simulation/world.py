@@ -1,14 +1,12 @@
 """A whole installation in memory: real store, real loops of two servers; a target, runners and users that dice move.
 
-One thing runs at a time. A server changes over to the world at every border: before and after each transaction and each
-call of the driver. There it may be interleaved with the other server, stand still for a long time, or die.
+One thing runs at a time. A server changes over to the world at every border (`servers.py`). There it may be interleaved
+with the other server, stand still for a long time, or die (`misfortune.py`).
 """
 
-import sqlite3
 from collections import Counter
-from collections.abc import AsyncGenerator, Coroutine, Generator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from random import Random
@@ -16,24 +14,27 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from tests import factories
+from tests.simulation.backups import Backup
 from tests.simulation.runner import Nature, SimulatedRunner
+from tests.simulation.servers import BorderedDatabase, Server, border
+from tests.simulation.storm import NO_STORM, STORMY, Storm
 
 from ultramarine.controllers.runs import RunLoop
 from ultramarine.domain.allocation import Allocation
-from ultramarine.domain.environment import Environment, EnvironmentEvent, EnvironmentSpec, EnvironmentStatus, Locked
-from ultramarine.domain.errors import StaleWrite, UltramarineError
+from ultramarine.domain.environment import Environment, EnvironmentSpec, EnvironmentStatus, Locked
+from ultramarine.domain.errors import StaleWrite
 from ultramarine.domain.host import Host
 from ultramarine.domain.names import AllocationKey, Epoch, is_of
 from ultramarine.domain.quota import Quota
-from ultramarine.drivers.simulated import CALM, Faults, SimulatedDriver, SimulatedTarget
+from ultramarine.drivers.simulated import CALM, SimulatedDriver, SimulatedTarget
 from ultramarine.planning.seen import Patience
-from ultramarine.services import computes, identity, jobs
+from ultramarine.services import computes, identity
 from ultramarine.services.context import Context
 from ultramarine.services.hub import Hub
 from ultramarine.services.nodes import JOIN
 from ultramarine.store import assets, hosts
 from ultramarine.store import tables as t
-from ultramarine.store.database import InlineDatabase, Tx
+from ultramarine.store.database import InlineDatabase
 
 T = TypeVar("T")
 PATIENCE = Patience(silent_after_s=6, lease_s=30, margin_s=10, start_s=20, beat_s=2, grace_s=5)
@@ -44,108 +45,6 @@ CLUSTERS = (
     ("gpu", "gpu-1", 2, "dedicated"),
     ("cheap", "cpu-1", 2, "low_priority"),
 )
-STORMY = Faults(outage=0.05, lost_reply=0.05, no_word=0.1, late_start=0.05, late_s=40)
-
-
-class Border:
-    """Where a server changes over to the world."""
-
-    def __await__(self) -> Generator[None]:
-        yield
-
-
-async def border() -> None:
-    await Border()
-
-
-class BorderedDatabase:
-    """The store as one server sees it."""
-
-    def __init__(self, inner: InlineDatabase) -> None:
-        self._inner = inner
-
-    @asynccontextmanager
-    async def begin(self) -> AsyncGenerator[Tx]:
-        await border()
-        async with self._inner.begin() as tx:
-            yield tx
-        await border()
-
-    @asynccontextmanager
-    async def read(self) -> AsyncGenerator[Tx]:
-        await border()
-        async with self._inner.read() as tx:
-            yield tx
-        await border()
-
-    async def close(self) -> None:
-        pass
-
-
-@dataclass(slots=True)
-class Server:
-    """One control plane. `still_until`: it stands still in the middle of whatever it does."""
-
-    name: str
-    ctx: Context
-    loop: RunLoop
-    turn: Coroutine[Any, Any, None] | None = None
-    still_until: float = 0.0
-
-
-@dataclass(slots=True, kw_only=True)
-class Storm:
-    """What else goes wrong, as chances for each step of the world."""
-
-    crash: float = 0.01
-    standstill: float = 0.004
-    kill: float = 0.004
-    cut_off: float = 0.01
-    shut_down: float = 0.002
-    jump: float = 0.002
-    usurp: float = 0.0  #: the leader's lease runs out, and the other server may take over in the middle of its turn
-    backup: float = 0.0
-    restore: float = 0.0  #: the store goes back to the backup, in a new epoch, while all that runs goes on
-    loss: float = 0.1
-    doubling: float = 0.1
-
-    @classmethod
-    def of(cls, seed: int) -> "Storm":
-        """Half of the storms change leaders all the time; the others leave time for silence to become a fact.
-
-        In every fourth the installation is restored from a backup.
-        """
-        storm = cls(usurp=0.08, standstill=0.02) if seed % 2 else cls()
-        return replace(storm, backup=0.02, restore=0.01) if seed % 4 >= 2 and seed % 8 >= 4 else storm
-
-
-NO_STORM = Storm(crash=0, standstill=0, kill=0, cut_off=0, shut_down=0, jump=0, loss=0, doubling=0)
-
-
-@dataclass(frozen=True, slots=True)
-class Backup:
-    """The store as it was, and what there was of logs, by path."""
-
-    rows: sqlite3.Connection
-    logs: dict[Path, bytes]
-
-    @classmethod
-    def of(cls, db: InlineDatabase, folder: Path) -> "Backup":
-        copy = sqlite3.connect(":memory:", check_same_thread=False)
-        _store(db).backup(copy)
-        return cls(copy, {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()})
-
-    def restore(self, db: InlineDatabase, folder: Path) -> None:
-        self.rows.backup(_store(db))
-        for path in [path for path in folder.rglob("*") if path.is_file()]:
-            path.unlink()
-        for path, content in self.logs.items():
-            path.write_bytes(content)
-
-
-def _store(db: InlineDatabase) -> sqlite3.Connection:
-    found: Any = db.engine.raw_connection().driver_connection
-    return found
 
 
 @dataclass(slots=True)
@@ -277,10 +176,11 @@ class World:
         found = next((s for s in self.servers if s.name == owner and self.now >= s.still_until), None)
         return None if found is None else found.ctx
 
+    def pass_time(self) -> None:
+        self.now += self.dice.uniform(0, 0.5)
+
     def step(self) -> None:
         """One thing happens, somewhere."""
-        self.now += self.dice.uniform(0, 0.5)
-        self._misfortune()
         self._begin_runners()
         runners = [runner for runner in self.runners.values() if runner.is_alive]
         if runners and self.dice.random() < 0.5:
@@ -293,71 +193,6 @@ class World:
             server = self.dice.choice(able)
             for _ in range(self.dice.randint(1, 4)):
                 self.advance(server)
-
-    def _misfortune(self) -> None:
-        storm, dice = self.storm, self.dice
-        if dice.random() < storm.crash:
-            self.crash(dice.randrange(len(self.servers)))
-        for server in self.servers:
-            if server.turn is not None and dice.random() < storm.standstill:  # in the middle of its turn
-                server.still_until = self.now + dice.uniform(5, 40)
-                self.happened["standstill"] += 1
-        alive = [key for key, runner in self.runners.items() if runner.is_alive]
-        machines = [machine.key for machine in self.target.alive()]  # also those that have not begun yet
-        if machines and dice.random() < storm.kill:
-            self.target.kill(dice.choice(machines), is_seen=dice.random() < 0.5)
-            self.happened["kill"] += 1
-        if alive and dice.random() < storm.cut_off:
-            self.runners[dice.choice(alive)].cut_off_until = self.now + dice.uniform(2, 70)
-            self.happened["cut off"] += 1
-        if alive and dice.random() < storm.shut_down:
-            self.runners[dice.choice(alive)].shut_down()
-            self.happened["shut down"] += 1
-        if dice.random() < storm.usurp:
-            self._usurp()
-        self._go_back()
-        if dice.random() < storm.jump:
-            self.wall_offset += dice.choice((-3600, -60, -8, 8, 60, 3600))
-            self.happened["jump"] += 1
-
-    def _usurp(self) -> None:
-        """The leader's lease has run out while it was in the middle of its turn, and it does not know it yet."""
-        with self.db.engine.begin() as connection:
-            owner = connection.exec_driver_sql("SELECT owner FROM leases").scalar_one_or_none()
-            connection.exec_driver_sql("UPDATE leases SET until = 0")
-        for server in self.servers:
-            if server.name == owner and server.turn is not None:
-                server.still_until = self.now + self.dice.uniform(1, 5)
-                self.happened["usurped"] += 1
-
-    def crash(self, index: int) -> None:
-        """A control plane dies between two borders, and starts anew knowing nothing but the store."""
-        if (turn := self.servers[index].turn) is not None:
-            turn.close()
-        self.servers[index] = self.new_server()
-        self.happened["crash"] += 1
-
-    def _go_back(self) -> None:
-        """A backup is made now and then, and sometimes it is needed."""
-        if self.dice.random() < self.storm.backup:
-            self.backup = Backup.of(self.db, self.folder / "logs")
-        if self.backup is not None and self.dice.random() < self.storm.restore:
-            self._restore(self.backup)
-
-    def _restore(self, backup: Backup) -> None:
-        """All servers are stopped, the store is what it was, and others begin with it in a new epoch."""
-        for server in self.servers:
-            if server.turn is not None:
-                server.turn.close()
-        backup.restore(self.db, self.folder / "logs")
-        self.restores += 1
-        self.epoch = Epoch(f"r{self.restores}")
-        self.servers = [self.new_server() for _ in self.servers]
-        for runner in self.runners.values():  # what loses a store often loses the way to it
-            if self.dice.random() < 0.5:
-                runner.cut_off_until = self.now + self.dice.uniform(10, 60)
-        self.told = {told for told in self.told if is_of(told[0], self.epoch)}  # what had arrived may be gone again
-        self.happened["restored"] += 1
 
     def _begin_runners(self) -> None:
         """Runners live on machines that are up, and die with them."""
@@ -392,88 +227,6 @@ class World:
             self.logs[place] = written
         self.told |= {place for place in runner.told if is_of(place[0], self.epoch)}
 
-    # Users
-
-    def create_job(self, number: int) -> None:
-        dice, name = self.dice, f"job-{number}"
-        compute = dice.choice(("local", "small", "small", "large", "gpu", "cheap"))
-        count = 1 if compute == "local" else dice.randint(1, 2)
-        part = {"cpus": 0.5} if compute in ("small", "large") else {"gpus": 1, "cpus": 0.5}
-        self.natures[name] = Nature(
-            work_s=dice.uniform(0, 8),
-            failing=dice.choice((0, 0, 0.5)),
-            lines=dice.randrange(5),
-            ranks=dice.randint(1, 3),
-        )
-        body = {
-            "command": "work",
-            "environment": dice.choice(("minimal", "minimal", "minimal", "slow")),
-            "compute": compute,
-            "resources": {"instance_count": count} | (part if dice.random() < 0.3 and compute != "cheap" else {}),
-            "retries": dice.randrange(3),
-            "limits": {"timeout": dice.randint(6, 20)} if dice.random() < 0.5 else {},
-            "queue_settings": {
-                "priority": dice.choice(("low", "medium", "high")),
-                "job_tier": dice.choice(("spot", "spot", "basic", "null", "premium")),
-            },
-        }
-        if self.is_crowded:  # long spot jobs take all of a cluster, then others come that do not give way
-            is_first = number < 3
-            self.natures[name] = replace(self.natures[name], work_s=dice.uniform(30, 60) if is_first else 3.0)
-            tier = "spot" if is_first else "premium"
-            body |= {"compute": "small", "resources": {"instance_count": 1}, "limits": {}, "environment": "minimal"}
-            body["queue_settings"] = {"job_tier": tier}
-        self._ask(jobs.create(self.servers[0].ctx, "w", name, body, user=dice.choice(("ann", "bob"))))
-
-    def may_create(self, number: int) -> bool:
-        """Those that do not give way come when there is somebody to do so."""
-        if not self.is_crowded or number < 3:
-            return True
-        with self.db.engine.connect() as connection:
-            there = set(connection.execute(sa.select(t.runs.c.status).where(t.runs.c.is_open)).scalars())
-        return not there or "Running" in there
-
-    def create_gang(self, number: int, compute: str, count: int) -> None:
-        name = f"job-{number}"
-        self.natures[name] = Nature(work_s=self.dice.uniform(0, 8), failing=0, lines=1)
-        body = {"command": "work", "environment": "minimal", "compute": compute}
-        body |= {"resources": {"instance_count": count}}
-        self._ask(jobs.create(self.servers[0].ctx, "w", name, body, user="ann"))
-
-    def cancel_job(self, number: int) -> None:
-        self.canceled.add(f"job-{number}")
-        self._ask(jobs.cancel(self.servers[0].ctx, "w", f"job-{number}"))
-
-    def delete_compute(self, name: str) -> None:
-        for job, compute in self.jobs().items():
-            if compute == name:
-                self.canceled.add(job)
-        self._ask(computes.delete(self.servers[0].ctx, "w", name))
-
-    def resolve_slow(self) -> None:
-        async def resolve() -> None:
-            async with self.servers[0].ctx.begin() as tx:
-                slow = await assets.environment(tx, "w", "slow")
-                locked = Locked(digest="d", lock="0" * 64, python="3.11", packages=1)
-                if slow.status is EnvironmentStatus.RESOLVING:
-                    await assets.record_environment(tx, slow, EnvironmentEvent.LOCKED, locked=locked)
-
-        self.run(resolve())
-
-    def jobs(self) -> dict[str, str]:
-        """By name, the compute that each job names."""
-        with self.db.engine.connect() as connection:
-            return {
-                row.name: row.spec["compute"] for row in connection.execute(sa.select(t.jobs.c.name, t.jobs.c.spec))
-            }
-
-    def _ask(self, question: Coroutine[Any, Any, object]) -> None:
-        """A user's request; a refusal is an answer too."""
-        try:
-            self.run(question)
-        except UltramarineError:
-            self.happened["refused"] += 1
-
     # The end
 
     def calm_down(self) -> None:
@@ -483,7 +236,6 @@ class World:
             server.still_until = 0.0
         for runner in self.runners.values():
             runner.cut_off_until = 0.0
-        self.resolve_slow()
 
     def calm_step(self) -> None:
         """Everybody's turn, and a second."""

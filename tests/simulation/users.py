@@ -1,0 +1,100 @@
+"""What users ask for: jobs, their end, the end of computes; and an index that resolves an environment."""
+
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+from tests.simulation.runner import Nature
+from tests.simulation.world import World
+
+from ultramarine.domain.environment import EnvironmentEvent, EnvironmentStatus, Locked
+from ultramarine.domain.errors import UltramarineError
+from ultramarine.services import computes, jobs
+from ultramarine.store import assets
+from ultramarine.store import tables as t
+
+
+class Users:
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def create_job(self, number: int) -> None:
+        world, dice, name = self._world, self._world.dice, f"job-{number}"
+        compute = dice.choice(("local", "small", "small", "large", "gpu", "cheap"))
+        count = 1 if compute == "local" else dice.randint(1, 2)
+        part = {"cpus": 0.5} if compute in ("small", "large") else {"gpus": 1, "cpus": 0.5}
+        world.natures[name] = Nature(
+            work_s=dice.uniform(0, 8),
+            failing=dice.choice((0, 0, 0.5)),
+            lines=dice.randrange(5),
+            ranks=dice.randint(1, 3),
+        )
+        body = {
+            "command": "work",
+            "environment": dice.choice(("minimal", "minimal", "minimal", "slow")),
+            "compute": compute,
+            "resources": {"instance_count": count} | (part if dice.random() < 0.3 and compute != "cheap" else {}),
+            "retries": dice.randrange(3),
+            "limits": {"timeout": dice.randint(6, 20)} if dice.random() < 0.5 else {},
+            "queue_settings": {
+                "priority": dice.choice(("low", "medium", "high")),
+                "job_tier": dice.choice(("spot", "spot", "basic", "null", "premium")),
+            },
+        }
+        if world.is_crowded:  # long spot jobs take all of a cluster, then others come that do not give way
+            is_first = number < 3
+            world.natures[name] = replace(world.natures[name], work_s=dice.uniform(30, 60) if is_first else 3.0)
+            tier = "spot" if is_first else "premium"
+            body |= {"compute": "small", "resources": {"instance_count": 1}, "limits": {}, "environment": "minimal"}
+            body["queue_settings"] = {"job_tier": tier}
+        self._ask(jobs.create(world.servers[0].ctx, "w", name, body, user=dice.choice(("ann", "bob"))))
+
+    def may_create(self, number: int) -> bool:
+        """Those that do not give way come when there is somebody to do so."""
+        if not self._world.is_crowded or number < 3:
+            return True
+        with self._world.db.engine.connect() as connection:
+            there = set(connection.execute(sa.select(t.runs.c.status).where(t.runs.c.is_open)).scalars())
+        return not there or "Running" in there
+
+    def create_gang(self, number: int, compute: str, count: int) -> None:
+        name = f"job-{number}"
+        self._world.natures[name] = Nature(work_s=self._world.dice.uniform(0, 8), failing=0, lines=1)
+        body = {"command": "work", "environment": "minimal", "compute": compute}
+        body |= {"resources": {"instance_count": count}}
+        self._ask(jobs.create(self._world.servers[0].ctx, "w", name, body, user="ann"))
+
+    def cancel_job(self, number: int) -> None:
+        self._world.canceled.add(f"job-{number}")
+        self._ask(jobs.cancel(self._world.servers[0].ctx, "w", f"job-{number}"))
+
+    def delete_compute(self, name: str) -> None:
+        for job, compute in self.jobs().items():
+            if compute == name:
+                self._world.canceled.add(job)
+        self._ask(computes.delete(self._world.servers[0].ctx, "w", name))
+
+    def resolve_slow(self) -> None:
+        async def resolve() -> None:
+            async with self._world.servers[0].ctx.begin() as tx:
+                slow = await assets.environment(tx, "w", "slow")
+                locked = Locked(digest="d", lock="0" * 64, python="3.11", packages=1)
+                if slow.status is EnvironmentStatus.RESOLVING:
+                    await assets.record_environment(tx, slow, EnvironmentEvent.LOCKED, locked=locked)
+
+        self._world.run(resolve())
+
+    def jobs(self) -> dict[str, str]:
+        """By name, the compute that each job names."""
+        with self._world.db.engine.connect() as connection:
+            return {
+                row.name: row.spec["compute"] for row in connection.execute(sa.select(t.jobs.c.name, t.jobs.c.spec))
+            }
+
+    def _ask(self, question: Coroutine[Any, Any, object]) -> None:
+        """A user's request; a refusal is an answer too."""
+        try:
+            self._world.run(question)
+        except UltramarineError:
+            self._world.happened["refused"] += 1
