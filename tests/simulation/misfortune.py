@@ -14,7 +14,7 @@ class Misfortune:
         """What goes wrong in this moment, if anything."""
         world, storm, dice = self._world, self._world.storm, self._world.dice
         if dice.random() < storm.crash:
-            self.crash(dice.randrange(len(world.servers)))
+            world.crash(dice.choice(world.servers))
         for server in world.servers:
             if server.turn is not None and dice.random() < storm.standstill:  # in the middle of its turn
                 server.still_until = world.now + dice.uniform(5, 40)
@@ -48,14 +48,6 @@ class Misfortune:
                 server.still_until = world.now + world.dice.uniform(1, 5)
                 world.happened["usurped"] += 1
 
-    def crash(self, index: int) -> None:
-        """A control plane dies between two borders, and starts anew knowing nothing but the store."""
-        world = self._world
-        if (turn := world.servers[index].turn) is not None:
-            turn.close()
-        world.servers[index] = world.new_server()
-        world.happened["crash"] += 1
-
     def _go_back(self) -> None:
         """A backup is made now and then, and sometimes it is needed."""
         world = self._world
@@ -68,8 +60,7 @@ class Misfortune:
         """All servers are stopped, the store is what it was, and others begin with it in a new epoch."""
         world = self._world
         for server in world.servers:
-            if server.turn is not None:
-                server.turn.close()
+            server.die()
         backup.restore(world.db, world.folder / "logs")
         world.restores += 1
         world.epoch = Epoch(f"r{world.restores}")

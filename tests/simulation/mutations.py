@@ -90,9 +90,9 @@ def allocate_is_not_idempotent() -> list[SWITCH]:
     """The target makes a machine at each call, whether or not it has one of this name."""
 
     async def allocate(self: Any, allocation: Allocation) -> None:
-        await self._begin()
+        self._begin()
         self._target.launch(allocation)
-        await self._end()
+        self._end()
 
     return [patch.object(SimulatedDriver, "allocate", allocate)]
 

@@ -1,48 +1,101 @@
-"""A control plane, and the borders at which it changes over to the world: before and after each transaction."""
+"""A control plane, and the borders at which it changes over to the world: before and after each transaction and each
+call of the driver.
+"""
 
-from collections.abc import AsyncGenerator, Coroutine, Generator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
+
+from tests.simulation.effects import Moment, WatchedTx
+from tests.simulation.runner import Unreachable
 
 from ultramarine.controllers.runs import RunLoop
+from ultramarine.domain.allocation import Allocation
+from ultramarine.domain.names import AllocationKey
+from ultramarine.drivers.protocol import Driver, Observation
 from ultramarine.services.context import Context
 from ultramarine.store.database import InlineDatabase, Tx
 
 
-class Border:
-    """Where a server changes over to the world."""
-
-    def __await__(self) -> Generator[None]:
-        yield
+class ServerDied(Unreachable):
+    """In the middle of a request."""
 
 
-async def border() -> None:
-    await Border()
+class Passing:
+    """Where a server says where it is, and is awaited until it may go on."""
+
+    def __init__(self, moment: Moment) -> None:
+        self._moment = moment
+
+    def __await__(self) -> Generator[Moment]:
+        yield self._moment
 
 
 class BorderedDatabase:
     """The store as one server sees it."""
 
-    def __init__(self, inner: InlineDatabase) -> None:
-        self._inner = inner
+    def __init__(self, inner: InlineDatabase, server: str) -> None:
+        self._inner, self._server = inner, server
 
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[Tx]:
-        await border()
+        await Passing(Moment(server=self._server))
         async with self._inner.begin() as tx:
-            yield tx
-        await border()
+            watched = WatchedTx(tx)
+            yield watched
+            effects = watched.effects
+            await Passing(Moment(server=self._server, effects=effects, side="before", is_border=False))
+        await Passing(Moment(server=self._server, effects=effects, side="after"))
 
     @asynccontextmanager
     async def read(self) -> AsyncGenerator[Tx]:
-        await border()
+        await Passing(Moment(server=self._server))
         async with self._inner.read() as tx:
             yield tx
-        await border()
+        await Passing(Moment(server=self._server))
 
     async def close(self) -> None:
         pass
+
+
+class BorderedDriver:
+    """A driver as one server calls it. `is_known`: whether there is an open allocation of this key."""
+
+    kind: ClassVar[str] = "simulated"
+
+    def __init__(self, inner: Driver, server: str, *, is_known: Callable[[AllocationKey], bool]) -> None:
+        self._inner, self._server, self._is_known = inner, server, is_known
+
+    async def allocate(self, allocation: Allocation) -> None:
+        async with self._called("allocate"):
+            await self._inner.allocate(allocation)
+
+    async def observe(self) -> Observation:
+        async with self._called("observe"):
+            return await self._inner.observe()
+
+    async def release(self, key: AllocationKey, *, grace_s: float) -> None:
+        async with self._called(self._named("release", key)):
+            await self._inner.release(key, grace_s=grace_s)
+
+    async def forget(self, key: AllocationKey) -> None:
+        async with self._called(self._named("forget", key)):
+            await self._inner.forget(key)
+
+    def _named(self, verb: str, key: AllocationKey) -> str:
+        return verb if self._is_known(key) else f"{verb} of an orphan"
+
+    @asynccontextmanager
+    async def _called(self, verb: str) -> AsyncGenerator[None]:
+        effects = frozenset({f"driver {verb}"})
+        await Passing(Moment(server=self._server, effects=effects, side="before"))
+        try:
+            yield
+        except OSError:  # that it was not answered does not say that it was not done
+            await Passing(Moment(server=self._server, effects=effects, side="after"))
+            raise
+        await Passing(Moment(server=self._server, effects=effects, side="after"))
 
 
 @dataclass(slots=True)
@@ -54,3 +107,9 @@ class Server:
     loop: RunLoop
     turn: Coroutine[Any, Any, None] | None = None
     still_until: float = 0.0
+
+    def die(self) -> None:
+        """Where it is: what it has begun in the store is undone. (A coroutine that is closed leaves that open.)"""
+        if self.turn is not None:
+            with suppress(ServerDied):
+                self.turn.throw(ServerDied())

@@ -1,20 +1,23 @@
 """One life of an installation, from a seed: users work in a storm, then it calms down and everything must end."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from tests.simulation.effects import Aim
 from tests.simulation.invariants import Invariants
 from tests.simulation.misfortune import Misfortune
 from tests.simulation.users import Users
-from tests.simulation.world import World
+from tests.simulation.world import CLUSTERS, World
 
 JOBS = 6
 STORM_STEPS = 280
 CALM_STEPS_MAX = 600
 
 
-def live_through(seed: int, folder: Path) -> World:
-    """Raises `AssertionError` as soon as something does not hold."""
+def live_through(seed: int, folder: Path, aims: Sequence[Aim] = ()) -> World:
+    """Raises `AssertionError` as soon as something does not hold. `aims`: where servers die; else the seed says."""
     world = World.begin_with(seed, folder)
+    world.aims = aims or [Aim.of(seed)]
     invariants, users = Invariants(world), Users(world)
     try:
         created = _storm(world, users, invariants)
@@ -48,8 +51,10 @@ def _storm(world: World, users: Users, invariants: Invariants) -> int:
             created += 1
         if created and dice.random() < 0.008:
             users.cancel_job(dice.randrange(created))
-        if dice.random() < 0.001:
-            users.delete_compute(dice.choice(("small", "large", "gpu", "cheap")))
+        if dice.random() < 0.002:
+            users.delete_compute(dice.choice(tuple(CLUSTERS)))
+        if dice.random() < 0.006:
+            users.put_compute()
         if dice.random() < 0.01:
             users.resolve_slow()
         world.pass_time()

@@ -1,16 +1,18 @@
 """What users ask for: jobs, their end, the end of computes; and an index that resolves an environment."""
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 from tests.simulation.runner import Nature
-from tests.simulation.world import World
+from tests.simulation.servers import ServerDied
+from tests.simulation.world import CLUSTERS, World, cluster
 
 from ultramarine.domain.environment import EnvironmentEvent, EnvironmentStatus, Locked
 from ultramarine.domain.errors import UltramarineError
 from ultramarine.services import computes, jobs
+from ultramarine.services.context import Context
 from ultramarine.store import assets
 from ultramarine.store import tables as t
 
@@ -18,6 +20,7 @@ from ultramarine.store import tables as t
 class Users:
     def __init__(self, world: World) -> None:
         self._world = world
+        self._deleted: set[str] = set()  #: computes
 
     def create_job(self, number: int) -> None:
         world, dice, name = self._world, self._world.dice, f"job-{number}"
@@ -48,7 +51,8 @@ class Users:
             tier = "spot" if is_first else "premium"
             body |= {"compute": "small", "resources": {"instance_count": 1}, "limits": {}, "environment": "minimal"}
             body["queue_settings"] = {"job_tier": tier}
-        self._ask(jobs.create(world.servers[0].ctx, "w", name, body, user=dice.choice(("ann", "bob"))))
+        user = dice.choice(("ann", "bob"))
+        self._ask(lambda ctx: jobs.create(ctx, "w", name, body, user=user))
 
     def may_create(self, number: int) -> bool:
         """Those that do not give way come when there is somebody to do so."""
@@ -63,27 +67,34 @@ class Users:
         self._world.natures[name] = Nature(work_s=self._world.dice.uniform(0, 8), failing=0, lines=1)
         body = {"command": "work", "environment": "minimal", "compute": compute}
         body |= {"resources": {"instance_count": count}}
-        self._ask(jobs.create(self._world.servers[0].ctx, "w", name, body, user="ann"))
+        self._ask(lambda ctx: jobs.create(ctx, "w", name, body, user="ann"))
 
     def cancel_job(self, number: int) -> None:
         self._world.canceled.add(f"job-{number}")
-        self._ask(jobs.cancel(self._world.servers[0].ctx, "w", f"job-{number}"))
+        self._ask(lambda ctx: jobs.cancel(ctx, "w", f"job-{number}"))
 
     def delete_compute(self, name: str) -> None:
+        self._deleted.add(name)
         for job, compute in self.jobs().items():
             if compute == name:
                 self._world.canceled.add(job)
-        self._ask(computes.delete(self._world.servers[0].ctx, "w", name))
+        self._ask(lambda ctx: computes.delete(ctx, "w", name))
+
+    def put_compute(self) -> None:
+        """Anew when one was deleted, else of another size."""
+        name = self._world.dice.choice(sorted(self._deleted or CLUSTERS))
+        body = cluster(name, max_instances=self._world.dice.randint(1, CLUSTERS[name][1]))
+        self._ask(lambda ctx: computes.put(ctx, "w", name, body))
 
     def resolve_slow(self) -> None:
-        async def resolve() -> None:
-            async with self._world.servers[0].ctx.begin() as tx:
+        async def resolve(ctx: Context) -> None:
+            async with ctx.begin() as tx:
                 slow = await assets.environment(tx, "w", "slow")
                 locked = Locked(digest="d", lock="0" * 64, python="3.11", packages=1)
                 if slow.status is EnvironmentStatus.RESOLVING:
                     await assets.record_environment(tx, slow, EnvironmentEvent.LOCKED, locked=locked)
 
-        self._world.run(resolve())
+        self._ask(resolve)
 
     def jobs(self) -> dict[str, str]:
         """By name, the compute that each job names."""
@@ -92,9 +103,13 @@ class Users:
                 row.name: row.spec["compute"] for row in connection.execute(sa.select(t.jobs.c.name, t.jobs.c.spec))
             }
 
-    def _ask(self, question: Coroutine[Any, Any, object]) -> None:
-        """A user's request; a refusal is an answer too."""
-        try:
-            self._world.run(question)
-        except UltramarineError:
-            self._world.happened["refused"] += 1
+    def _ask(self, question: Callable[[Context], Coroutine[Any, Any, object]]) -> None:
+        """A request, made again when its server dies; a refusal is an answer too."""
+        while True:
+            try:
+                self._world.run(question(self._world.servers[0].ctx))
+            except ServerDied:
+                continue
+            except UltramarineError:
+                self._world.happened["refused"] += 1
+            return

@@ -5,7 +5,7 @@ with the other server, stand still for a long time, or die (`misfortune.py`).
 """
 
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from tests import factories
 from tests.simulation.backups import Backup
+from tests.simulation.effects import EFFECTS, Aim, Moment
 from tests.simulation.runner import Nature, SimulatedRunner
-from tests.simulation.servers import BorderedDatabase, Server, border
+from tests.simulation.servers import BorderedDatabase, BorderedDriver, Server, ServerDied
 from tests.simulation.storm import NO_STORM, STORMY, Storm
 
 from ultramarine.controllers.runs import RunLoop
@@ -39,12 +40,12 @@ from ultramarine.store.database import InlineDatabase
 T = TypeVar("T")
 PATIENCE = Patience(silent_after_s=6, lease_s=30, margin_s=10, start_s=20, beat_s=2, grace_s=5)
 HOST = factories.make_host(total=factories.cpus(4, gpus=2), gpu_ids=("GPU-0", "GPU-1"))
-CLUSTERS = (
-    ("small", "cpu-1", 3, "dedicated"),
-    ("large", "cpu-2", 2, "dedicated"),
-    ("gpu", "gpu-1", 2, "dedicated"),
-    ("cheap", "cpu-1", 2, "low_priority"),
-)
+CLUSTERS: dict[str, tuple[str, int, str]] = {
+    "small": ("cpu-1", 3, "dedicated"),
+    "large": ("cpu-2", 2, "dedicated"),
+    "gpu": ("gpu-1", 2, "dedicated"),
+    "cheap": ("cpu-1", 2, "low_priority"),
+}
 
 
 @dataclass(slots=True)
@@ -69,6 +70,7 @@ class World:
     epoch: Epoch = factories.EPOCH
     restores: int = 0
     backup: Backup | None = None
+    aims: Sequence[Aim] = ()  #: where servers die, besides where dice say
     happened: Counter[str] = field(default_factory=Counter[str])
     _server_count: int = 0
 
@@ -78,8 +80,7 @@ class World:
         world.target = SimulatedTarget(world.true_time, world.dice)
         world.target.faults = STORMY
         t.metadata.create_all(world.db.engine)
-        ctx = world.context()
-        world.run(world._found(ctx))
+        world.run(world._found(world.context("nobody")))
         world.servers = [world.new_server(), world.new_server()]
         return world
 
@@ -101,9 +102,9 @@ class World:
     def wall(self) -> datetime:
         return factories.later(self.now + self.wall_offset)
 
-    def context(self) -> Context:
+    def context(self, server: str) -> Context:
         return factories.make_context(
-            BorderedDatabase(self.db),
+            BorderedDatabase(self.db, server),
             self.folder,
             clock=self.wall,
             names=lambda: f"{self.dice.getrandbits(128):032x}",
@@ -114,9 +115,20 @@ class World:
 
     def new_server(self) -> Server:
         self._server_count += 1
-        name, ctx = f"s{self._server_count}", self.context()
-        driver = SimulatedDriver(self.target, border=border)
+        name = f"s{self._server_count}"
+        ctx, driver = self.context(name), BorderedDriver(SimulatedDriver(self.target), name, is_known=self._is_known)
         return Server(name, ctx, RunLoop(ctx, driver, owner=name))
+
+    def crash(self, server: Server) -> None:
+        """A control plane dies where it is, and starts anew knowing nothing but the store."""
+        server.die()
+        self.servers[self.servers.index(server)] = self.new_server()
+        self.happened["crash"] += 1
+
+    def _is_known(self, key: AllocationKey) -> bool:
+        with self.db.engine.connect() as connection:
+            there = sa.select(t.allocations.c.status).where(t.allocations.c.key == key)
+            return is_of(key, self.epoch) and connection.execute(there).scalar() not in (None, "Forgotten")
 
     async def _found(self, ctx: Context) -> None:
         async with ctx.begin() as tx:
@@ -125,19 +137,20 @@ class World:
             await identity.found_workspace(tx, ctx, "w", spec, now=ctx.clock())
             for name, status in (("minimal", EnvironmentStatus.SUCCEEDED), ("slow", EnvironmentStatus.RESOLVING)):
                 await assets.add_environment(tx, _environment(name, status, ctx.clock()))
-        for name, size, count, tier in CLUSTERS:
-            body = {"size": size, "max_instances": count, "tier": tier, "idle_time_before_scale_down": 8}
-            await computes.put(ctx, "w", name, {"type": "amlcompute", **body})
+        for name in CLUSTERS:
+            await computes.put(ctx, "w", name, cluster(name))
 
     # Running coroutines by hand
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """To its end, in one go."""
-        while True:
-            try:
-                work.send(None)
-            except StopIteration as end:
-                return end.value
+        """A request, to its end, in one go. Raises `ServerDied` when the server dies meanwhile."""
+        try:
+            while True:
+                if self._is_last(moment := work.send(None)):
+                    self.crash(next(server for server in self.servers if server.name == moment.server))
+                    work.throw(ServerDied())
+        except StopIteration as end:
+            return end.value
 
     def advance(self, server: Server, *, whole: bool = False) -> None:
         """A server to its next border, or through a whole turn."""
@@ -153,15 +166,29 @@ class World:
             server.turn = None
         except OSError:  # an outage: the loop would try again after a rest
             server.turn = None
+        except ServerDied:
+            self.crash(server)
 
     def _go_on(self, server: Server, turn: Coroutine[Any, Any, None]) -> None:
         """To its next border: one transaction at most, and only who holds the lease has written in it."""
         before = self._newest_event()
-        turn.send(None)
+        while True:
+            moment: Moment = turn.send(None)
+            if self._is_last(moment):
+                raise ServerDied
+            if moment.is_border:
+                break
         if self._newest_event() != before:
             with self.db.engine.connect() as connection:
                 owner = connection.exec_driver_sql("SELECT owner FROM leases").scalar_one()
             assert owner == server.name, f"{server.name} has written, and {owner} leads"
+
+    def _is_last(self, moment: Moment) -> bool:
+        """Whether its server dies at this moment."""
+        if not self.servers:
+            return False  # the world is being made
+        assert moment.effects <= set(EFFECTS), f"effects without a name: {moment.effects - set(EFFECTS)}"
+        return any(aim.is_at(moment) for aim in self.aims)
 
     def _newest_event(self) -> int:
         with self.db.engine.connect() as connection:
@@ -192,7 +219,8 @@ class World:
         if able:
             server = self.dice.choice(able)
             for _ in range(self.dice.randint(1, 4)):
-                self.advance(server)
+                if server in self.servers:  # it has not died
+                    self.advance(server)
 
     def _begin_runners(self) -> None:
         """Runners live on machines that are up, and die with them."""
@@ -270,6 +298,13 @@ class World:
             left = sa.select(sa.func.count()).select_from(t.allocations).where(t.allocations.c.status != "Forgotten")
             allocations = connection.execute(left).scalar_one()
         return runs == 0 and allocations == 0 and not self.target.machines
+
+
+def cluster(name: str, **different: Any) -> dict[str, Any]:
+    """What a user writes to make one of `CLUSTERS`."""
+    size, count, tier = CLUSTERS[name]
+    plain = {"type": "amlcompute", "size": size, "max_instances": count, "tier": tier, "idle_time_before_scale_down": 8}
+    return plain | different
 
 
 def _environment(name: str, status: EnvironmentStatus, now: datetime) -> Environment:

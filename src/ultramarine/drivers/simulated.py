@@ -6,7 +6,7 @@ that start late, vanish, or are silent.
 
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
@@ -93,38 +93,37 @@ class SimulatedTarget:
 class SimulatedDriver:
     kind: ClassVar[str] = "simulated"
 
-    def __init__(self, target: SimulatedTarget, *, border: Callable[[], Awaitable[None]] | None = None) -> None:
-        """`border`: awaited before and after each call, where a test may change over to somebody else, or stop us."""
-        self._target, self._border = target, border
+    def __init__(self, target: SimulatedTarget) -> None:
+        self._target = target
 
     async def allocate(self, allocation: Allocation) -> None:
-        await self._begin()
+        self._begin()
         if allocation.key not in self._target.machines:
             self._target.launch(allocation)
-        await self._end()
+        self._end()
 
     async def observe(self) -> Observation:
-        await self._begin()
+        self._begin()
         given = {machine.key for machine in self._target.alive()}
         observed = {key: self._look(machine, is_given=key in given) for key, machine in self._target.machines.items()}
-        await self._end()
+        self._end()
         return observed
 
     async def release(self, key: AllocationKey, *, grace_s: float) -> None:
-        await self._begin()
+        self._begin()
         machines = self._target.machines
         if key not in machines:
             machines[key] = Machine(key=key, claim=Amount(), up_at=self._target.clock(), state="ended")
         elif machines[key].state != "ended":
             self._target.kill(key)
         machines[key].is_seen, machines[key].reason = True, "Released."
-        await self._end()
+        self._end()
 
     async def forget(self, key: AllocationKey) -> None:
-        await self._begin()
+        self._begin()
         self._target.machines.pop(key, None)
         self._target.launches.pop(key, None)
-        await self._end()
+        self._end()
 
     def _look(self, machine: Machine, *, is_given: bool) -> AllocationNews:
         if not machine.is_seen or self._target.dice.random() < self._target.faults.no_word:
@@ -135,14 +134,10 @@ class SimulatedDriver:
             return AllocationNews(state="pending", reason="The machine is starting.")
         return AllocationNews(state=machine.state, reason=machine.reason)
 
-    async def _begin(self) -> None:
-        if self._border is not None:
-            await self._border()
+    def _begin(self) -> None:
         if self._target.dice.random() < self._target.faults.outage:
             raise Outage("The target does not answer.")
 
-    async def _end(self) -> None:
+    def _end(self) -> None:
         if self._target.dice.random() < self._target.faults.lost_reply:
             raise Outage("The target's answer was lost.")
-        if self._border is not None:
-            await self._border()

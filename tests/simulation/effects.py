@@ -1,0 +1,100 @@
+"""What a server does to the world, by name, and the moments before and after each: there it may be made to die.
+
+Before a transaction means: all its statements are said, and nothing is kept yet.
+"""
+
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Literal, cast
+
+import sqlalchemy as sa
+
+from ultramarine.domain.allocation import AllocationEvent
+from ultramarine.domain.compute import ComputeEvent
+from ultramarine.domain.run import RunEvent
+from ultramarine.drivers.protocol import Driver
+from ultramarine.store import tables as t
+from ultramarine.store.database import Tx
+
+Side = Literal["before", "after"]
+SIDES: tuple[Side, Side] = ("before", "after")
+CREATED = "created"
+
+#: Why what the product can do is not done here.
+NEVER = {
+    "allocation found_sick": "of this machine's nodes any other would have the same disk",
+}
+
+
+def _named(noun: str, *events: Any) -> tuple[str, ...]:
+    return tuple(f"{noun} {event}" for event in events)
+
+
+#: All there are, as the product itself lists them: a new event or verb is one more that must be tried.
+EFFECTS = tuple(
+    effect
+    for effect in (
+        *_named("driver", *(verb for verb in vars(Driver) if callable(vars(Driver)[verb]) and verb[0] != "_")),
+        *_named("driver", "release of an orphan", "forget of an orphan"),
+        *_named("job", CREATED, "tried_again", *(event.value for event in RunEvent)),
+        *_named("allocation", CREATED, *(event.value for event in AllocationEvent)),
+        *_named("compute", CREATED, *(event.value for event in ComputeEvent)),
+        *_named("write", "leases", "runs", "computes", "environments"),  # those without an event
+    )
+    if effect not in NEVER
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """Where a server is. `is_border`: there the world may go on without it."""
+
+    server: str
+    effects: frozenset[str] = frozenset()
+    side: Side | None = None  #: of the effects
+    is_border: bool = True
+
+
+@dataclass(slots=True)
+class Aim:
+    """A server dies at one moment, the `skip`th after the first of its kind."""
+
+    effect: str
+    side: Side
+    skip: int = 0
+    is_hit: bool = False
+
+    @classmethod
+    def of(cls, seed: int) -> "Aim":
+        dice = Random(f"aim {seed}")
+        return cls(dice.choice(EFFECTS), dice.choice(SIDES), skip=dice.randrange(4))
+
+    def is_at(self, moment: Moment) -> bool:
+        if self.is_hit or moment.side != self.side or self.effect not in moment.effects:
+            return False
+        self.skip -= 1
+        self.is_hit = self.skip < 0
+        return self.is_hit
+
+
+class WatchedTx:
+    """Notes what is written: the events, and where there is none the tables."""
+
+    def __init__(self, inner: Tx) -> None:
+        self._inner = inner
+        self._events: set[str] = set()
+        self._tables: set[str] = set()
+
+    async def execute(self, statement: Any, parameters: Any = None, /) -> sa.CursorResult[Any]:
+        done = await self._inner.execute(statement, parameters)
+        if isinstance(statement, sa.Insert | sa.Update | sa.Delete):
+            table = cast("sa.Table", statement.table)
+            if table is t.events:
+                self._events.add(f"{parameters['noun']} {parameters['event']}")
+            else:
+                self._tables.add(table.name)
+        return done
+
+    @property
+    def effects(self) -> frozenset[str]:
+        return frozenset(self._events or (f"write {table}" for table in self._tables))
