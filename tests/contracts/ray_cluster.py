@@ -32,7 +32,7 @@ class RayCluster:
 
 @dataclass(kw_only=True)
 class RayHosts:
-    """A head on this machine, that has no CPUs to give, and a node of two CPUs and two GPUs on each host of a network.
+    """A node of two CPUs and two GPUs on each host of a network. The head on this machine has none to give.
 
     A host's folder has its home, its files of Ray and its temporary files.
     """
@@ -70,7 +70,7 @@ def cluster(environments: Path) -> Generator[RayCluster]:
 
     `environments`: where Ray's environment is kept.
     """
-    with _prepared(environments, "127.0.0.1") as made, ExitStack() as ends:
+    with _prepared(environments, f"127.0.0.1:{_free_port()}") as made, ExitStack() as ends:
         at = ["--node-ip-address", "127.0.0.1"]
         ends.enter_context(_head(made, [*at, *CPUS, "--num-gpus", "4"]))
         ends.enter_context(_node(made, "second.log", ["--address", made.address, *at, *CPUS]))
@@ -82,8 +82,22 @@ def cluster(environments: Path) -> Generator[RayCluster]:
 @contextmanager
 def on_hosts(environments: Path, network: Network, *, cache: Path) -> Generator[RayHosts]:
     """A Ray of all hosts of a network. `cache`: of environments and packages, which nodes have in common here."""
-    with _prepared(environments, network.address) as ray, ExitStack() as ends:
-        ends.enter_context(_head(ray, ["--node-ip-address", network.address, "--num-cpus", "0"]))
+    with _prepared(environments, f"{network.address}:{_free_port()}") as ray:
+        head = ["--node-ip-address", network.address, "--num-cpus", "0"]
+        with _head(ray, head), _nodes_of(ray, network, cache=cache) as made:
+            yield made
+
+
+@contextmanager
+def joined(environments: Path, network: Network, *, address: str, token: str, cache: Path) -> Generator[RayHosts]:
+    """A node on each host of a network, of a Ray whose head is there."""
+    with _prepared(environments, address, token=token) as ray, _nodes_of(ray, network, cache=cache) as made:
+        yield made
+
+
+@contextmanager
+def _nodes_of(ray: RayCluster, network: Network, *, cache: Path) -> Generator[RayHosts]:
+    with ExitStack() as ends:
         made = RayHosts(ray=ray, network=network, raylets={})
         for host in network.hosts:
             place = made.folder(host) / ".cache"
@@ -95,20 +109,20 @@ def on_hosts(environments: Path, network: Network, *, cache: Path) -> Generator[
 
 
 @contextmanager
-def _prepared(environments: Path, host: str) -> Generator[RayCluster]:
-    """What comes before the first process: an environment, a folder, a token, a port."""
+def _prepared(environments: Path, address: str, *, token: str = "") -> Generator[RayCluster]:
+    """What comes before the first process: an environment, a folder, a file with the token."""
     python = ensure_environment(environments, os.environ)
     # Ray's own sockets lie deep below this folder, and their paths may have 107 bytes.
     with tempfile.TemporaryDirectory(prefix="umr", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        (folder / "token").write_text(secrets.token_hex(16))
+        (folder / "token").write_text(token or secrets.token_hex(16))
         (folder / "token").chmod(0o600)
         plain = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
         authorised = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
         yield RayCluster(
             folder=folder,
             sockets=(folder / "a.sock", folder / "b.sock"),
-            address=f"{host}:{_free_port()}",
+            address=address,
             python=python,
             variables=plain | authorised | {"RAY_USAGE_STATS_ENABLED": "0"},
         )
