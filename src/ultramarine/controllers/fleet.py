@@ -21,9 +21,10 @@ class FleetLoop:
         held: dict[ComputeId, list[AllocationStatus]] = defaultdict(list)
         for each in open_ones:
             held[each.compute].append(each.status)
-        there, is_draining = self._autoscaling.there, hub.is_draining
+        said, is_draining = self._autoscaling.said(), hub.is_draining
         wanted = {
-            one.id: (one, machines(one, held[one.id], there=there(one.id), is_draining=is_draining)) for one in clusters
+            one.id: (one, machines(one, held[one.id], there=said.there(one.id), is_draining=is_draining))
+            for one in clusters
         }
-        await self._autoscaling.bring(wanted)
-        hub.machines = self._autoscaling.machines
+        await self._autoscaling.bring(wanted, said)
+        hub.machines = said.machines

@@ -33,6 +33,15 @@ class Said:
     launching: Mapping[str, int] = field(default_factory=dict[str, int])
     failed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
 
+    @property
+    def machines(self) -> int:
+        """How many there are, or are being started."""
+        return sum(self.nodes.values()) + sum(self.launching.values())
+
+    def there(self, compute: ComputeId) -> int:
+        """How many of them a cluster has."""
+        return self.has(type_of(compute))
+
     def has(self, node_type: str) -> int:
         return self.nodes.get(node_type, 0) + self.launching.get(node_type, 0)
 
@@ -45,16 +54,14 @@ class Autoscaling:
         self._refused: Mapping[str, Any] = {}
         self._refusal, self._began = "", time.time()
 
-    @property
-    def machines(self) -> int:
-        """How many there are, or are being started."""
-        said = self.said()
-        return sum(said.nodes.values()) + sum(said.launching.values())
+    def said(self) -> Said:
+        """Read anew at each call: once a turn is enough."""
+        return Said(**_read(self._places.fleet))
 
-    async def bring(self, wanted: Mapping[ComputeId, tuple[Compute, int]]) -> None:
+    async def bring(self, wanted: Mapping[ComputeId, tuple[Compute, int]], said: Said) -> None:
         """Have the configuration say what is wanted; one that Ray refuses is not written, and the reason is kept."""
         previous = _read(self._places.configuration)
-        made = render(self._file, self._site, wanted, previous=previous, gone=self._gone(previous, wanted))
+        made = render(self._file, self._site, wanted, previous=previous, gone=self._gone(previous, wanted, said))
         if made == previous:
             self._refusal = ""
         elif made != self._refused:
@@ -65,13 +72,8 @@ class Autoscaling:
             else:
                 await asyncio.to_thread(_write, self._places.configuration, made)
 
-    def there(self, compute: ComputeId) -> int:
-        """How many machines a cluster has, as far as the provider has told."""
-        return self.said().has(type_of(compute))
-
-    def why(self, key: AllocationKey) -> str | None:
+    def why(self, key: AllocationKey, said: Said) -> str | None:
         """Why the machine of an allocation does not come, in the provider's words; None: nothing is known of that."""
-        said, now = self.said(), time.time()
         if self._refusal:
             return f"Ray refuses what it is told of our clusters: {self._refusal}"
         if said.problem:
@@ -80,16 +82,12 @@ class Autoscaling:
             again = time.strftime("%H:%M:%S", time.gmtime(failed["again_at"]))
             tried = f"tried {failed['times']} time{'s' * (failed['times'] > 1)}, again at {again} UTC"
             return f"The provider starts no machine ({tried}): {failed['words']}"
-        if now - max(said.at, self._began) > SILENT_S:
+        if time.time() - max(said.at, self._began) > SILENT_S:
             return "Ray's autoscaler is not heard: see um status and HOME/logs/ray-head.log."
         return None
 
-    def said(self) -> Said:
-        return Said(**_read(self._places.fleet))
-
-    def _gone(self, previous: Configuration, wanted: Collection[ComputeId]) -> Collection[str]:
+    def _gone(self, previous: Configuration, wanted: Collection[ComputeId], said: Said) -> Collection[str]:
         """Node types that were set to none long enough ago, and of which the provider has seen none since."""
-        said = self.said()
         try:
             written_at = self._places.configuration.stat().st_mtime
         except FileNotFoundError:

@@ -43,21 +43,14 @@ class RayDriver:
 
     async def observe(self) -> Observation:
         found = await self._ask("observe")
-        return {
-            AllocationKey(key): self._explained(AllocationKey(key), AllocationNews(**n)) for key, n in found.items()
-        }
+        news = {AllocationKey(key): AllocationNews(**each) for key, each in found.items()}
+        return news if self._autoscaling is None else _explained(news, self._autoscaling)
 
     async def release(self, key: AllocationKey, *, grace_s: float) -> None:
         await self._ask("release", key=key, grace_s=grace_s)
 
     async def forget(self, key: AllocationKey) -> None:
         await self._ask("forget", key=key)
-
-    def _explained(self, key: AllocationKey, news: AllocationNews) -> AllocationNews:
-        """What the provider of machines says of one that waits is more than Ray knows."""
-        if self._autoscaling is None or news.state != "pending":
-            return news
-        return replace(news, reason=self._autoscaling.why(key) or "Ray's autoscaler brings a machine for it.")
 
     async def _ask(self, verb: str, **given: Any) -> Any:
         async with asyncio.timeout(ANSWER_S):
@@ -83,6 +76,14 @@ class RayDriver:
                 "The engine of Ray is not there: it starts, has its environment built, or waits for Ray's head. "
                 "See um status, and HOME/logs/control.log."
             ) from error
+
+
+def _explained(news: Observation, autoscaling: Autoscaling) -> Observation:
+    """What the provider of machines says of those that wait is more than Ray knows."""
+    said = autoscaling.said()
+    reasons = {key: autoscaling.why(key, said) for key, each in news.items() if each.state == "pending"}
+    told = {key: why or "Ray's autoscaler brings a machine for it." for key, why in reasons.items()}
+    return {**news, **{key: replace(news[key], reason=words) for key, words in told.items()}}
 
 
 def _in_words_of_ray(amount: Amount) -> dict[str, float]:
