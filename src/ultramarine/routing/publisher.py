@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ultramarine.planning.routes import moving
+from ultramarine.private import write_private
 
 TIMEOUT_S = 2.0
 
@@ -34,13 +34,7 @@ class RoutePublisher:
         if moving(self._last) == table:
             return False
         self._last = {**table, "version": int(self._last.get("version", 0)) + 1}
-        aside = self._folder / ".routes.new"
-        with aside.open("w") as file:
-            os.fchmod(file.fileno(), 0o600)
-            json.dump(self._last, file)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.rename(self._file)
+        write_private(self._file, json.dumps(self._last))
         for socket in self._workers():
             with contextlib.suppress(OSError):  # it looks at the file itself once a second
                 await _ask(socket, "POST", "/table")

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ultramarine.domain.errors import Conflict
-from ultramarine.server.private import write_private
+from ultramarine.private import write_private
 
 CA_LASTS = timedelta(days=3650)
 LASTS = timedelta(days=90)

@@ -17,8 +17,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from ultramarine.domain.errors import InvalidInput, UltramarineError
+from ultramarine.private import write_private
 from ultramarine.server.authority import Authority, names_of
-from ultramarine.server.private import write_private
 from ultramarine.settings import Settings
 from ultramarine.supervision import home as homes
 from ultramarine.supervision.listening import EVERYWHERE, Listening, bracketed

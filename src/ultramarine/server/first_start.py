@@ -14,7 +14,7 @@ from ultramarine.domain.environment import Environment, EnvironmentSpec, Environ
 from ultramarine.domain.errors import NotFound
 from ultramarine.domain.identity import DEFAULT_WORKSPACE, EVERY_WORKSPACE, Role, Token
 from ultramarine.domain.names import Epoch
-from ultramarine.server.private import write_private
+from ultramarine.private import write_private
 from ultramarine.services import identity
 from ultramarine.services.context import Context
 from ultramarine.services.secrets import new_epoch, new_token, sha256_of

@@ -8,13 +8,13 @@ key derived from the same master.
 import base64
 import hashlib
 import hmac
-import os
 import secrets
 from pathlib import Path
 
 from cryptography.fernet import Fernet
 
 from ultramarine.domain.names import Epoch
+from ultramarine.private import write_private
 
 
 class Secrets:
@@ -26,13 +26,7 @@ class Secrets:
     def at(cls, path: Path) -> "Secrets":
         """Read the master key, or make it at the first start (0600)."""
         if not path.exists():
-            aside = path.with_suffix(".new")
-            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(secrets.token_bytes(32))
-                file.flush()
-                os.fsync(file.fileno())
-            aside.rename(path)
+            write_private(path, secrets.token_bytes(32))
         return cls(path.read_bytes())
 
     @property

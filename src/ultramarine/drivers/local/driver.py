@@ -23,6 +23,7 @@ from ultramarine.drivers.local.processes import ProcessId, is_alive, is_stopped,
 from ultramarine.drivers.protocol import Joining, Observation
 from ultramarine.drivers.pyz import carriers, sweep
 from ultramarine.planning.seen import AllocationNews
+from ultramarine.private import write_private
 
 KEY_VARIABLE = "ULTRAMARINE_ALLOCATION"
 RELEASED = "Released."
@@ -52,11 +53,12 @@ class LocalDriver:
         folder.mkdir(mode=0o700, exist_ok=True)
         if (folder / "ended").exists() or (folder / "process.json").exists() or self._found(allocation.key) is not None:
             return
-        self._write(folder / "config.json", dict(self._joining.config(allocation, 0)))
+        write_private(folder / "config.json", json.dumps(dict(self._joining.config(allocation, 0))))
         child = self._start(allocation.key)
         self._children[allocation.key] = child
         if (started := process_id(child.pid)) is not None:
-            self._write(folder / "process.json", {"pid": started.pid, "started": started.started, "boot": started.boot})
+            known = {"pid": started.pid, "started": started.started, "boot": started.boot}
+            write_private(folder / "process.json", json.dumps(known))
         self._watch(allocation.key, child.pid)
 
     async def observe(self) -> Observation:
@@ -198,14 +200,6 @@ class LocalDriver:
         if (descriptor := self._watched.pop(key, None)) is not None:
             asyncio.get_running_loop().remove_reader(descriptor)
             os.close(descriptor)
-
-    def _write(self, path: Path, value: object) -> None:
-        """Whole or not at all, and readable only by us."""
-        temporary = path.with_suffix(".new")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(value, file)
-        temporary.rename(path)
 
 
 def _environment() -> dict[str, str]:

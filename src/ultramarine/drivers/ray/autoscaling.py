@@ -16,6 +16,7 @@ from ultramarine.domain.names import AllocationKey, ComputeId
 from ultramarine.drivers.ray.fleet import Configuration, ProviderFile, Site, is_as_before, render, type_of
 from ultramarine.drivers.ray.places import Places
 from ultramarine.drivers.ray.process import ensure_environment
+from ultramarine.private import write_private
 
 log = logging.getLogger(__name__)
 AUTOSCALER = Path(__file__).parent / "autoscaler"
@@ -70,7 +71,7 @@ class Autoscaling:
             if self._refusal:
                 log.warning("ray: the autoscaler's configuration is refused: %s", self._refusal)
             else:
-                await asyncio.to_thread(_write, self._places.configuration, made)
+                await asyncio.to_thread(self._write, made)
 
     def why(self, key: AllocationKey, said: Said) -> str | None:
         """Why the machine of an allocation does not come, in the provider's words; None: nothing is known of that."""
@@ -99,6 +100,11 @@ class Autoscaling:
             name for name, each in there.items() if name not in ours and not each["max_workers"] and not said.has(name)
         ]
 
+    def _write(self, made: Configuration) -> None:
+        """For the owner alone: a provider's section may hold credentials."""
+        self._places.folder.mkdir(mode=0o700, exist_ok=True)
+        write_private(self._places.configuration, json.dumps(made, indent=1))
+
     async def _check(self, made: Configuration) -> str:
         """What Ray itself says against it; nothing: ""."""
         python = await asyncio.to_thread(ensure_environment, self._environments, os.environ)
@@ -121,13 +127,3 @@ def _read(path: Path) -> Mapping[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-
-
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    """At once, and for the owner alone: a provider's section may hold credentials."""
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    aside = path.with_suffix(".new")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1)
-    aside.rename(path)

@@ -7,6 +7,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from ultramarine.private import write_private
+
 TEMPORARY = Path("/tmp")  # noqa: S108  # Ray's sockets lie 60 bytes below it, and their paths may have 107
 
 
@@ -65,9 +67,4 @@ class Places:
             raise UnsafeFolder(f"{self.temporary} is not a folder of ours. Remove it.")
         self.temporary.chmod(0o700)
         if not self.token.exists():
-            aside = self.token.with_suffix(".new")
-            aside.unlink(missing_ok=True)
-            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_hex(32))
-            aside.rename(self.token)
+            write_private(self.token, secrets.token_hex(32))
