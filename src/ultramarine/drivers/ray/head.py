@@ -20,7 +20,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +158,8 @@ class Autoscaler:
     def __init__(self, head: Head) -> None:
         self._head = head
         self._process: subprocess.Popen[bytes] | None = None
-        self._provider: Mapping[str, Any] = {}
+        self._provider: Mapping[str, Any] = {}  #: with which it was started
+        self._last: Mapping[str, Any] = {}  #: as it was configured when that was last read
         self._read_at, self._start_at, self._retry_s, self._began = 0, 0.0, RETRY_S, 0.0
 
     def turn(self) -> None:
@@ -181,16 +182,15 @@ class Autoscaler:
         """The provider that is configured now; none: {}. The rest of the configuration it reads by itself."""
         try:
             written_at = self._head.configuration.stat().st_mtime_ns
-            if written_at == self._read_at:
-                return self._last
-            self._last: Mapping[str, Any] = json.loads(self._head.configuration.read_text())["provider"]
+            if written_at != self._read_at:
+                self._last = json.loads(self._head.configuration.read_text())["provider"]
+                self._read_at = written_at
         except FileNotFoundError:
             return {}
-        self._read_at = written_at
         return self._last
 
 
-def serve(path: Path, is_well: Any) -> None:
+def serve(path: Path, is_well: Callable[[], bool]) -> None:
     """Answer 200 on the Unix socket `path` while `is_well()`, else 503."""
 
     class Answer(http.server.BaseHTTPRequestHandler):
