@@ -90,3 +90,4 @@ def test_um_down_ends_the_machines_and_the_head(its: Fleet):
     its.it.down()
     assert not its.machines()
     assert not its.processes(its.head_folder)
+    assert not Path(its.head_folder).exists()

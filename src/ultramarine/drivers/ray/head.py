@@ -7,12 +7,14 @@ started again here.
 """
 
 import argparse
+import contextlib
 import ctypes
 import http.server
 import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import socket
 import socketserver
@@ -31,7 +33,7 @@ from ultramarine.locks.venv import BuildFailed
 AUTOSCALER = Path(__file__).parent / "autoscaler"
 RECONNECT_S = 300  #: nodes wait so long for a head that is gone, as runners do for the control plane
 OBJECTS_BYTES = 80 * 1024**2  #: Ray's least: nothing of ours is passed through its object store
-TURN_S = 0.2
+TURN_S, LOOK_S = 0.2, 0.02
 RETRY_S, RETRY_S_MAX, GOOD_S = 0.2, 10.0, 30.0
 END_S = 6.0
 _PR_SET_PDEATHSIG = 1
@@ -81,7 +83,10 @@ class Head:
         autoscaler.end()
         end(self._ray)
         sweep(self._places.temporary)
-        return 0 if self._is_told_to_end.is_set() else 1
+        if not self._is_told_to_end.is_set():
+            return 1  # what it has logged stays for who wants to know why
+        shutil.rmtree(self._places.temporary, ignore_errors=True)
+        return 0
 
     def _told(self, number: int, frame: object) -> None:
         self._is_told_to_end.set()
@@ -213,15 +218,23 @@ def serve(path: Path, is_well: Callable[[], bool]) -> None:
 
 
 def sweep(temporary: Path) -> None:
-    """End what an earlier life has left: it holds the port, and the storage."""
-    ours = re.compile(re.escape(os.fsencode(temporary)) + rb"[/\0]")
+    """End what a life of the head has left, and wait for that: it holds the port, the storage, its files."""
+    ours, deadline = re.compile(re.escape(os.fsencode(temporary)) + rb"[/\0]"), time.monotonic() + END_S
+    while (found := _living(ours)) and time.monotonic() < deadline:
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(LOOK_S)
+
+
+def _living(ours: re.Pattern[bytes]) -> list[int]:
+    """Processes of our user with that in their command line."""
+    found = list[int]()
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes()
-            if ours.search(command) and folder.stat().st_uid == os.geteuid():
-                os.kill(int(folder.name), signal.SIGKILL)
-        except OSError:
-            continue
+        with contextlib.suppress(OSError):
+            if ours.search((folder / "cmdline").read_bytes()) and folder.stat().st_uid == os.geteuid():
+                found.append(int(folder.name))
+    return found
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
