@@ -45,7 +45,7 @@ mutations: setup ## break the core on purpose: each break must turn a simulated 
 
 kill: setup ## kill -9 of each part, many times, then storms over all: make kill KILLS=50 CHAOS_JOBS=300 CHAOS_S=900
 	ULTRAMARINE_KILLS=$(or $(KILLS),20) $(BIN)/python -m pytest -s tests/e2e/test_kills.py tests/e2e/test_endpoints.py
-	ULTRAMARINE_CHAOS_JOBS=$(or $(CHAOS_JOBS),300) ULTRAMARINE_CHAOS_S=$(or $(CHAOS_S),900) $(BIN)/python -m pytest -s tests/e2e/test_chaos.py tests/e2e/computes/test_chaos_on_ray.py
+	ULTRAMARINE_CHAOS_JOBS=$(or $(CHAOS_JOBS),300) ULTRAMARINE_CHAOS_S=$(or $(CHAOS_S),900) $(BIN)/python -m pytest -s tests/e2e/test_chaos.py tests/e2e/test_chaos_on_fleet.py tests/e2e/computes/test_chaos_on_ray.py
 
 bench: setup ## the figures of the main path, each beside its peer, kept in benchmarks/RESULTS.md (about five minutes)
 	$(BIN)/python -m benchmarks --keep

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 from collections.abc import Generator
@@ -15,7 +16,7 @@ from tests import hosts
 
 from ultramarine.drivers.ray.places import Places
 
-from .installation import Installation, installed
+from .installation import Installation, installed, is_alive
 
 PROVIDER = Path(__file__).parent / "fleet"
 IDLE_S = 4.0
@@ -39,8 +40,17 @@ class Fleet:
 
     def machines(self) -> list[dict[str, Any]]:
         """Those whose processes live."""
-        found = [json.loads(path.read_text()) for path in self.folder.glob("*.json")]
-        return [each for each in found if Path(f"/proc/{each['pid']}").exists()]
+        return [each for each in self._known() if is_alive(each["pid"])]
+
+    def clear(self) -> None:
+        """End what a failed test has left of machines, and remove what those have left that nobody took away."""
+        for machine in self._known():
+            for pid in self.processes(machine["place"]):
+                os.kill(pid, signal.SIGKILL)
+            shutil.rmtree(machine["place"], ignore_errors=True)
+
+    def _known(self) -> list[dict[str, Any]]:
+        return [json.loads(path.read_text()) for path in self.folder.glob("*.json")]
 
     def calls(self) -> int:
         """How often the provider was asked to start machines."""
@@ -58,7 +68,7 @@ class Fleet:
         self.it.workspace.computes.wait_gone(name, timeout_s=120)
 
     def processes(self, *words: str) -> list[int]:
-        """Processes of the head, by words of their command lines."""
+        """Processes of the head or of a machine, by words of their command lines."""
         found: list[int] = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
@@ -71,25 +81,24 @@ class Fleet:
 
 
 @contextmanager
-def fleet(cache: Path, folder: Path, *, count: int = 2) -> Generator[Fleet, None, None]:
-    """`folder`: of the provider's files; `count`: hosts that there are."""
+def fleet(cache: Path, folder: Path, *, count: int = 2, **settings: str) -> Generator[Fleet, None, None]:
+    """`folder`: of the provider's files; `count`: hosts that there are; `settings`: further ones."""
     with hosts.network(count) as network:
         file = folder / "provider.yml"
         file.write_text(yaml.safe_dump(_provider(network, folder)))
-        settings = {
+        of_ray = {
             "ULTRAMARINE_RAY_HEAD": f"{network.address}:6379",
             "ULTRAMARINE_RAY_PROVIDER": str(file),
             "ULTRAMARINE_LISTEN": network.address,
         }
-        with installed(cache, **settings) as it:
+        with installed(cache, **of_ray, **settings) as it:
             it.up()
             made = Fleet(it=it, network=network, folder=folder)
             try:
                 yield made
             finally:
                 it.um("down")
-                for machine in made.machines():  # what a failed test has left
-                    os.killpg(machine["pid"], signal.SIGKILL)
+                made.clear()
 
 
 def _provider(network: hosts.Network, folder: Path) -> dict[str, Any]:

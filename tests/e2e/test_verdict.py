@@ -99,7 +99,7 @@ def test_a_page_of_the_ledger_is_read_as_its_rank_has_written_it(tmp_path: Path)
 
 
 def test_a_plan_follows_from_its_dice_and_has_every_kind():
-    plans = [planned(random.Random("seed"), jobs=60, seconds=10) for _ in range(2)]
+    plans = [planned(random.Random("seed"), count=60, seconds=10) for _ in range(2)]
     assert plans[0] == plans[1]
     assert {job.kind.name for job in plans[0]} == {kind.name for kind in KINDS}
     assert {kind.part for kind in KINDS} == {0.5, 1.0}

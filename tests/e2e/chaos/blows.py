@@ -21,9 +21,9 @@ class Server:
 
     def blows(self) -> dict[Blow, int]:
         parts: dict[Blow, int] = {
-            lambda: self._kill("control"): 5,
-            lambda: self._kill("gateway"): 4,
-            lambda: self._kill("mlflow"): 1,
+            lambda: self.kill("control"): 5,
+            lambda: self.kill("gateway"): 4,
+            lambda: self.kill("mlflow"): 1,
         }
         return {**parts, self._kill_supervisor: 1, self._stop_control: 2}
 
@@ -33,10 +33,10 @@ class Server:
         if row.get("phase") != "ready" and self._chance.random() > ALSO_STARTING:
             return []  # on a busy machine it would never stand again
         pid = row.get("pid") or 0
-        is_ours = any(str(self._it.home) in value for value in environment_of(pid).values())
+        is_ours = str(self._it.home) in "".join([command_line(pid), *environment_of(pid).values()])
         return [pid] if is_ours else []
 
-    def _kill(self, name: str) -> str | None:
+    def kill(self, name: str) -> str | None:
         return f"{name} killed" if send(self._part(name), signal.SIGKILL) else None
 
     def _kill_supervisor(self) -> str:

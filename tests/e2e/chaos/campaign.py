@@ -19,13 +19,11 @@ SETTINGS: Mapping[str, str] = {
     "ULTRAMARINE_CHECKPOINT_EVERY_S": "0.5",
     "ULTRAMARINE_DISK_RESERVE_BYTES": str(16 << 20),
 }
+SMALL = {"ULTRAMARINE_RUN_DISK_BYTES_MAX": str(64 << 20)}  #: of runs whose disk is others' too: nobody fills it up
 LEASE_S, MARGIN_S = 6.0, 3.0
 SCRATCH_MIB = 256  #: of the disk that the nodes of a campaign share
-CLUSTERS: Mapping[str, Mapping[str, Any]] = {
-    "c": {"max_instances": 6},
-    "low": {"max_instances": 4, "tier": "low_priority"},
-}
-
+LOW = "low"  #: the cluster whose nodes give way to those of the other
+CLUSTERS: Mapping[str, int] = {"c": 6, LOW: 4}  #: with so many nodes at most
 
 COMPLETED, CANCELED = ("Completed", "completed"), ("Canceled", "stopped")
 EXITED, TIMEOUT = ("Failed", "exited"), ("Failed", "timeout")
@@ -45,6 +43,14 @@ class Kind:
     fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
+    def cluster(self) -> str:
+        return str(self.fields.get("compute", "c"))
+
+    @property
+    def ranks(self) -> int:
+        return int(self.fields.get("resources", {}).get("instance_count", 1))
+
+    @property
     def part(self) -> float:
         """What it takes of each of its nodes."""
         return float(self.fields.get("resources", {}).get("cpus", NODE_CPUS)) / NODE_CPUS
@@ -52,7 +58,7 @@ class Kind:
 
 _TWO, _THREE = {"resources": {"instance_count": 2}}, {"resources": {"instance_count": 3}}
 _HALF = {"resources": {"cpus": NODE_CPUS / 2}}
-_SPOT, _LOW = {"queue_settings": {"job_tier": "spot"}}, {"compute": "low"}
+_SPOT, _LOW = {"queue_settings": {"job_tier": "spot"}}, {"compute": LOW}
 KINDS = (
     Kind(name="counts", weight=8, deed="count", amount=(100, 400)),
     Kind(name="pair", weight=4, deed="count", amount=(100, 300), fields=_TWO),
@@ -87,25 +93,29 @@ class Planned:
 
     @property
     def ranks(self) -> int:
-        return int(self.kind.fields.get("resources", {}).get("instance_count", 1))
+        return self.kind.ranks
 
     @property
     def retries(self) -> int:
         return int(self.kind.fields.get("retries", 0))
 
 
-def planned(chance: random.Random, *, jobs: int, seconds: float) -> list[Planned]:
-    """As many of each kind as their weights say, in an order and at moments that are diced: alone, and in crowds."""
-    weights = sum(kind.weight for kind in KINDS)
-    kinds = [kind for kind in KINDS for _ in range(max(1, round(jobs * kind.weight / weights)))][:jobs]
-    kinds += chance.choices(KINDS, [kind.weight for kind in KINDS], k=jobs - len(kinds))
+def planned(chance: random.Random, *, count: int, seconds: float, nodes: Mapping[str, int] = CLUSTERS) -> list[Planned]:
+    """As many of each kind as their weights say, in an order and at moments that are diced: alone, and in crowds.
+
+    `nodes`: of each cluster; what has no room there is left out.
+    """
+    fitting = [kind for kind in KINDS if kind.ranks <= nodes[kind.cluster]]
+    weights = [kind.weight for kind in fitting]
+    kinds = [kind for kind in fitting for _ in range(max(1, round(count * kind.weight / sum(weights))))]
     chance.shuffle(kinds)
+    kinds = [*kinds[:count], *chance.choices(fitting, weights, k=max(0, count - len(kinds)))]
     moments = list[float]()
-    while len(moments) < jobs:
+    while len(moments) < count:
         crowd = chance.choice((1, 1, 2, 4, 8, 12))
         moments += [chance.uniform(0, seconds)] * crowd
     found = list[Planned]()
-    for number, (kind, at_s) in enumerate(zip(kinds, sorted(moments[:jobs]), strict=True)):
+    for number, (kind, at_s) in enumerate(zip(kinds, sorted(moments[:count]), strict=True)):
         cancel_s = chance.uniform(0, 8) if kind.ends == CANCELED else None
         name = f"{kind.name}-{number}"
         found.append(Planned(name=name, kind=kind, amount=chance.randint(*kind.amount), at_s=at_s, cancel_s=cancel_s))

@@ -38,13 +38,13 @@ class Storm(threading.Thread):
     def __init__(self, blows: Mapping[Blow, int], chance: random.Random, *, held: Held, seconds: float) -> None:
         """`blows`: with how often each comes, beside the others."""
         super().__init__(name="storm")
-        self._blows, self._chance, self._held, self._seconds = blows, chance, held, seconds
+        self._blows, self._chance, self._held, self.seconds = blows, chance, held, seconds
         self.over = threading.Event()
         self.done: Counter[str] = Counter()
         self.failed: BaseException | None = None
 
     def run(self) -> None:
-        until_s = time.monotonic() + self._seconds
+        until_s = time.monotonic() + self.seconds
         try:
             while time.monotonic() < until_s and not self.over.wait(self._chance.uniform(*PAUSE_S)):
                 self._held.go_on()

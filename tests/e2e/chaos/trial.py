@@ -4,7 +4,7 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.e2e.chaos.figures import Figures, withstood  # by one name, so that a
 
 from ..installation import FINAL, Installation, environment_of, leftovers, until
 from . import ledger, rows, verdict
-from .campaign import CLUSTERS, SIZE, Planned, planned
+from .campaign import CLUSTERS, LOW, SIZE, Planned, planned
 from .rows import Attempt
 from .storm import Storm
 from .users import Users
@@ -34,10 +34,17 @@ class Excuses:
     full: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])  #: when their disk was full
 
 
-def come_through(it: Installation, storm: Storm, excuses: Callable[[], Excuses]) -> None:
-    """Every job that is asked for in a storm ends as it should, and nothing is left."""
+def come_through(
+    it: Installation,
+    storm: Storm,
+    excuses: Callable[[], Excuses],
+    *,
+    count: int = JOBS,
+    nodes: Mapping[str, int] = CLUSTERS,
+) -> None:
+    """Every job that is asked for in a storm ends as it should, and nothing is left. `nodes`: of each cluster."""
     print(f"ULTRAMARINE_CHAOS_SEED={SEED}")
-    jobs = planned(random.Random(f"{SEED}/jobs"), jobs=JOBS, seconds=SECONDS * 0.9)
+    jobs = planned(random.Random(f"{SEED}/jobs"), count=count, seconds=storm.seconds * 0.9, nodes=nodes)
     (book := it.home.with_name("ledger")).mkdir()
     it.patience_s = PATIENCE_S
     let_blow(it, storm, Users(it, jobs, book))
@@ -53,10 +60,11 @@ def come_through(it: Installation, storm: Storm, excuses: Callable[[], Excuses])
     is_as_it_should_be(it, jobs, facts, storm)
 
 
-def make_clusters(it: Installation, **fields: str) -> None:
-    for name, of_it in CLUSTERS.items():
+def make_clusters(it: Installation, nodes: Mapping[str, int] = CLUSTERS, **fields: str) -> None:
+    for name, count in nodes.items():
         common = {"name": name, "type": "amlcompute", "size": SIZE, "idle_time_before_scale_down": 5}
-        it.workspace.computes.create_or_update({**common, **of_it, **fields})
+        tier = {"tier": "low_priority"} if name == LOW else {}
+        it.workspace.computes.create_or_update({**common, **tier, "max_instances": count, **fields})
 
 
 def let_blow(it: Installation, storm: Storm, users: Users) -> None:
@@ -91,7 +99,7 @@ def all_end(it: Installation, jobs: Sequence[Planned]) -> None:
 
 def is_as_it_should_be(it: Installation, jobs: Sequence[Planned], facts: verdict.Facts, storm: Storm) -> None:
     wrong = list[str]()
-    figures = Figures(seed=SEED, seconds=SECONDS, jobs=len(jobs), deeds=storm.done)
+    figures = Figures(seed=SEED, seconds=storm.seconds, jobs=len(jobs), deeds=storm.done)
     parts = {each.key: job.kind.part for job in jobs for each in facts.attempts.get(job.name, ())}
     for job in jobs:
         attempts = facts.attempts.get(job.name, ())

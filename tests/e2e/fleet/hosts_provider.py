@@ -7,6 +7,7 @@ machine, named by it. A file `fail` there holds the words with which it fails; `
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,6 +64,7 @@ class HostsProvider(NodeProvider):
         variables = {
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": ours["token"],
+            "TMPDIR": place,
             "RAY_CLOUD_INSTANCE_ID": id,
             "RAY_NODE_TYPE_NAME": tags[TAG_RAY_USER_NODE_TYPE],
         }
@@ -84,6 +86,7 @@ class HostsProvider(NodeProvider):
                 os.waitpid(node["pid"], os.WNOHANG)
             time.sleep(0.1)
         sweep(node["place"])
+        shutil.rmtree(node["place"], ignore_errors=True)
         (self.folder / f"{node_id}.json").unlink(missing_ok=True)
 
     def set_node_tags(self, node_id, tags):

@@ -1,0 +1,42 @@
+"""The storm over a Ray of our own: its head is among the victims, its autoscaler brings machines for those that died.
+
+A machine takes seconds to come, so this one is shorter than the others, and has fewer jobs.
+"""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .chaos.blows import Nodes, Server
+from .chaos.campaign import LOW, SETTINGS, SMALL
+from .chaos.of_ray import Engine, Head, Hosts
+from .chaos.storm import Held, Storm
+from .chaos.trial import JOBS, LIMIT_S, SECONDS, SEED, Excuses, come_through, make_clusters
+from .fleets import Fleet, fleet
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(LIMIT_S)]
+NODES = {"c": 3, LOW: 1}
+SPARE = 2  #: hosts beyond that: one whose raylet was killed is a machine until its provider has seen that
+
+
+@pytest.fixture
+def its(cache: Path, tmp_path: Path) -> Iterator[Fleet]:
+    count = sum(NODES.values()) + SPARE
+    with fleet(cache, tmp_path, count=count, **SETTINGS, **SMALL) as made:
+        for part in ("ray-head", "mlflow"):
+            made.it.pid(part, within_s=300)
+        make_clusters(made.it, NODES, provider="ray")
+        yield made
+
+
+def test_whatever_breaks_of_a_ray_of_our_own_every_job_ends_as_it_should(its: Fleet):
+    it, chance, held = its.it, random.Random(f"{SEED}/storm on fleet"), Held()
+    server, nodes, engine = Server(it, chance, held), Nodes(it, chance, held), Engine(it)
+    hosts, head = Hosts(its.network.hosts, chance, held), Head(its, server, chance)
+    blows = {**server.blows(), **nodes.blows(), **hosts.blows(), **engine.blows(), **head.blows()}
+    storm = Storm(blows, chance, held=held, seconds=SECONDS * 0.4)
+    come_through(
+        it, storm, lambda: Excuses(shot=nodes.shot, hurt=nodes.hurt | hosts.hurt), count=JOBS // 4, nodes=NODES
+    )
