@@ -43,7 +43,7 @@ def rows(here: Installation, *, rounds: int) -> Sequence[Row]:
             is_met=ready.median <= READY_GOAL_MS,
         )
     ]
-    until(lambda: "mlflow" in here.pids(), "MLflow has been started", seconds=30)
+    until(here.are_ready, "MLflow answers", seconds=900, every_s=0.2)  # its first start makes an environment
     return [*found, *_idle(here)]
 
 

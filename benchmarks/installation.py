@@ -51,9 +51,16 @@ class Installation:
 
     def pids(self) -> dict[str, int]:
         """By part, its process."""
-        state: dict[str, Any] = json.loads((self.home / "run" / "parts.json").read_text())
+        state = self._state()
         found = {part["name"]: int(part["pid"]) for part in state["parts"] if part["pid"]}
         return {"supervisor": int(state["supervisor"][0]), **found}
+
+    def are_ready(self) -> bool:
+        """Whether every part answers. `um up` does not wait for MLflow."""
+        return all(part["phase"] == "ready" for part in self._state()["parts"])
+
+    def _state(self) -> dict[str, Any]:
+        return json.loads((self.home / "run" / "parts.json").read_text())
 
     def runners(self) -> list[int]:
         """The processes of all runners, not those of runs."""

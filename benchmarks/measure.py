@@ -3,7 +3,7 @@
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,12 +55,18 @@ def number(value: float) -> str:
 def paired(
     ours: Callable[[], float], peer: Callable[[], float], *, rounds: int, unit: str = "ms"
 ) -> tuple[Series, Series]:
-    """Both in turn, so that the machine's noise touches both alike. The order changes each round."""
-    found: dict[Callable[[], float], list[float]] = {ours: [], peer: []}
+    """Both in turn."""
+    found = in_turn({"ours": ours, "peer": peer}, rounds=rounds, unit=unit)
+    return found["ours"], found["peer"]
+
+
+def in_turn(works: Mapping[str, Callable[[], float]], *, rounds: int, unit: str = "ms") -> dict[str, Series]:
+    """All in turn, so that the machine's noise touches all alike. The order changes each round."""
+    found: dict[str, list[float]] = {name: [] for name in works}
     for turn in range(rounds):
-        for one in (ours, peer) if turn % 2 == 0 else (peer, ours):
-            found[one].append(one())
-    return Series(found[ours], unit), Series(found[peer], unit)
+        for name in sorted(works, reverse=turn % 2 == 1):
+            found[name].append(works[name]())
+    return {name: Series(values, unit) for name, values in found.items()}
 
 
 def ms(work: Callable[[], object]) -> float:

@@ -10,7 +10,6 @@ ULTRAMARINE_TEST_CACHE keeps it.
 """
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from tests.contracts.ray_cluster import started_node
 
 from benchmarks import kept, measure
 from benchmarks.first_line import COMMAND, submit_ms
@@ -32,7 +32,7 @@ from ultramarine.drivers.ray.process import LOCK
 
 NEAR, FAR = 1.2, 10.0  #: at most so many times a node of this machine; at least so many times as quick as Ray's jobs
 FINAL = ("SUCCEEDED", "FAILED", "STOPPED")
-START_S, END_S = 120.0, 20.0
+START_S = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,20 +93,12 @@ def ray_with_jobs(environments: Path) -> Generator[Ray]:
         command = [str(program), "start", "--head", "--block", "--port", str(port), "--temp-dir", name]
         command += ["--node-ip-address", "127.0.0.1", "--num-cpus", "8", "--object-store-memory", str(100 << 20)]
         command += ["--include-dashboard", "true", "--dashboard-host", "127.0.0.1", "--dashboard-port", str(port + 1)]
-        variables = plain | {"RAY_USAGE_STATS_ENABLED": "0"}
-        with Path(name, "head.log").open("wb") as log:
-            head = subprocess.Popen(command, stdout=log, stderr=log, env=variables, start_new_session=True)
-        try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port + 1}", timeout=60, trust_env=False) as jobs:
-                until(lambda: _answers(jobs), "Ray's job server answers", seconds=START_S, every_s=0.2)
-                yield Ray(address=f"127.0.0.1:{port}", jobs=jobs)
-        finally:
-            head.send_signal(signal.SIGTERM)
-            try:
-                head.wait(END_S)
-            except subprocess.TimeoutExpired:
-                os.killpg(head.pid, signal.SIGKILL)
-                head.wait(END_S)
+        with (
+            started_node(command, Path(name, "head.log"), plain | {"RAY_USAGE_STATS_ENABLED": "0"}),
+            httpx.Client(base_url=f"http://127.0.0.1:{port + 1}", timeout=60, trust_env=False) as jobs,
+        ):
+            until(lambda: _answers(jobs), "Ray's job server answers", seconds=START_S, every_s=0.2)
+            yield Ray(address=f"127.0.0.1:{port}", jobs=jobs)
 
 
 def _answers(jobs: httpx.Client) -> bool:
@@ -126,13 +118,15 @@ def rows(cache: Path, *, rounds: int, count: int) -> Sequence[Row]:
         cluster(workspace, "four", nodes=2, nodes_min=1, idle_s=3600, provider="ray")
         for name in ("here", "four"):
             until(lambda name=name: workspace.computes.get(name)["nodes"]["idle"], f"{name} is up", seconds=300)
-        found: dict[str, list[float]] = {"here": [], "four": [], "ray": []}
-        for turn in range(rounds + 1):
-            measured = {name: submit_ms(workspace, name) for name in ("here", "four")} | {"ray": ray.start_ms()}
-            for name, value in measured.items() if turn else ():  # the first has what is not warm yet
-                found[name].append(value)
+        starts = {
+            "here": lambda: submit_ms(workspace, "here"),
+            "four": lambda: submit_ms(workspace, "four"),
+            "ray": ray.start_ms,
+        }
+        measure.in_turn(starts, rounds=2)  # what is not warm yet
+        found = measure.in_turn(starts, rounds=rounds)
         names = [f"on-ray-{at}" for at in range(count)]
-        return _rows({name: Series(values) for name, values in found.items()}, rate(here, names), ray.per_s(count))
+        return _rows(found, rate(here, names), ray.per_s(count))
 
 
 def _rows(starts: dict[str, Series], ours: float, peer: float) -> Sequence[Row]:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,11 +175,17 @@ def _node(
     sizes = ["--memory", str(4 << 30), "--object-store-memory", str(100 << 20)]
     words = command(str(ray.python.with_name("ray")), "start", "--block", *flags, *sizes)
     place = ray.folder / log
-    environment = {**ray.variables, **(variables or {})}
-    with place.open("wb") as file:
-        started = subprocess.Popen(words, stdout=file, stderr=file, env=environment, start_new_session=True)
+    with started_node(words, place, {**ray.variables, **(variables or {})}):
+        yield
+
+
+@contextmanager
+def started_node(words: Sequence[str], log: Path, variables: Mapping[str, str]) -> Generator[None]:
+    """`ray start --block …`, until it is there; ended with all its processes."""
+    with log.open("wb") as file:
+        started = subprocess.Popen(words, stdout=file, stderr=file, env=variables, start_new_session=True)
     try:
-        _until(lambda: "Ray runtime started" in place.read_text(), "Ray", place)
+        _until(lambda: "Ray runtime started" in log.read_text(), "Ray", log)
         yield
     finally:
         started.send_signal(signal.SIGTERM)
