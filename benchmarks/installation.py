@@ -113,12 +113,14 @@ def job(command: str, *, compute: str = "local") -> dict[str, Any]:
     return {"command": command, "environment": MINIMAL, "compute": compute}
 
 
-def cluster(workspace: Workspace, name: str, *, nodes: int, idle_s: int, nodes_min: int = 0, **more: Any) -> None:
+def cluster(
+    workspace: Workspace, name: str, *, nodes: int, idle_s: int, nodes_min: int = 0, size: str = MITE, **more: Any
+) -> None:
     workspace.computes.create_or_update(
         {
             "type": "amlcompute",
             "name": name,
-            "size": MITE,
+            "size": size,
             "min_instances": nodes_min,
             "max_instances": nodes,
             "idle_time_before_scale_down": idle_s,
