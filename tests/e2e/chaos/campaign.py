@@ -22,8 +22,9 @@ SETTINGS: Mapping[str, str] = {
 SMALL = {"ULTRAMARINE_RUN_DISK_BYTES_MAX": str(64 << 20)}  #: of runs whose disk is others' too: nobody fills it up
 LEASE_S, MARGIN_S = 6.0, 3.0
 SCRATCH_MIB = 256  #: of the disk that the nodes of a campaign share
-LOW = "low"  #: the cluster whose nodes give way to those of the other
-CLUSTERS: Mapping[str, int] = {"c": 6, LOW: 4}  #: with so many nodes at most
+LOW = "low"  #: the cluster whose nodes give way to those of others
+MIXED = "mixed"  #: where long spot jobs run while there is room, and now and then somebody takes all of it
+CLUSTERS: Mapping[str, int] = {"c": 5, MIXED: 2, LOW: 4}  #: with so many nodes at most
 
 COMPLETED, CANCELED = ("Completed", "completed"), ("Canceled", "stopped")
 EXITED, TIMEOUT = ("Failed", "exited"), ("Failed", "timeout")
@@ -58,7 +59,8 @@ class Kind:
 
 _TWO, _THREE = {"resources": {"instance_count": 2}}, {"resources": {"instance_count": 3}}
 _HALF = {"resources": {"cpus": NODE_CPUS / 2}}
-_SPOT, _LOW = {"queue_settings": {"job_tier": "spot"}}, {"compute": LOW}
+_MIXED, _LOW = {"compute": MIXED}, {"compute": LOW}
+_SPOT = {**_MIXED, "queue_settings": {"job_tier": "spot"}}
 KINDS = (
     Kind(name="counts", weight=8, deed="count", amount=(100, 400)),
     Kind(name="pair", weight=4, deed="count", amount=(100, 300), fields=_TWO),
@@ -72,7 +74,8 @@ KINDS = (
     Kind(name="late", weight=2, deed="endless", ends=TIMEOUT, fields={"limits": {"timeout": 4}}),
     Kind(name="greedy", weight=1, deed="greedy", amount=(32, 32), pause_s=0.1, ends=OUT_OF_MEMORY),
     Kind(name="hog", weight=1, deed="hog", amount=(8, 8), pause_s=0.15, ends=DISK_FULL),
-    Kind(name="spot", weight=6, deed="resume", amount=(300, 700), fields=_SPOT),
+    Kind(name="spot", weight=9, deed="resume", amount=(500, 1200), fields=_SPOT),
+    Kind(name="takes", weight=4, deed="count", amount=(50, 150), fields={**_MIXED, **_TWO}),
     Kind(name="low", weight=6, deed="resume", amount=(300, 700), fields=_LOW),
     Kind(name="lowpair", weight=2, deed="count", amount=(100, 200), fields={**_LOW, **_TWO}),
 )

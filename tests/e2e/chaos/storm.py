@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ..installation import is_alive
 from .campaign import LEASE_S, MARGIN_S
 
-PAUSE_S = (0.2, 3.0)  #: between two blows
+PAUSE_S = (0.2, 3.0)
 SHORT_S = (0.3, 0.6 * LEASE_S)  #: a silence that nobody may notice
 LONG_S = (LEASE_S + MARGIN_S, LEASE_S + MARGIN_S + 3)
 
@@ -35,10 +35,19 @@ class Held:
 
 
 class Storm(threading.Thread):
-    def __init__(self, blows: Mapping[Blow, int], chance: random.Random, *, held: Held, seconds: float) -> None:
-        """`blows`: with how often each comes, beside the others."""
+    def __init__(
+        self,
+        blows: Mapping[Blow, int],
+        chance: random.Random,
+        *,
+        held: Held,
+        seconds: float,
+        pause_s: tuple[float, float] = PAUSE_S,
+    ) -> None:
+        """`blows`: with how often each comes, beside the others; `pause_s`: between two of them, from, to."""
         super().__init__(name="storm")
-        self._blows, self._chance, self._held, self.seconds = blows, chance, held, seconds
+        self._blows, self._chance, self._held, self._pause_s = blows, chance, held, pause_s
+        self.seconds = seconds
         self.over = threading.Event()
         self.done: Counter[str] = Counter()
         self.failed: BaseException | None = None
@@ -46,7 +55,7 @@ class Storm(threading.Thread):
     def run(self) -> None:
         until_s = time.monotonic() + self.seconds
         try:
-            while time.monotonic() < until_s and not self.over.wait(self._chance.uniform(*PAUSE_S)):
+            while time.monotonic() < until_s and not self.over.wait(self._chance.uniform(*self._pause_s)):
                 self._held.go_on()
                 [blow] = self._chance.choices([*self._blows], [*self._blows.values()])
                 if (what := blow()) is not None:
