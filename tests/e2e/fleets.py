@@ -31,7 +31,7 @@ class Fleet:
     @property
     def head_folder(self) -> str:
         """What stands in the command line of each process of the head."""
-        return f"{Places(home=self.it.home).temporary}/"
+        return f"{Places(home=self.it.home).shelter}/"
 
     def compute_id(self, name: str) -> str:
         with sqlite3.connect(self.it.home / "ultramarine.db") as database:

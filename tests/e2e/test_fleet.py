@@ -28,6 +28,11 @@ def test_a_job_brings_a_machine_and_it_goes_when_it_is_idle(its: Fleet):
     until(lambda: not its.machines(), "the idle machine is taken away", seconds=60)
 
 
+def test_no_other_user_reaches_the_sockets_of_the_head(its: Fleet):
+    assert Path(its.head_folder).stat().st_mode & 0o077 == 0
+    assert list(Path(its.head_folder).glob("ray/session_*/sockets/raylet"))
+
+
 def test_a_gang_brings_its_machines(its: Fleet):
     fields = {"resources": {"instance_count": 2}, "distribution": {"type": "pytorch"}}
     its.it.submit("two", 'echo "$RANK of $WORLD_SIZE on $MASTER_ADDR"; sleep 1', compute="fleet", **fields)

@@ -69,7 +69,7 @@ class Head:
         """Until told to end, or Ray ends. Returns the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._told)
-        sweep(self._places.temporary)
+        sweep(self._places.shelter)
         (self._places.temporary / "ray_current_cluster").unlink(missing_ok=True)  # Ray would join what it names
         self._ray = self._start(*self._ray_command())
         serve(self._places.health, self.is_well)
@@ -82,10 +82,10 @@ class Head:
                 autoscaler.turn()
         autoscaler.end()
         end(self._ray)
-        sweep(self._places.temporary)
+        sweep(self._places.shelter)
         if not self._is_told_to_end.is_set():
             return 1  # what it has logged stays for who wants to know why
-        shutil.rmtree(self._places.temporary, ignore_errors=True)
+        shutil.rmtree(self._places.shelter, ignore_errors=True)
         return 0
 
     def _told(self, number: int, frame: object) -> None:
@@ -217,9 +217,9 @@ def serve(path: Path, is_well: Callable[[], bool]) -> None:
     threading.Thread(target=Server(str(path), Answer).serve_forever, daemon=True).start()
 
 
-def sweep(temporary: Path) -> None:
+def sweep(shelter: Path) -> None:
     """End what a life of the head has left, and wait for that: it holds the port, the storage, its files."""
-    ours, deadline = re.compile(re.escape(os.fsencode(temporary)) + rb"[/\0]"), time.monotonic() + END_S
+    ours, deadline = re.compile(re.escape(os.fsencode(shelter)) + rb"[/\0]"), time.monotonic() + END_S
     while (found := _living(ours)) and time.monotonic() < deadline:
         for pid in found:
             with contextlib.suppress(ProcessLookupError):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ultramarine.private import write_private
 
-TEMPORARY = Path("/tmp")  # noqa: S108  # Ray's sockets lie 60 bytes below it, and their paths may have 107
+TEMPORARY = Path("/tmp")  # noqa: S108  # Ray's sockets lie 80 bytes below it, and their paths may have 107
 
 
 class UnsafeFolder(OSError):
@@ -53,18 +53,24 @@ class Places:
         return self.home / "run" / "ray-head.sock"
 
     @property
+    def shelter(self) -> Path:
+        """Around the next one, which Ray opens to every user of the machine."""
+        return TEMPORARY / f"um-{hashlib.sha256(os.fsencode(self.home)).hexdigest()[:8]}"
+
+    @property
     def temporary(self) -> Path:
         """Ray's sockets, and the logs of its processes."""
-        return TEMPORARY / f"um-{hashlib.sha256(os.fsencode(self.home)).hexdigest()[:8]}"
+        return self.shelter / "ray"
 
     def prepare(self) -> None:
         """Make what is missing, for the owner alone. Raises `UnsafeFolder`."""
         for folder in (self.folder, self.storage, self.logs, self.token.parent):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.temporary.mkdir(mode=0o700, exist_ok=True)
-        found = self.temporary.lstat()
+        self.shelter.mkdir(mode=0o700, exist_ok=True)
+        found = self.shelter.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-            raise UnsafeFolder(f"{self.temporary} is not a folder of ours. Remove it.")
-        self.temporary.chmod(0o700)
+            raise UnsafeFolder(f"{self.shelter} is not a folder of ours. Remove it.")
+        self.shelter.chmod(0o700)
+        self.temporary.mkdir(mode=0o700, exist_ok=True)
         if not self.token.exists():
             write_private(self.token, secrets.token_hex(32))
