@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from ultramarine.domain.errors import StaleWrite
+from ultramarine.domain.errors import StaleWrite, Unavailable
 from ultramarine.services.bell import Bell
 
 log = logging.getLogger(__name__)
@@ -39,8 +39,10 @@ async def forever(
             log.log(logging.WARNING if lost > RACES_MAX else logging.DEBUG, "loop %s: %s", name, race)
             await asyncio.sleep(0 if lost <= RACES_MAX else retry_s)  # somebody was faster: look again
             continue
-        except Exception:
-            log.exception("loop %s: a turn failed; the next is in %.2g s", name, retry_s)
+        except Exception as failure:
+            # A part that does not answer needs no trace: what is wrong is not here.
+            trace = None if isinstance(failure, Unavailable) else failure
+            log.error("loop %s: a turn failed; the next is in %.2g s. %s", name, retry_s, failure, exc_info=trace)
             await asyncio.sleep(retry_s)
             retry_s = min(RETRY_S_MAX, retry_s * 2)
             continue

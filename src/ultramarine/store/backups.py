@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from ultramarine.domain.names import Epoch
 from ultramarine.domain.run import Mode
 from ultramarine.store import tables as t
+from ultramarine.store.outage import limits, told
 
 LOCKED_S = 60.0  #: that a database may be held by a writer
 
@@ -53,9 +54,9 @@ def begin_epoch(url: str, epoch: Epoch) -> None:
 
 @contextmanager
 def _connected(url: str) -> Generator[sa.Connection]:
-    engine = sa.create_engine(url)
+    engine = sa.create_engine(url, connect_args=limits(url))
     try:
-        with engine.begin() as connection:
+        with told(url), engine.begin() as connection:
             yield connection
     finally:
         engine.dispose()

@@ -18,6 +18,9 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.pool import StaticPool
 
+from ultramarine.domain.database import for_sqlalchemy
+from ultramarine.store.outage import limits, told
+
 CONNECTIONS_KEPT, CONNECTIONS_MAX = 4, 12
 MANY = 100  #: rows, from which on a statement is worth the trip to a thread
 T = TypeVar("T")
@@ -25,7 +28,7 @@ T = TypeVar("T")
 
 def url_of(given: str, home: Path) -> str:
     """SQLAlchemy's name for what people write (`sqlite:///PATH`, `postgresql://…`); nothing: SQLite in the home."""
-    return given.replace("postgresql:", "postgresql+psycopg:", 1) or f"sqlite:///{home / 'ultramarine.db'}"
+    return for_sqlalchemy(given) or f"sqlite:///{home / 'ultramarine.db'}"
 
 
 class Tx(Protocol):
@@ -75,14 +78,14 @@ class AsyncDatabase:
 
     def __init__(self, url: str) -> None:
         self._is_sqlite = url.startswith("sqlite")
-        options: dict[str, Any] = {"connect_args": {"check_same_thread": False}} if self._is_sqlite else {}
+        self._url = url
         # The connection used last comes first: what it has read of a SQLite file is good until another one writes.
         self._engine = sa.create_engine(
             url,
             pool_size=CONNECTIONS_KEPT,
             max_overflow=CONNECTIONS_MAX - CONNECTIONS_KEPT,
             pool_use_lifo=True,
-            **options,
+            connect_args={"check_same_thread": False} if self._is_sqlite else limits(url),
         )
         self._pool = ThreadPoolExecutor(CONNECTIONS_MAX, thread_name_prefix="store")
         # As many transactions as threads: one that is open always finds a thread for its next statement.
@@ -94,20 +97,26 @@ class AsyncDatabase:
     @asynccontextmanager
     async def begin(self) -> AsyncGenerator[Tx]:
         async with self._one_writer if self._is_sqlite else contextlib.nullcontext(), self._room:
-            tx = _Transaction(self._engine, self._pool, "BEGIN IMMEDIATE" if self._is_sqlite else "")
-            try:
-                yield tx
-            except BaseException:
-                await tx.end(is_kept=False)
-                raise
-            await tx.end(is_kept=True)
+            tx = _Transaction(
+                self._engine, self._pool, "BEGIN IMMEDIATE" if self._is_sqlite else "", is_near=self._is_sqlite
+            )
+            with told(self._url):
+                try:
+                    yield tx
+                except BaseException:
+                    await tx.end(is_kept=False)
+                    raise
+                await tx.end(is_kept=True)
 
     @asynccontextmanager
     async def read(self) -> AsyncGenerator[Tx]:
         async with self._room:
-            tx = _Transaction(self._engine, self._pool, "BEGIN" if self._is_sqlite else ONE_MOMENT)
+            tx = _Transaction(
+                self._engine, self._pool, "BEGIN" if self._is_sqlite else ONE_MOMENT, is_near=self._is_sqlite
+            )
             try:
-                yield tx
+                with told(self._url):
+                    yield tx
             finally:
                 await tx.end(is_kept=False)
 
@@ -123,11 +132,11 @@ class AsyncDatabase:
 class _Transaction:
     """One connection, used by one thread at a time. It begins with its first statement.
 
-    `first`: the words that begin SQLite's; none for other databases.
+    `first`: the words that it begins with. `is_near`: it waits for no network, so that not all goes to a thread.
     """
 
-    def __init__(self, engine: sa.Engine, pool: ThreadPoolExecutor, first: str) -> None:
-        self._engine, self._pool, self._first = engine, pool, first
+    def __init__(self, engine: sa.Engine, pool: ThreadPoolExecutor, first: str, *, is_near: bool) -> None:
+        self._engine, self._pool, self._first, self._is_near = engine, pool, first, is_near
         self._connection: sa.Connection | None = None
 
     async def execute(self, statement: Any, parameters: Any = None, /) -> sa.CursorResult[Any]:
@@ -136,19 +145,19 @@ class _Transaction:
         return await self._in_thread(lambda: self._fetched(statement, parameters))
 
     async def fetch(self, statement: Any, parameters: Any, read: Callable[[sa.CursorResult[Any]], T], /) -> T:
-        return await self._in_thread(lambda: read(self._opened().execute(statement, parameters)))
+        return await self._in_thread(lambda: read(self._executed(statement, parameters)))
 
     async def end(self, *, is_kept: bool) -> None:
         if self._connection is None:
             return
-        if is_kept or not self._first:
+        if is_kept or not self._is_near:
             await self._in_thread(lambda: self._end(is_kept))
         else:
             self._end(is_kept)
 
     def _is_quick(self, parameters: Any) -> bool:
         is_bulk = isinstance(parameters, list) and len(cast("list[Any]", parameters)) > MANY
-        return bool(self._first) and not is_bulk
+        return self._is_near and not is_bulk
 
     def _opened(self) -> sa.Connection:
         if self._connection is None:
@@ -158,8 +167,19 @@ class _Transaction:
         return self._connection
 
     def _fetched(self, statement: Any, parameters: Any) -> sa.CursorResult[Any]:
-        result = self._opened().execute(statement, parameters)
+        result = self._executed(statement, parameters)
         return cast("sa.CursorResult[Any]", result.freeze()()) if result.returns_rows else result
+
+    def _executed(self, statement: Any, parameters: Any) -> sa.CursorResult[Any]:
+        is_first = self._connection is None
+        try:
+            return self._opened().execute(statement, parameters)
+        except sa.exc.DBAPIError as error:
+            if not (is_first and error.connection_invalidated):
+                raise
+            self._end(is_kept=False)  # the pool held a connection that the server has dropped: nothing was done yet
+            self._connection = None
+            return self._opened().execute(statement, parameters)
 
     def _end(self, is_kept: bool) -> None:
         assert self._connection is not None

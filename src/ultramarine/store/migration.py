@@ -5,6 +5,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from ultramarine.domain.errors import Conflict
+from ultramarine.store.outage import limits, told
 
 HEAD = "0004"  #: the newest of `migrations/versions`
 
@@ -17,11 +18,11 @@ def is_known(revision: str) -> bool:
 def migrate(url: str) -> None:
     """Make or upgrade the tables of `sqlite:///…` or `postgresql+psycopg://…`.
 
-    Raises `Conflict` when a newer version has used the database.
+    Raises `Conflict` when a newer version has used the database, `Unavailable` when it does not answer.
     """
-    engine = sa.create_engine(url)
+    engine = sa.create_engine(url, connect_args=limits(url))
     try:
-        with engine.begin() as connection:
+        with told(url), engine.begin() as connection:
             if _revision(connection) != HEAD:
                 _upgrade(connection, url)
     finally:
