@@ -5,6 +5,7 @@ started again, it goes on where it was. Its process id stays the same: it execut
 
 Under `H`: `mlflow/env-<digest>/` the environment, `mlflow/mlflow.db`, `mlflow/artifacts/`, `mlflow/tmp/`,
 `run/mlflow.sock` where it answers, `run/control.sock` where it asks the control plane, `run/internal.secret`.
+With `ULTRAMARINE_DATABASE_URL` a PostgreSQL takes the place of `mlflow.db`: its schema `mlflow` beside our tables.
 """
 
 import argparse
@@ -14,13 +15,27 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from ultramarine.domain.database import for_sqlalchemy, is_postgresql
 from ultramarine.tracking.database import ensure_database
 from ultramarine.tracking.environment import PLUGIN, BuildFailed, Environment, ensure_environment
 from ultramarine.tracking.progress import say
 
 PREFIX = "/mlflow"
+SCHEMA = "mlflow"  #: of PostgreSQL, with MLflow's tables
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "TMPDIR")
-_INHERITED_PREFIXES = ("PIP_", "UV_", "XDG_", "SSL_", "REQUESTS_", "CURL_", "HTTP_", "HTTPS_", "NO_PROXY", "ALL_PROXY")
+_INHERITED_PREFIXES = (
+    "PIP_",
+    "UV_",
+    "XDG_",
+    "SSL_",
+    "REQUESTS_",
+    "CURL_",
+    "HTTP_",
+    "HTTPS_",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "PG",
+)
 
 _SOURCES = r"^(mlflow-artifacts:/[^/]|runs:/[^/]|models:/[^/]|[a-z-]+$)"
 
@@ -43,7 +58,12 @@ def main(arguments: list[str]) -> int:
         folder.chmod(0o700)  # its socket lets in whoever reaches it
     try:
         environment = ensure_environment(environments, environ=environ)
-        ensure_database(home / "mlflow" / "mlflow.db", environment, environ=environ)
+        store = os.environ.get("ULTRAMARINE_DATABASE_URL", "")
+        if is_postgresql(store):
+            store = for_sqlalchemy(store, schema=SCHEMA)  # brought up to date by the application: plugin/…/app.py
+        else:
+            ensure_database(home / "mlflow" / "mlflow.db", environment, environ=environ)
+            store = f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"
     except (BuildFailed, OSError) as error:
         say(f"cannot start: {error}")
         return 1
@@ -51,7 +71,7 @@ def main(arguments: list[str]) -> int:
     (home / "mlflow" / "tmp").mkdir()
     say("starting")
     command = server_command(home, environment)
-    return os.execve(command[0], command, {**environ, **server_variables(home)})
+    return os.execve(command[0], command, {**environ, **server_variables(home, store)})
 
 
 def server_command(home: Path, environment: Environment) -> list[str]:
@@ -64,12 +84,12 @@ def server_command(home: Path, environment: Environment) -> list[str]:
     ]
 
 
-def server_variables(home: Path) -> dict[str, str]:
+def server_variables(home: Path, store: str) -> dict[str, str]:
     """MLflow's settings, and where its plugin finds the control plane."""
     folder = home / "mlflow"
     return {
         "_MLFLOW_STATIC_PREFIX": PREFIX,
-        "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{folder / 'mlflow.db'}",
+        "_MLFLOW_SERVER_FILE_STORE": store,
         "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
         "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(folder / "artifacts"),
         "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
