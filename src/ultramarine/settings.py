@@ -102,7 +102,9 @@ class Settings(BaseSettings):
     )
     database_url: str = Field(
         default="",
-        description="`sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/NAME`; empty: SQLite in the home.",
+        description="Where the store is: `postgresql://USER:PASSWORD@HOST/NAME`, or `sqlite:///PATH`; MLflow's goes "
+        "along into PostgreSQL. Without a password libpq's ways hold (`~/.pgpass`, `PGPASSWORD`). Empty: where it was "
+        "at the last start, else SQLite in the home. `um up --database`.",
     )
     ray_address: str = Field(
         default="",

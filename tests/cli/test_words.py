@@ -117,3 +117,13 @@ def test_every_command_has_help_and_every_option_that_it_needs(noun: str, name: 
 @pytest.mark.parametrize("alias", ["endpoint", "deployment"])
 def test_short_names_of_groups_are_taken(um: Um, alias: str):
     assert f"um online-{alias} COMMAND" in um(alias, "--help").out
+
+
+def test_a_password_among_the_words_is_refused_and_not_shown_again(um: Um, signed_in: Path):
+    for address in ("postgresql://ann:secret@db/um", "postgresql://ann@db/um?password=secret"):
+        for words in (("up", "-d"), ("backup", "x.tar"), ("restore", __file__)):
+            said = um(*words, "--database", address)
+            assert said.code == 2
+            assert "postgresql://ann@db/um" in said.err
+            assert "~/.pgpass" in said.err
+            assert "secret" not in said.err + said.out

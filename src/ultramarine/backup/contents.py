@@ -19,6 +19,7 @@ DATABASE, MLFLOW_DATABASE, MLFLOW_SCHEMA = "ultramarine.db", "mlflow/mlflow.db",
 FILES, ARTIFACTS = "files", "mlflow/artifacts"
 PARTS = (DATABASE, MLFLOW_DATABASE, MLFLOW_SCHEMA, FILES, ARTIFACTS)  #: paths in the home, in the backup's order
 UNFINISHED = f"{FILES}/incoming"  #: uploads on their way: of no row
+OWNER_OF_FILES = f"{FILES}/owner"  #: the fingerprint of the master key of the installation that they are of
 WAL = ("-wal", "-shm")  #: of a database, in the home alone
 MASTER_KEY = "master.key"
 CHUNK_BYTES = 1 << 20

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ultramarine.backup.contents import DATABASE, MASTER_KEY, MLFLOW_DATABASE, PARTS, WAL, Description
+from ultramarine.backup.contents import DATABASE, MASTER_KEY, MLFLOW_DATABASE, OWNER_OF_FILES, PARTS, WAL, Description
 from ultramarine.backup.reading import describe, extract
 from ultramarine.domain.errors import Conflict, DiskFull, InvalidInput
 from ultramarine.domain.names import Epoch
@@ -172,6 +172,8 @@ def _keep_key(home: Path, staged: Path, wanted: Wanted) -> tuple[str, ...]:
         target.write_bytes(wanted.master_key.read_bytes())
     elif not (home / MASTER_KEY).exists():
         Secrets.at(target)
+    if wanted.is_new_key:
+        (staged / OWNER_OF_FILES).unlink(missing_ok=True)  # the next start says whose they are
     return (MASTER_KEY,)
 
 

@@ -1,13 +1,14 @@
 """`um backup`, `um restore`: the installation on this machine as one file, and back."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultramarine.cli.command import OK, YES, Call, Command, Group, Option
-from ultramarine.cli.installation import HOME
+from ultramarine.cli.installation import DATABASE, HOME, choose_database
 from ultramarine.domain.errors import InvalidInput, NotSupportedYet
-from ultramarine.sdk.connection import home
+from ultramarine.sdk.connection import DATABASE_URL, home
 
 if TYPE_CHECKING:
     from ultramarine.backup.restoring import Restored
@@ -27,7 +28,8 @@ def backup(call: Call) -> int:
     _here()
     from ultramarine.backup.writing import write
 
-    folder, file, url = _home(call), _file(call), _database_url()
+    folder, file = _home(call), _file(call)
+    url = _database_url(call, folder)
     with call.talk.spinning(f"Writing {file}"):
         written = write(folder, file, database_url=url)
     _say(call, written, folder, file)
@@ -65,6 +67,7 @@ def restore(call: Call) -> int:
     from ultramarine.backup.restoring import restore as bring_back
 
     folder, file = _home(call), _file(call)
+    url = _database_url(call, folder)
     found = describe(file)
     if call.args.replace and is_occupied(folder) and not call.args.yes:
         question = (
@@ -77,7 +80,7 @@ def restore(call: Call) -> int:
         replace=call.args.replace,
         master_key=call.args.master_key,
         is_new_key=call.args.new_master_key,
-        database_url=_database_url(),
+        database_url=url,
     )
     with call.talk.spinning(f"Restoring {file}"):
         restored = bring_back(file, folder, wanted)
@@ -124,10 +127,9 @@ def _file(call: Call) -> Path:
     return call.args.file.absolute()
 
 
-def _database_url() -> str:
-    from ultramarine.settings import Settings
-
-    return Settings().database_url
+def _database_url(call: Call, folder: Path) -> str:
+    choose_database(call.args.database or "", folder)
+    return os.environ.get(DATABASE_URL, "")
 
 
 def _show(call: Call, made: dict[str, Any]) -> None:
@@ -152,7 +154,7 @@ GROUP = Group(
             summary="Write the installation into one file, while it runs. The master key is not in it.",
             run=backup,
             needs=("file",),
-            options=(FILE, HOME),
+            options=(FILE, DATABASE, HOME),
             example="um backup ~/backups/ultramarine-monday.tar",
         ),
         Command(
@@ -162,6 +164,7 @@ GROUP = Group(
             needs=("file",),
             options=(
                 FILE,
+                DATABASE,
                 HOME,
                 Option("--replace", "move what is in the home aside; asks first", "switch"),
                 Option("--master-key", "file with the master key, where the home has none", "path", metavar="KEYFILE"),

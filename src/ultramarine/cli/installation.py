@@ -1,6 +1,7 @@
 """`um up`, `um down`, `um status`: the installation on this machine."""
 
 import json
+import os
 import sys
 import time
 import webbrowser
@@ -9,8 +10,9 @@ from typing import Any
 
 from ultramarine.cli.command import FAILED, OK, Call, Command, Group, Option
 from ultramarine.cli.output import Column
+from ultramarine.domain.database import password, without_password
 from ultramarine.domain.errors import Conflict, InvalidInput, NotSupportedYet, UltramarineError, Unavailable
-from ultramarine.sdk.connection import DEFAULT_PORT, home, is_named, listen, of_home, port, second_port
+from ultramarine.sdk.connection import DATABASE_URL, DEFAULT_PORT, home, is_named, listen, of_home, port, second_port
 from ultramarine.sdk.workspace import Workspace
 
 if sys.platform == "linux":  # the client is for every system
@@ -25,6 +27,12 @@ HOME = Option(
     "folder of the installation; else ULTRAMARINE_HOME, else in the user's data folder",
     "path",
     metavar="FOLDER",
+)
+DATABASE = Option(
+    "--database",
+    "where the store is, e.g. postgresql://USER@HOST/NAME, without a password; else ULTRAMARINE_DATABASE_URL, else "
+    "where it was at the last start, else a SQLite file in the home",
+    metavar="URL",
 )
 PAGE = Option("--name -n", f"which page: {', '.join(PAGES)}; it may also stand without -n", is_bare=True)
 PARTS = (
@@ -41,6 +49,7 @@ LEFTOVERS = (Column("pool", "pool"), Column("key", "key"), Column("what", "words
 def up(call: Call) -> int:
     _server_can_run()
     folder, first = _home(call), call.args.port or port()
+    choose_database(call.args.database or "", folder)
     second = call.args.second_port or second_port(first)
     if first == second:
         raise InvalidInput(
@@ -61,6 +70,17 @@ def up(call: Call) -> int:
         if found is not None and found.listen:
             call.talk.say(f"\nBy TLS at {found.listen}. {commands.elsewhere(folder)}")
     return code
+
+
+def choose_database(given: str, folder: Path) -> None:
+    """Tell the programs of the server where the store of this home is."""
+    if password(given):
+        raise InvalidInput(
+            f"--database {without_password(given)}: with a password in it every user of this machine would see it.",
+            hint=f"Leave it out, and write it into ~/.pgpass; or set {DATABASE_URL} to the whole.",
+        )
+    if where := given or os.environ.get(DATABASE_URL) or commands.last_database(folder):
+        os.environ[DATABASE_URL] = where
 
 
 def _listening(call: Call, port: int, second_port: int) -> "commands.Listening":
@@ -88,6 +108,7 @@ def _check_same(call: Call, running: "commands.Holder", listening: "commands.Lis
 def down(call: Call) -> int:
     _server_can_run()
     folder = _home(call)
+    choose_database("", folder)
     if not any(part.pid for part in commands.parts(folder)):
         call.talk.say(f"Ultramarine does not run in {folder}.")
         code = commands.stop(folder, GRACE_S)
@@ -262,6 +283,7 @@ GROUP = Group(
                     "many",
                     metavar="ADDRESS[:PORT]",
                 ),
+                DATABASE,
                 HOME,
             ),
             example="um up -d",

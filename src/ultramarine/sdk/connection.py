@@ -12,6 +12,7 @@ from ultramarine.domain.identity import DEFAULT_WORKSPACE
 
 DEFAULT_PORT = 7770
 PORT_MAX = 65535
+DATABASE_URL = "ULTRAMARINE_DATABASE_URL"  #: of the server: where its store is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

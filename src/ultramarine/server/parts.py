@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ultramarine.backup.contents import OWNER_OF_FILES
 from ultramarine.controllers import lag
 from ultramarine.controllers.deployments import DeploymentLoop, ServingFiles
 from ultramarine.controllers.environments import EnvironmentLoop
@@ -44,6 +45,7 @@ from ultramarine.planning.seen import Patience
 from ultramarine.routing.publisher import RoutePublisher
 from ultramarine.server.certificate import Certificate, listening_of
 from ultramarine.server.first_start import begin, epoch_of
+from ultramarine.server.private import write_private
 from ultramarine.services.bell import Bell
 from ultramarine.services.context import Context, Limits, Site
 from ultramarine.services.hub import Hub
@@ -100,13 +102,15 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
     migrate(url)
     cache, clusters = _cache(settings, home), _clusters(settings)
     db, reserve = AsyncDatabase(url), Reserve(home, settings.disk_reserve_bytes)
+    blobs, keys = Blobs(home / "files", reserve), Secrets.at(home / "master.key")
+    write_private(home / OWNER_OF_FILES, keys.fingerprint)  # before the database has an installation
     ctx = Context(
         db=db,
         clock=lambda: datetime.now(UTC),
         names=lambda: secrets.token_hex(16),
-        blobs=Blobs(home / "files", reserve),
+        blobs=blobs,
         logs=Logs(home / "files" / "logs", reserve),
-        secrets=Secrets.at(home / "master.key"),
+        secrets=keys,
         hub=Hub(patience=_patience(settings), listening_since=datetime.now(UTC), pools=(THIS_MACHINE, *clusters)),
         tracking=MlflowClient(home / "run" / "mlflow.sock"),
         site=replace(_site(settings, epoch=await epoch_of(db), cache=cache), clusters=clusters),

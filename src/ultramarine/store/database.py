@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import sqlalchemy as sa
 from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from ultramarine.domain.database import for_sqlalchemy
@@ -174,7 +175,7 @@ class _Transaction:
         is_first = self._connection is None
         try:
             return self._opened().execute(statement, parameters)
-        except sa.exc.DBAPIError as error:
+        except DBAPIError as error:
             if not (is_first and error.connection_invalidated):
                 raise
             self._end(is_kept=False)  # the pool held a connection that the server has dropped: nothing was done yet

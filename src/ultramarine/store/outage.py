@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from ultramarine.domain.database import for_libpq, is_postgresql, without_password
 from ultramarine.domain.errors import StaleWrite, UltramarineError, Unavailable
@@ -35,20 +36,20 @@ def told(url: str) -> Generator[None]:
     """Raises `Unavailable` and `StaleWrite` in place of what PostgreSQL's driver raises for them."""
     try:
         yield
-    except sa.exc.DBAPIError as error:
+    except DBAPIError as error:
         meant = _meaning(error, url) if is_postgresql(url) else None
         if meant is None:
             raise
         raise meant from error
 
 
-def _meaning(error: sa.exc.DBAPIError, url: str) -> UltramarineError | None:
+def _meaning(error: DBAPIError, url: str) -> UltramarineError | None:
     """None: it is a mistake of ours."""
     state: str | None = getattr(error.orig, "sqlstate", None)
     place = without_password(for_libpq(url))
     if state in RACES:
         return StaleWrite("database", place)
-    is_cut_off = error.connection_invalidated or (state is None and isinstance(error, sa.exc.OperationalError))
+    is_cut_off = error.connection_invalidated or (state is None and isinstance(error, OperationalError))
     if not is_cut_off and state != READ_ONLY and not (state or "").startswith(AWAY):
         return None
     why = str(error.orig).strip().partition("\n")[0].removeprefix("connection failed: ")[:WORDS_MAX]

@@ -10,7 +10,7 @@ from pathlib import Path
 from ultramarine.supervision import home as homes
 from ultramarine.supervision import lock, process
 from ultramarine.supervision.errors import CannotStart
-from ultramarine.supervision.home import last_listening, prepare
+from ultramarine.supervision.home import last_database, last_listening, prepare
 from ultramarine.supervision.listening import Listening
 from ultramarine.supervision.lock import Holder
 from ultramarine.supervision.loop import is_ready, supervise
@@ -23,6 +23,7 @@ __all__ = [
     "Listening",
     "Part",
     "elsewhere",
+    "last_database",
     "last_listening",
     "parts",
     "running",

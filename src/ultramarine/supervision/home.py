@@ -12,6 +12,7 @@ FOLDERS = ("run", "logs", "files", "gateway", "mlflow", "tmp")
 SOCKET_PATH_MAX = 100  #: the system takes 107 bytes; a few are left for sockets with longer names
 RESTORING = Path(".restoring")  #: in the home, while a backup is being restored into it
 WHOLE = RESTORING / "whole"  #: all of the backup is there: what is in the home is being replaced by it
+DATABASE_FILE = "database"  #: in the home: where its store is, without a password, should it not be in the home
 LONGEST_SOCKET = Path("gateway", "admin-00.sock")
 
 
@@ -78,6 +79,14 @@ def certificate(home: Path) -> Path:
 def elsewhere(home: Path) -> Path:
     """A text: what to type on another machine."""
     return home / "gateway" / "elsewhere.txt"
+
+
+def last_database(home: Path) -> str:
+    """Where the installation's store was when it was last started; empty: in the home."""
+    try:
+        return (home / DATABASE_FILE).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
 
 
 def last_listening(home: Path) -> Listening | None:

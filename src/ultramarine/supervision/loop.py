@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ultramarine.supervision import certificate, lock, parts, process
 from ultramarine.supervision import home as homes
+from ultramarine.supervision import lock, parts, preparing, process
 from ultramarine.supervision.child import Child
 from ultramarine.supervision.home import check_whole, prepare, write_gateway_config
 from ultramarine.supervision.listening import HOST, Listening
@@ -32,7 +32,7 @@ def supervise(home: Path, listening: Listening, *, grace_s: float, table: Table 
         check_whole(home)
         parts.end_leftovers(home, grace_s=LEFTOVER_GRACE_S)
         listening.check()
-        certificate.prepare(home, listening)
+        preparing.prepare(home, listening)
         write_gateway_config(home, listening)
         _run(home, table(home, listening), holder, grace_s=grace_s)
 

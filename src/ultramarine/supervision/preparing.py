@@ -1,4 +1,4 @@
-"""The certificate that other machines are shown is there before anything listens for them."""
+"""What has to hold before anything is started, asked of programs of the server's."""
 
 import os
 import subprocess
@@ -8,7 +8,8 @@ from pathlib import Path
 from ultramarine.supervision.errors import CannotStart
 from ultramarine.supervision.listening import Listening
 
-MAKE_S = 60.0
+WITHIN_S = 60.0
+DATABASE_URL = "ULTRAMARINE_DATABASE_URL"
 
 
 def variables(home: Path, listening: Listening) -> dict[str, str]:
@@ -22,18 +23,26 @@ def variables(home: Path, listening: Listening) -> dict[str, str]:
 
 
 def prepare(home: Path, listening: Listening) -> None:
-    """Make it, or see that it is good. Nothing to do where only this machine is served. Raises `CannotStart`."""
-    if not listening.outside:
-        return
-    made = subprocess.run(
-        [sys.executable, "-P", "-m", "ultramarine.server.certificate"],
-        env={**os.environ, **variables(home, listening)},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=MAKE_S,
-        cwd=home,
-    )
+    """Raises `CannotStart`."""
+    if os.environ.get(DATABASE_URL):
+        _ask("ultramarine.server.database", home, listening)  # that it answers, and belongs to this home
+    if listening.outside:
+        _ask("ultramarine.server.certificate", home, listening)  # there before anything listens for other machines
+
+
+def _ask(program: str, home: Path, listening: Listening) -> None:
+    try:
+        made = subprocess.run(
+            [sys.executable, "-P", "-m", program],
+            env={**os.environ, **variables(home, listening)},
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=WITHIN_S,
+            cwd=home,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CannotStart(f"{program} has not ended within {WITHIN_S:.0f} s.", hint="Try again.") from error
     if made.returncode != 0:
         text, _, hint = made.stderr.strip().rpartition("\n")
-        raise CannotStart(text or hint, hint=hint if text else "The certificate could not be made.")
+        raise CannotStart(text or hint, hint=hint if text else f"{program} has failed.")

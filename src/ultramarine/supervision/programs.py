@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ultramarine.supervision.certificate import variables
 from ultramarine.supervision.errors import CannotStart
 from ultramarine.supervision.listening import HOST, Listening
+from ultramarine.supervision.preparing import variables
 
 RAY_HEAD = "ULTRAMARINE_RAY_HEAD"
 
