@@ -50,7 +50,7 @@ def status_of(kind: type[UltramarineError]) -> int:
 
 
 def install(app: FastAPI) -> None:
-    app.add_exception_handler(UltramarineError, _ours)
+    app.add_exception_handler(UltramarineError, answer)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _plain)
     app.add_exception_handler(Exception, _bug)
@@ -72,7 +72,8 @@ def _answer(
     return JSONResponse(body | more, status, media_type="application/problem+json", headers=headers)
 
 
-async def _ours(request: Request, error: Exception) -> JSONResponse:
+async def answer(request: Request, error: Exception) -> JSONResponse:
+    """An error of ours, as it is told."""
     assert isinstance(error, UltramarineError), "registered for this kind"
     more = {"size": error.size} if isinstance(error, OffsetDiffers) else {}
     kind = type(error)

@@ -11,7 +11,7 @@ from typing import Any
 from ultramarine.cli.command import FAILED, OK, Call, Command, Group, Option
 from ultramarine.cli.output import Column
 from ultramarine.domain.database import password, without_password
-from ultramarine.domain.errors import Conflict, InvalidInput, NotSupportedYet, UltramarineError, Unavailable
+from ultramarine.domain.errors import Conflict, InvalidInput, NotSupportedYet, StandsBy, UltramarineError, Unavailable
 from ultramarine.sdk.connection import DATABASE_URL, DEFAULT_PORT, home, is_named, listen, of_home, port, second_port
 from ultramarine.sdk.workspace import Workspace
 
@@ -69,7 +69,19 @@ def up(call: Call) -> int:
         )
         if found is not None and found.listen:
             call.talk.say(f"\nBy TLS at {found.listen}. {commands.elsewhere(folder)}")
+        _tell_standing(call, folder)
     return code
+
+
+def _tell_standing(call: Call, folder: Path) -> None:
+    """Of several servers one leads, and the others say which."""
+    if DATABASE_URL in os.environ:
+        try:
+            Workspace(of_home(folder)).installation.status()
+        except StandsBy as standing:
+            call.talk.say(f"\n{standing} {standing.hint}")
+        except UltramarineError:
+            pass  # it may be about to lead
 
 
 def choose_database(given: str, folder: Path) -> None:
@@ -154,6 +166,8 @@ def _drained(call: Call, folder: Path, *, within_s: float) -> bool:
                     _tell(call, installation.status())
                     is_told = True
                 left = installation.drain()
+            except StandsBy:
+                return True  # what runs is the leader's
             except Unavailable as error:
                 why = str(error)
             except UltramarineError as error:

@@ -13,6 +13,7 @@
     ├── Conflict               it would contradict what is there
     ├── DiskFull               the server keeps what is left of its disk for itself
     └── Unavailable            a part that is needed does not answer
+        └── StandsBy           another server of the same installation leads, or is about to
 
 `str(error)` says what and why, `error.hint` what to do next. `api/problem.py` alone knows HTTP.
 """
@@ -112,3 +113,7 @@ class DiskFull(UltramarineError):
 
 class Unavailable(UltramarineError):
     title = "A part that is needed does not answer"
+
+
+class StandsBy(Unavailable):
+    title = "This server stands by"

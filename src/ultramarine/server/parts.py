@@ -30,7 +30,7 @@ from ultramarine.domain.size import GIB, Amount, Sizes
 from ultramarine.drivers import pyz
 from ultramarine.drivers.local import LocalDriver
 from ultramarine.drivers.machine import this_machine, this_platform
-from ultramarine.drivers.protocol import Joining
+from ultramarine.drivers.protocol import Driver, Joining
 from ultramarine.drivers.pyz import pythons as find_pythons
 from ultramarine.drivers.ray import Autoscaling, EngineSettings, Places, RayDriver
 from ultramarine.drivers.ray import keep as keep_engine
@@ -96,6 +96,28 @@ class Parts:
         await self.ctx.db.close()
 
 
+def owner_of(home: Path) -> str:
+    """Who holds what only one server may hold."""
+    return f"{platform.node()}:{home}"
+
+
+def address_of(port: int) -> str:
+    return f"http://{HOST}:{port}"
+
+
+def upstreams_of(home: Path, socket: Path) -> Upstreams:
+    return Upstreams(control=f"unix:{socket}", mlflow=f"unix:{home / 'run' / 'mlflow.sock'}")
+
+
+def what_is_here(home: Path) -> Driver:
+    """To end what this machine holds of us. It begins nothing."""
+
+    def config(allocation: Allocation, rank: int) -> Mapping[str, Any]:
+        raise NotImplementedError(f"{allocation.key}.{rank} is the leader's to begin")
+
+    return LocalDriver(home / "nodes", pyz=home / "tools", joining=Joining(config=config, wake=lambda: None))
+
+
 async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts:
     """Bring the database up to date, make what a first start makes, and connect everything."""
     url = url_of(settings.database_url, home)
@@ -118,10 +140,10 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
     await begin(ctx, home)
     certificate = Certificate(settings, home, clock=ctx.clock)
     here = Door(url=f"unix:{socket}", server=ctx.site.address)
-    joining, owner = _joining(ctx, lambda: here, cache), f"{platform.node()}:{home}"
+    joining, owner = _joining(ctx, lambda: here, cache), owner_of(home)
     driver = LocalDriver(home / "nodes", pyz=pyz.build(home / "tools"), joining=joining)
     publisher = RoutePublisher(home / "gateway")
-    upstreams = Upstreams(control=f"unix:{socket}", mlflow=f"unix:{home / 'run' / 'mlflow.sock'}")
+    upstreams = upstreams_of(home, socket)
     serving = ServingFiles(zip_sha256=ctx.blobs.put(pyz.serving(home / "tools").read_bytes()))
     uv = Uv(program=ctx.site.uv, cache=cache / "uv", options=site_options())
     scheduler = RunLoop(ctx, driver, owner=owner)
@@ -216,8 +238,8 @@ def _site(settings: Settings, *, epoch: Epoch, cache: Path) -> Site:
     here = f"{sys.version_info[0]}.{sys.version_info[1]}"
     return Site(
         epoch=epoch,
-        address=f"http://{HOST}:{settings.port}",
-        second_address=f"http://{HOST}:{settings.second_port}",
+        address=address_of(settings.port),
+        second_address=address_of(settings.second_port),
         second_ports={each.port: each.second_port for each in listening_of(settings).outside},
         machine=this_machine(),
         sizes=Sizes(native, settings.size_alias_catalogue()),

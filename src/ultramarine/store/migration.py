@@ -4,9 +4,11 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from ultramarine.domain.database import is_postgresql
 from ultramarine.domain.errors import Conflict
 from ultramarine.store.outage import limits, told
 
+LOCK = 1970105701  #: a name among the locks of a PostgreSQL
 HEAD = "0004"  #: the newest of `migrations/versions`
 
 
@@ -23,6 +25,8 @@ def migrate(url: str) -> None:
     engine = sa.create_engine(url, connect_args=limits(url))
     try:
         with told(url), engine.begin() as connection:
+            if is_postgresql(url):  # of several servers that start at once one does it
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
             if _revision(connection) != HEAD:
                 _upgrade(connection, url)
     finally:
