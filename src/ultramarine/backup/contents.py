@@ -1,6 +1,7 @@
 """What is in a backup, and in which order: a tar file whose first member describes it and whose last one closes it.
 
 `backup.json`; the database; MLflow's database; files; MLflow's artifacts; `SHA256SUMS`, as `sha256sum -c` reads it.
+From PostgreSQL both databases are one dump.
 
 The order makes it one consistent set though all goes on: a row is written after the files that it names, and files
 never change, so what is copied after the database has all that the database knows of. MLflow's database comes after
@@ -16,8 +17,10 @@ from pydantic import BaseModel, ConfigDict
 FORMAT = 1
 DESCRIPTION, SUMS = "backup.json", "SHA256SUMS"
 DATABASE, MLFLOW_DATABASE, MLFLOW_SCHEMA = "ultramarine.db", "mlflow/mlflow.db", "mlflow/mlflow.db.schema"
+DUMP = "postgresql.dump"  #: in place of both databases, as `pg_dump` writes it; never in a home
 FILES, ARTIFACTS = "files", "mlflow/artifacts"
-PARTS = (DATABASE, MLFLOW_DATABASE, MLFLOW_SCHEMA, FILES, ARTIFACTS)  #: paths in the home, in the backup's order
+IN_HOME = (DATABASE, MLFLOW_DATABASE, MLFLOW_SCHEMA, FILES, ARTIFACTS)
+PARTS = (DUMP, *IN_HOME)  #: in the backup's order
 UNFINISHED = f"{FILES}/incoming"  #: uploads on their way: of no row
 OWNER_OF_FILES = f"{FILES}/owner"  #: the fingerprint of the master key of the installation that they are of
 WAL = ("-wal", "-shm")  #: of a database, in the home alone
@@ -26,7 +29,7 @@ CHUNK_BYTES = 1 << 20
 
 
 class Description(BaseModel):
-    """`backup.json`. `database`: `sqlite`, or `postgresql`, which is backed up by its operator."""
+    """`backup.json`. `database`: `sqlite` or `postgresql`; a backup goes back to where it came from."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     format: int

@@ -14,18 +14,29 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ultramarine.backup.contents import DATABASE, MASTER_KEY, MLFLOW_DATABASE, OWNER_OF_FILES, PARTS, WAL, Description
+from ultramarine.backup.contents import (
+    DATABASE,
+    DUMP,
+    IN_HOME,
+    MASTER_KEY,
+    MLFLOW_DATABASE,
+    OWNER_OF_FILES,
+    WAL,
+    Description,
+)
 from ultramarine.backup.reading import describe, extract
+from ultramarine.domain.database import is_postgresql, without_password
 from ultramarine.domain.errors import Conflict, DiskFull, InvalidInput
 from ultramarine.domain.names import Epoch
 from ultramarine.services.secrets import Secrets, new_epoch
-from ultramarine.store import backups
+from ultramarine.store import backups, dumps
 from ultramarine.store.database import url_of
 from ultramarine.supervision import lock, parts
 from ultramarine.supervision.errors import CannotStart
-from ultramarine.supervision.home import RESTORING, WHOLE, prepare
+from ultramarine.supervision.home import RESTORING, WHOLE, owner, prepare
 
-REPLACED = (*PARTS, *(f"{database}{end}" for database in (DATABASE, MLFLOW_DATABASE) for end in WAL))
+REPLACED = (*IN_HOME, *(f"{database}{end}" for database in (DATABASE, MLFLOW_DATABASE) for end in WAL))
+KEPT_DUMP = "kept.dump"  #: of what PostgreSQL held before
 ROUTES = Path("gateway", "routes.json")
 LEFTOVER_GRACE_S = 5.0
 
@@ -52,9 +63,11 @@ class Restored:
     kept: Path | None
 
 
-def is_occupied(home: Path) -> bool:
-    """Whether a restore into the home would replace something."""
-    folders = (home / part for part in PARTS)
+def is_occupied(home: Path, database_url: str = "") -> bool:
+    """Whether a restore into the home would replace something. Raises `Unavailable` when PostgreSQL does not answer."""
+    if is_postgresql(database_url) and backups.about(url_of(database_url, home)) is not None:
+        return True
+    folders = (home / part for part in IN_HOME)
     return any(part.is_file() or (part.is_dir() and any(part.rglob("*"))) for part in folders)
 
 
@@ -68,18 +81,24 @@ def restore(file: Path, home: Path, wanted: Wanted) -> Restored:
     """
     description = describe(file)
     with _held(home):
-        finish(home)
+        finish(home, wanted.database_url)
         _check(home, wanted, description)
-        kept = home / f"replaced-{datetime.now(UTC):%Y%m%dT%H%M%SZ}" if is_occupied(home) else None
+        is_there = is_occupied(home, wanted.database_url)
+        kept = home / f"replaced-{datetime.now(UTC):%Y%m%dT%H%M%SZ}" if is_there else None
         with _staging(home) as staged:
             _check_room(file, home)
             extract(file, staged)
-            epoch = _begin_epoch(staged, wanted)
+            epoch = new_epoch()
+            if (staged / DUMP).exists():
+                _keep_database(staged, wanted.database_url)
+            else:
+                backups.begin_epoch(url_of("", staged), epoch)
             entries = [entry for entry in (*REPLACED, *_keep_key(home, staged, wanted)) if (staged / entry).exists()]
             os.sync()  # before the mark, which says that all is there
-            (staged / "mark").write_text(json.dumps({"kept": None if kept is None else kept.name, "entries": entries}))
+            mark = {"kept": None if kept is None else kept.name, "entries": entries, "epoch": epoch}
+            (staged / "mark").write_text(json.dumps(mark))
             os.replace(staged / "mark", home / WHOLE)
-        finish(home)
+        finish(home, wanted.database_url)
     return Restored(description=description, epoch=epoch, kept=kept)
 
 
@@ -97,19 +116,32 @@ def _held(home: Path) -> Generator[None]:
 
 
 def _check(home: Path, wanted: Wanted, description: Description) -> None:
-    if is_occupied(home) and not wanted.replace:
+    if is_occupied(home, wanted.database_url) and not wanted.replace:
+        where = without_password(wanted.database_url) if is_postgresql(wanted.database_url) else home
         raise Conflict(
-            f"There is an installation in {home} already.",
+            f"There is an installation in {where} already.",
             hint="Give an empty home: um restore FILE --home FOLDER; or move this one aside: um restore FILE --replace",
         )
-    is_sqlite = url_of(wanted.database_url, home).startswith("sqlite")
+    is_sqlite = not is_postgresql(wanted.database_url)
     if is_sqlite != (description.database == "sqlite"):
-        other = "unset ULTRAMARINE_DATABASE_URL" if not is_sqlite else "set ULTRAMARINE_DATABASE_URL to it"
+        to_postgresql = "Name it: um restore FILE --database postgresql://USER@HOST/NAME"
+        to_sqlite = "Give a home of its own, and no --database: um restore FILE --home FOLDER"
         raise Conflict(
             f"The backup is of an installation whose database is {description.database}, and this one's is not.",
-            hint=f"{other[0].upper()}{other[1:]}, then restore.",
+            hint=to_postgresql if is_sqlite else to_sqlite,
         )
+    if not is_sqlite and is_occupied(home, wanted.database_url):
+        _check_nobody_leads(home, wanted.database_url)
     _check_key(home, wanted, description)
+
+
+def _check_nobody_leads(home: Path, database_url: str) -> None:
+    leader = backups.leader(url_of(database_url, home))
+    if leader not in ("", owner(home)):
+        raise Conflict(
+            f"{leader} leads in {without_password(database_url)}, or did until a moment ago.",
+            hint="Stop every server of it there: um down. Then wait 15 s, and restore.",
+        )
 
 
 def _check_key(home: Path, wanted: Wanted, description: Description) -> None:
@@ -158,10 +190,11 @@ def _full(home: Path) -> DiskFull:
     )
 
 
-def _begin_epoch(staged: Path, wanted: Wanted) -> Epoch:
-    epoch = new_epoch()
-    backups.begin_epoch(url_of(wanted.database_url, staged), epoch)
-    return epoch
+def _keep_database(staged: Path, database_url: str) -> None:
+    """What PostgreSQL holds now is kept as a dump beside the rest of what was there."""
+    url = url_of(database_url, staged)
+    if backups.about(url) is not None:
+        dumps.dump(url, staged / KEPT_DUMP)
 
 
 def _keep_key(home: Path, staged: Path, wanted: Wanted) -> tuple[str, ...]:
@@ -177,8 +210,11 @@ def _keep_key(home: Path, staged: Path, wanted: Wanted) -> tuple[str, ...]:
     return (MASTER_KEY,)
 
 
-def finish(home: Path) -> None:
-    """Put what was unpacked in the place of what is there. Nothing to do where no restore was interrupted."""
+def finish(home: Path, database_url: str = "") -> None:
+    """Put what was unpacked in the place of what is there. Nothing to do where no restore was interrupted.
+
+    PostgreSQL's part is done anew as a whole when it was interrupted.
+    """
     if not (home / WHOLE).exists():
         return
     mark = json.loads((home / WHOLE).read_text())
@@ -189,6 +225,12 @@ def finish(home: Path) -> None:
             _move(there, aside / entry)
         if new.exists():
             _move(new, there)
+    if (home / RESTORING / KEPT_DUMP).exists():
+        _move(home / RESTORING / KEPT_DUMP, aside / DUMP)
+    if (home / RESTORING / DUMP).exists():
+        url = url_of(database_url, home)
+        dumps.replace(url, home / RESTORING / DUMP)
+        backups.begin_epoch(url, Epoch(mark["epoch"]))
     (home / ROUTES).unlink(missing_ok=True)  # replicas of before are none of ours
     os.sync()
     (home / WHOLE).unlink()

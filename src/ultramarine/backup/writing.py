@@ -22,6 +22,7 @@ from ultramarine.backup.contents import (
     CHUNK_BYTES,
     DATABASE,
     DESCRIPTION,
+    DUMP,
     FILES,
     FORMAT,
     MASTER_KEY,
@@ -35,7 +36,7 @@ from ultramarine.backup.contents import (
 )
 from ultramarine.domain.errors import AlreadyExists, Conflict, DiskFull, InvalidInput, NotFound
 from ultramarine.services.secrets import Secrets
-from ultramarine.store import backups
+from ultramarine.store import backups, dumps
 from ultramarine.store.database import url_of
 
 
@@ -52,10 +53,11 @@ def write(home: Path, file: Path, *, database_url: str = "") -> Written:
     """Back up the installation of `home`, which may run meanwhile.
 
     Raises:
-        NotFound: there is no installation in `home`.
+        NotFound: there is no installation in `home`, or PostgreSQL's programs are missing.
         AlreadyExists: `file` is there.
         InvalidInput: `file` is in the home, or its folder is not there.
-        Conflict: another backup to this file is being written.
+        Conflict: another backup to this file is being written, or PostgreSQL refuses.
+        Unavailable: PostgreSQL does not answer.
         DiskFull: nothing is left of what was written.
     """
     _check_target(home, file)
@@ -115,11 +117,16 @@ def _aside(file: Path) -> Generator[Path]:
 
 
 def _write(home: Path, folder: Path, *, url: str, source: Path | None) -> Written:
-    copies = {DATABASE: source, MLFLOW_DATABASE: home / MLFLOW_DATABASE}
-    there = {name: folder / Path(name).name for name, path in copies.items() if path is not None and path.exists()}
-    for name, copy in there.items():  # in this order: contents.py
-        _copy(copies[name] or copy, copy)
-    description = _describe(home, f"sqlite:///{there[DATABASE]}" if DATABASE in there else url)
+    if source is None:
+        there = {DUMP: folder / DUMP}
+        description = _describe(home, url)
+        dumps.dump(url, there[DUMP])
+    else:
+        copies = {DATABASE: source, MLFLOW_DATABASE: home / MLFLOW_DATABASE}
+        there = {name: folder / Path(name).name for name, path in copies.items() if path.exists()}
+        for name, copy in there.items():  # in this order: contents.py
+            _copy(copies[name], copy)
+        description = _describe(home, f"sqlite:///{there[DATABASE]}")
     with open(folder / "backup", "xb", opener=_private) as file, _Archive(file, folder / "sums") as archive:
         archive.add_bytes(DESCRIPTION, description.model_dump_json(indent=1).encode())
         for name, copy in there.items():

@@ -19,6 +19,7 @@ UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 IN_WORDS = {
     "ultramarine.db": "database",
     "mlflow/mlflow.db": "MLflow's database",
+    "postgresql.dump": "database, with MLflow's: a dump of PostgreSQL",
     "files": "code, inputs, outputs, checkpoints, logs",
     "mlflow/artifacts": "MLflow's artifacts",
 }
@@ -52,11 +53,6 @@ def _say(call: Call, written: "Written", folder: Path, file: Path) -> None:
     for part, size in written.sizes.items():
         count = f" in {size.files} files" if size.files > 1 else ""
         say(f"  {IN_WORDS.get(part, part)}: {_size(size.bytes)}{count}")
-    if written.description.database != "sqlite":
-        say(
-            "The database is PostgreSQL's, and is not in it. Back it up first, then the rest:\n"
-            '  pg_dump --format=custom --file=ultramarine.dump "$ULTRAMARINE_DATABASE_URL" && um backup FILE'
-        )
     say(f"The master key is not in it. Keep a copy elsewhere, once: cp {folder / 'master.key'} SAFE-PLACE")
 
 
@@ -69,9 +65,10 @@ def restore(call: Call) -> int:
     folder, file = _home(call), _file(call)
     url = _database_url(call, folder)
     found = describe(file)
-    if call.args.replace and is_occupied(folder) and not call.args.yes:
+    if call.args.replace and is_occupied(folder, url) and not call.args.yes:
         question = (
-            f"{folder} goes back to {found.made_at} (from {found.home} on {found.host}); what is there now is moved to "
+            f"{folder}{' and its database' if url else ''} goes back to {found.made_at} (from {found.home} on "
+            f"{found.host}); what is there now is moved to "
             f"{folder / 'replaced-…'}. Do it?"
         )
         if not call.talk.confirm(question):

@@ -3,6 +3,7 @@
 import re
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
+MLFLOW_SCHEMA = "mlflow"  #: of PostgreSQL: MLflow's tables, beside ours
 _POSTGRESQL = re.compile(r"postgres(ql)?(\+\w+)?:")  # as MLflow, SQLAlchemy and libpq take it
 _PASSWORD = re.compile(r"(?<=//)([^:/?#@]*):[^/?#@]*@")
 

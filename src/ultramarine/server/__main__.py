@@ -16,11 +16,12 @@ from ultramarine.domain.database import is_postgresql
 from ultramarine.domain.errors import UltramarineError
 from ultramarine.server import collector
 from ultramarine.server.door import Door
-from ultramarine.server.parts import Parts, address_of, owner_of, put_together, upstreams_of, what_is_here
+from ultramarine.server.parts import Parts, address_of, put_together, upstreams_of, what_is_here
 from ultramarine.server.seat import Lost, Seat
 from ultramarine.server.standby import keep, open_the_door, until_it_leads
 from ultramarine.settings import Settings
 from ultramarine.store.database import url_of
+from ultramarine.supervision.home import owner
 
 log = logging.getLogger(__name__)
 STREAMS_END_S = 2  #: open streams are cut off after so long when the server stops; clients go on where they were
@@ -63,7 +64,7 @@ async def _serve(settings: Settings, *, home: Path, socket: Path) -> None:
 
 async def _serve_in_turn(settings: Settings, *, home: Path, socket: Path) -> None:
     """One of the servers of a PostgreSQL: it answers at once, if only that it stands by."""
-    seat = Seat(url_of(settings.database_url, home), owner=owner_of(home))
+    seat = Seat(url_of(settings.database_url, home), owner=owner(home))
     door = Door(seat)
     server = _server(door, socket)
     known = {"url": address_of(settings.port), "second_url": address_of(settings.second_port)}

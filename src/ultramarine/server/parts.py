@@ -1,7 +1,6 @@
 """Real parts, put together: from a home folder to a context, a driver and loops."""
 
 import asyncio
-import platform
 import secrets
 import shutil
 import sys
@@ -54,6 +53,7 @@ from ultramarine.services.secrets import Secrets
 from ultramarine.settings import Settings
 from ultramarine.store.database import AsyncDatabase, url_of
 from ultramarine.store.migration import migrate
+from ultramarine.supervision.home import owner
 from ultramarine.supervision.listening import HOST
 from ultramarine.tracking.client import MlflowClient
 
@@ -96,11 +96,6 @@ class Parts:
         await self.ctx.db.close()
 
 
-def owner_of(home: Path) -> str:
-    """Who holds what only one server may hold."""
-    return f"{platform.node()}:{home}"
-
-
 def address_of(port: int) -> str:
     return f"http://{HOST}:{port}"
 
@@ -140,16 +135,16 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
     await begin(ctx, home)
     certificate = Certificate(settings, home, clock=ctx.clock)
     here = Door(url=f"unix:{socket}", server=ctx.site.address)
-    joining, owner = _joining(ctx, lambda: here, cache), owner_of(home)
+    joining, own = _joining(ctx, lambda: here, cache), owner(home)
     driver = LocalDriver(home / "nodes", pyz=pyz.build(home / "tools"), joining=joining)
     publisher = RoutePublisher(home / "gateway")
     upstreams = upstreams_of(home, socket)
     serving = ServingFiles(zip_sha256=ctx.blobs.put(pyz.serving(home / "tools").read_bytes()))
     uv = Uv(program=ctx.site.uv, cache=cache / "uv", options=site_options())
-    scheduler = RunLoop(ctx, driver, owner=owner)
+    scheduler = RunLoop(ctx, driver, owner=own)
     others, beside = (), ()
     if _has_ray(settings):
-        others, beside = _on_ray(ctx, settings, _door(ctx, settings, certificate), home=home, owner=owner)
+        others, beside = _on_ray(ctx, settings, _door(ctx, settings, certificate), home=home, owner=own)
     if certificate.listening.outside:
         others = (*others, Loop(name="certificate", tick=certificate.tick, bell=Bell()))
     loops = (

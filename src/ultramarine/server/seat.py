@@ -14,7 +14,6 @@ from ultramarine.store import leases
 from ultramarine.store.database import AsyncDatabase
 from ultramarine.store.migration import migrate
 
-NAME = "server"
 TTL = timedelta(seconds=15)
 OURS_S = 12.0  #: since we asked for it: less than `TTL`
 WATCH_S = TTL.total_seconds()  #: that the database must have answered us, and its leader been silent, until we follow
@@ -75,12 +74,12 @@ class Seat:
     async def _asked(self, now: float) -> tuple[int | None, str]:
         """The generation in which it is ours, or None; and who leads, or did last."""
         async with self._db.begin() as tx:
-            leader = await leases.owner(tx, NAME)
+            leader = await leases.owner(tx, leases.SERVER)
             is_another = leader not in ("", self._owner)
             if is_another and not (self._watched_since and now - self._watched_since >= WATCH_S):
                 return None, leader
             moment = await leases.server_clock(tx)
-            return await leases.hold(tx, NAME, owner=self._owner, now=moment, ttl=TTL), leader
+            return await leases.hold(tx, leases.SERVER, owner=self._owner, now=moment, ttl=TTL), leader
 
 
 def _stands_by(leader: str) -> StandsBy:

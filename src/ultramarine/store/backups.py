@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from ultramarine.domain.names import Epoch
 from ultramarine.domain.run import Mode
+from ultramarine.store import leases
 from ultramarine.store import tables as t
 from ultramarine.store.outage import limits, told
 
@@ -44,6 +45,14 @@ def about(url: str) -> About | None:
         is_open_job = sa.and_(t.runs.c.is_open, t.runs.c.mode == Mode.TASK.value)
         jobs = connection.execute(sa.select(sa.func.count()).select_from(t.runs).where(is_open_job)).scalar_one()
     return None if epoch is None else About(schema=schema, epoch=Epoch(epoch), jobs=jobs)
+
+
+def leader(url: str) -> str:
+    """Whose server leads in a PostgreSQL now; empty: nobody's."""
+    c = t.leases.c
+    query = sa.select(c.owner).where(c.name == leases.SERVER, c.until > leases.CLOCK)
+    with _connected(url) as connection:
+        return connection.execute(query).scalar_one_or_none() or ""
 
 
 def begin_epoch(url: str, epoch: Epoch) -> None:

@@ -15,12 +15,14 @@ from ultramarine.store.database import Tx
 #: Nobody's lease, unless there is one: of two servers that make it at once, neither fails.
 _MAKE = sa.text("INSERT INTO leases (name, owner, generation, until) VALUES (:name, '', 0, 0) ON CONFLICT DO NOTHING")
 
-_CLOCK = sa.cast(sa.extract("epoch", sa.func.clock_timestamp()) * 1_000_000, t.Moment)
+SERVER = "server"  #: which of the servers of one PostgreSQL leads
+#: What the time is for a PostgreSQL.
+CLOCK = sa.cast(sa.extract("epoch", sa.func.clock_timestamp()) * 1_000_000, t.Moment)
 
 
 async def server_clock(tx: Tx) -> datetime:
     """What the time is for the database: of PostgreSQL, where the clocks of those who ask are not the same."""
-    return (await tx.execute(sa.select(_CLOCK))).scalar_one()
+    return (await tx.execute(sa.select(CLOCK))).scalar_one()
 
 
 async def owner(tx: Tx, name: str) -> str:

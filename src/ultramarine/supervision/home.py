@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,11 @@ def write_gateway_config(home: Path, listening: Listening) -> None:
         }
         config["tls"] = {"certificate": str(certificate(home)), "listeners": by_tls}
     write_json(folder / "gateway.json", config)
+
+
+def owner(home: Path) -> str:
+    """As whom a server of this home is known to others that use the same store."""
+    return f"{platform.node()}:{home}"
 
 
 def certificate(home: Path) -> Path:

@@ -15,13 +15,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from ultramarine.domain.database import for_sqlalchemy, is_postgresql
+from ultramarine.domain.database import MLFLOW_SCHEMA, for_sqlalchemy, is_postgresql
 from ultramarine.tracking.database import ensure_database
 from ultramarine.tracking.environment import PLUGIN, BuildFailed, Environment, ensure_environment
 from ultramarine.tracking.progress import say
 
 PREFIX = "/mlflow"
-SCHEMA = "mlflow"  #: of PostgreSQL, with MLflow's tables
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "TMPDIR")
 _INHERITED_PREFIXES = (
     "PIP_",
@@ -60,7 +59,7 @@ def main(arguments: list[str]) -> int:
         environment = ensure_environment(environments, environ=environ)
         store = os.environ.get("ULTRAMARINE_DATABASE_URL", "")
         if is_postgresql(store):
-            store = for_sqlalchemy(store, schema=SCHEMA)  # brought up to date by the application: plugin/…/app.py
+            store = for_sqlalchemy(store, schema=MLFLOW_SCHEMA)  # brought up to date by plugin/…/app.py
         else:
             ensure_database(home / "mlflow" / "mlflow.db", environment, environ=environ)
             store = f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"
