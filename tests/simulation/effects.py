@@ -3,9 +3,10 @@
 Before a transaction means: all its statements are said, and nothing is kept yet.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 import sqlalchemy as sa
 
@@ -16,6 +17,7 @@ from ultramarine.drivers.protocol import Driver
 from ultramarine.store import tables as t
 from ultramarine.store.database import Tx
 
+T = TypeVar("T")
 Side = Literal["before", "after"]
 SIDES: tuple[Side, Side] = ("before", "after")
 CREATED = "created"
@@ -94,6 +96,9 @@ class WatchedTx:
             else:
                 self._tables.add(table.name)
         return done
+
+    async def fetch(self, statement: Any, parameters: Any, read: Callable[[sa.CursorResult[Any]], T], /) -> T:
+        return await self._inner.fetch(statement, parameters, read)
 
     @property
     def effects(self) -> frozenset[str]:

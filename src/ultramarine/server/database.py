@@ -10,7 +10,7 @@ from pathlib import Path
 from ultramarine.backup.contents import DATABASE, FILES, MASTER_KEY, OWNER_OF_FILES
 from ultramarine.domain.database import is_postgresql, without_password
 from ultramarine.domain.errors import Conflict, InvalidInput, UltramarineError
-from ultramarine.server.private import write_private
+from ultramarine.private import write_private
 from ultramarine.services.secrets import Secrets
 from ultramarine.settings import Settings
 from ultramarine.store import backups

@@ -41,10 +41,10 @@ from ultramarine.locks.lock import Uv
 from ultramarine.locks.site import site_options
 from ultramarine.planning.routes import Upstreams
 from ultramarine.planning.seen import Patience
+from ultramarine.private import write_private
 from ultramarine.routing.publisher import RoutePublisher
 from ultramarine.server.certificate import Certificate, listening_of
 from ultramarine.server.first_start import begin, epoch_of
-from ultramarine.server.private import write_private
 from ultramarine.services.bell import Bell
 from ultramarine.services.context import Context, Limits, Site
 from ultramarine.services.hub import Hub

@@ -9,8 +9,8 @@ from pathlib import Path
 from ultramarine.domain.errors import StandsBy, Unavailable
 from ultramarine.drivers.protocol import Driver
 from ultramarine.planning.routes import Upstreams, render
+from ultramarine.private import write_private
 from ultramarine.routing.publisher import RoutePublisher
-from ultramarine.server.private import write_private
 from ultramarine.server.seat import Seat
 
 log = logging.getLogger(__name__)
