@@ -12,9 +12,9 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from . import mechanism, trees
+from . import delegation, mechanism, trees
+from .delegation import read, write
 from .mechanism import CGROUP_V1, CGROUP_V2, WATCHING, Mechanism
 
 PREFIX = "ultramarine"
@@ -45,7 +45,7 @@ class Used:
 
 def find(allocation: str, rank: int, *, only_watch: bool = False) -> Groups:
     """The groups of this node of an allocation, by the best mechanism that works here: it is tried."""
-    for candidate in () if only_watch else mechanism.candidates(_read("/proc/self/mounts"), _read("/proc/self/cgroup")):
+    for candidate in () if only_watch else mechanism.candidates(read("/proc/self/mounts"), read("/proc/self/cgroup")):
         groups = Groups(candidate, allocation, rank)
         if _works(groups):
             return groups
@@ -53,20 +53,12 @@ def find(allocation: str, rank: int, *, only_watch: bool = False) -> Groups:
 
 
 def _works(groups: Groups) -> bool:
-    if groups.mechanism.kind == CGROUP_V2 and not _hand_down(groups.mechanism.folders[0]):
+    if groups.mechanism.kind == CGROUP_V2 and not delegation.prepare(groups.mechanism.folders[0]):
         return False
     probe = f"probe-{os.getpid()}"
     works = bool(groups.make(probe, Share(memory_bytes=1 << 30, processes=100, cpus=1)))
     groups.remove(probe)
     return works
-
-
-def _hand_down(folder: str) -> bool:
-    """Have version 2 count memory, processes and CPU below this group: refused while processes are in it itself."""
-    file = f"{folder}/cgroup.subtree_control"
-    if {"memory", "pids"} <= set(_read(file).split()):
-        return True
-    return _write(file, "+memory +pids") and (_write(file, "+cpu") or True)
 
 
 class Groups:
@@ -88,13 +80,13 @@ class Groups:
         except OSError:
             self.remove(key)
             return []
-        if folders and not all(_write(file, value) for file, value in self._settings(key, share)):
+        if folders and not all(write(file, value) for file, value in self._settings(key, share)):
             self.remove(key)
             return []
         if self.mechanism.kind == CGROUP_V1 and share.memory_bytes:
-            _write(f"{self._of(key, 'memory')}/memory.memsw.limit_in_bytes", str(share.memory_bytes))
+            write(f"{self._of(key, 'memory')}/memory.memsw.limit_in_bytes", str(share.memory_bytes))
         elif self.mechanism.kind == CGROUP_V2 and share.memory_bytes:
-            _write(f"{self._of(key, 'memory')}/memory.swap.max", "0")
+            write(f"{self._of(key, 'memory')}/memory.swap.max", "0")
         return [f"{folder}/cgroup.procs" for folder in folders]
 
     def _settings(self, key: str, share: Share) -> Iterator[tuple[str, str]]:
@@ -117,7 +109,7 @@ class Groups:
     def close(self, key: str) -> None:
         """Let nothing more be forked in it."""
         if self.mechanism.parents:
-            _write(f"{self._of(key, 'pids')}/pids.max", "0")
+            write(f"{self._of(key, 'pids')}/pids.max", "0")
 
     def end(self, key: str, *, patience_s: float = 5.0) -> None:
         """Kill what is in the group of a run, and take it away. Raises TimeoutError when something does not end."""
@@ -176,7 +168,7 @@ def _end(folders: list[str], patience_s: float) -> None:
     deadline, left = time.monotonic() + patience_s, folders
     while left:
         for folder in left:
-            _write(f"{folder}/pids.max", "0")
+            write(f"{folder}/pids.max", "0")
             trees.send(_pids(folder), signal.SIGKILL)
         left = [folder for folder in left if not _remove(folder)]
         if left and time.monotonic() > deadline:
@@ -195,7 +187,7 @@ def _named(mount: str, prefix: str) -> Iterator[str]:
 
 
 def _pids(folder: str) -> list[int]:
-    return [int(pid) for pid in _read(f"{folder}/cgroup.procs").split()]
+    return [int(pid) for pid in read(f"{folder}/cgroup.procs").split()]
 
 
 def _remove(folder: str) -> bool:
@@ -212,31 +204,9 @@ def _remove(folder: str) -> bool:
 
 
 def _fields(file: str) -> Mapping[str, int]:
-    return {found[1]: int(found[2]) for found in re.finditer(r"^(\w+) (\d+)$", _read(file), re.MULTILINE)}
+    return {found[1]: int(found[2]) for found in re.finditer(r"^(\w+) (\d+)$", read(file), re.MULTILINE)}
 
 
 def _number(file: str) -> int:
-    text = _read(file).strip()
+    text = read(file).strip()
     return int(text) if text.isdigit() else 0
-
-
-def _read(file: str) -> str:
-    try:
-        return Path(file).read_text(errors="replace")
-    except OSError:
-        return ""
-
-
-def _write(file: str, value: str) -> bool:
-    """Whether the kernel has taken it. A file that is not there is not made: a group is no plain folder."""
-    try:
-        fd = os.open(file, os.O_WRONLY)
-    except OSError:
-        return False
-    try:
-        os.write(fd, value.encode())
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(fd)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+ASIDE = "ultramarine.server"  #: the group of who has made groups beside itself
 CGROUP_V2, CGROUP_V1, WATCH = "cgroup-v2", "cgroup-v1", "watch"
 _NEEDED = ("memory", "pids")
 _WANTED = (*_NEEDED, "cpu", "cpuacct")
@@ -29,12 +30,13 @@ WATCHING = Mechanism(WATCH, {})
 def candidates(mounts: str, own: str) -> list[Mechanism]:
     """What might work, the best first. `mounts` as in /proc/self/mounts, `own` as in /proc/self/cgroup.
 
-    Groups are made below the group that we are in ourselves, so that what limits us limits the runs too.
+    Groups are made below the group that we are in ourselves, so that what limits us limits the runs too. In version 2
+    that is the one above, where we have stepped aside or were put aside: where processes are, no groups are counted.
     """
     places = _places(mounts, own)
     found: list[Mechanism] = []
-    if "" in places:
-        found.append(Mechanism(CGROUP_V2, dict.fromkeys(_WANTED, places[""])))
+    for folder in _folders(places[""], own) if "" in places else ():
+        found.append(Mechanism(CGROUP_V2, dict.fromkeys(_WANTED, folder)))
     if all(controller in places for controller in _NEEDED):
         found.append(Mechanism(CGROUP_V1, {one: places[one] for one in _WANTED if one in places}))
     return found
@@ -51,6 +53,15 @@ def _places(mounts: str, own: str) -> dict[str, str]:
             for option in fields[3].split(","):
                 mounted.setdefault(option, fields[1])
     return {name: mounted[name] + ("" if path == "/" else path) for name, path in _own(own) if name in mounted}
+
+
+def _folders(folder: str, own: str) -> list[str]:
+    """Of version 2, our own group, and the one above where there is one."""
+    path = next(path for name, path in _own(own) if not name)
+    above, name = folder.rpartition("/")[::2]
+    if path == "/":
+        return [folder]
+    return [above] if name == ASIDE else [folder, above]
 
 
 def _own(text: str) -> Sequence[tuple[str, str]]:

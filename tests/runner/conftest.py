@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from tests.runner.control import Control, end_process
 from ultramarine_runner import cgroups, machine, trees
 
 SOURCE = Path(__file__).parents[2] / "src"
-LOCK = Path("/tmp/um-tests-of-the-runner.lock")
+LOCK = Path(os.environ.get("ULTRAMARINE_TEST_LOCK", "/tmp/um-tests-of-the-runner.lock"))
 
 
 @dataclass

@@ -93,9 +93,10 @@ def test_the_group_of_a_run_is_gone_with_it_and_hello_says_how_limits_are_held(w
 
 def test_when_both_halves_are_killed_the_sweep_takes_the_groups_and_what_has_hidden_in_them(world: World):
     token = world.runner()
-    world.go(token, "e1-j1-1", "setsid env -i sleep 1000.25 & echo hidden; exec sleep 1000")
-    world.control.wait(lambda: world.control.log("e1-j1-1"))
-    hidden = [pid for pid in trees.descendants(world.runners[0].pid) if _command(pid) == b"sleep\x001000.25\0"]
+    world.go(token, "e1-j1-1", "setsid env -i sleep 1000.25 & exec sleep 1000")
+    hidden = world.control.wait(
+        lambda: [pid for pid in trees.descendants(world.runners[0].pid) if _command(pid) == b"sleep\x001000.25\0"]
+    )
     keeper = world.keeper()
     for pid in (world.runners[0].pid, keeper):
         os.kill(pid, signal.SIGKILL)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ultramarine_runner import cgroups, mechanism
 from ultramarine_runner.cgroups import Groups, Share
-from ultramarine_runner.mechanism import CGROUP_V1, CGROUP_V2, WATCH
+from ultramarine_runner.mechanism import ASIDE, CGROUP_V1, CGROUP_V2, WATCH
 
 NEW = "cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid 0 0\n"
 OLD = """\
@@ -15,9 +15,19 @@ cgroup /sys/fs/cgroup/pids cgroup rw,relatime,pids 0 0
 """
 
 
-def test_version_2_has_one_folder_for_everything_and_ours_is_below_our_own_group():
-    [found] = mechanism.candidates(NEW, "0::/system.slice/um.service\n")
-    assert (found.kind, found.folders) == (CGROUP_V2, ("/sys/fs/cgroup/system.slice/um.service",))
+def test_version_2_has_one_folder_for_everything_our_own_group_or_the_one_above_it():
+    own, above = mechanism.candidates(NEW, "0::/system.slice/um.service\n")
+    assert (own.kind, own.folders) == (CGROUP_V2, ("/sys/fs/cgroup/system.slice/um.service",))
+    assert (above.kind, above.folders) == (CGROUP_V2, ("/sys/fs/cgroup/system.slice",))
+    [root] = mechanism.candidates(NEW, "0::/\n")
+    assert root.folders == ("/sys/fs/cgroup",)
+
+
+def test_who_has_stepped_aside_finds_the_group_that_it_was_in():
+    [found] = mechanism.candidates(NEW, f"0::/system.slice/um.service/{ASIDE}\n")
+    assert found.folders == ("/sys/fs/cgroup/system.slice/um.service",)
+    [of_a_container] = mechanism.candidates(NEW, f"0::/{ASIDE}\n")
+    assert of_a_container.folders == ("/sys/fs/cgroup",)
 
 
 def test_version_1_has_a_folder_for_each_controller_and_two_may_share_one():
