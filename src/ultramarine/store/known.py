@@ -43,13 +43,16 @@ class Known(Generic[V]):
 
     async def again(self, tx: Tx) -> Sequence[V]:
         """All of them, in their order, as they are now."""
+        if not self._rows:
+            self._rows = await self._every(tx)
+            return list(self._rows.values())
         query, known = self._queries.versions, self._rows
         if len(known) <= MANY:
             order, changed = self._changed(await tx.execute(query, self._given))
         else:
             order, changed = await tx.fetch(query, self._given, self._changed)
         if changed or order != list(known):
-            now = {**known, **await self._read(tx, changed)}
+            now = known | await self._read(tx, changed)
             self._rows = {key: now[key] for key in order if key in now}
         return list(self._rows.values())
 
@@ -70,11 +73,11 @@ class Known(Generic[V]):
                 changed.append(key)
         return order, changed
 
-    async def _read(self, tx: Tx, keys: Sequence[str]) -> Mapping[str, V]:
+    async def _read(self, tx: Tx, keys: Sequence[str]) -> dict[str, V]:
         if len(keys) > KEYS_MAX:
-            rows = await fetch_many(tx, self._queries.every, self._queries.read, self._given)
-        elif keys:
-            rows = [self._queries.read(row) for row in await fetch(tx, self._queries.some, {"of_keys": keys})]
-        else:
-            rows = list[V]()
-        return {row.key: row for row in rows}
+            return await self._every(tx)
+        found = await fetch(tx, self._queries.some, {"of_keys": keys}) if keys else ()
+        return {row.key: row for row in map(self._queries.read, found)}
+
+    async def _every(self, tx: Tx) -> dict[str, V]:
+        return {row.key: row for row in await fetch_many(tx, self._queries.every, self._queries.read, self._given)}
