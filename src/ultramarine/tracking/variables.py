@@ -1,5 +1,6 @@
 """What a job is given so that MLflow in it finds its server and its run, and behaves as in a job."""
 
+import functools
 import io
 import zipfile
 from pathlib import Path
@@ -43,6 +44,7 @@ def python_path(own: str | None) -> str:
     return f"{own}:{ours}" if own else ours
 
 
+@functools.cache
 def in_job_zip() -> bytes:
     """The modules that change MLflow in a job, as one file for `PYTHONPATH`: the same bytes for the same sources."""
     packed = io.BytesIO()
