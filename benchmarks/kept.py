@@ -15,7 +15,7 @@ def keep(part: str, text: str, *, file: Path = RESULTS) -> None:
     begin, end = f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
     there = file.read_text(encoding="utf-8") if file.exists() else "# Figures\n"
     if begin not in there:
-        there = f"{there.rstrip()}\n\n## {part.capitalize()}\n\n{begin}\n{end}\n"
+        there = f"{there.rstrip()}\n\n## {part[0].upper()}{part[1:]}\n\n{begin}\n{end}\n"
     before, _, rest = there.partition(begin)
     after = rest.partition(end)[2]
     file.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
