@@ -19,7 +19,7 @@ from .fleets import Fleet, fleet
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(LIMIT_S)]
 NODES = {"c": 3, MIXED: 2, LOW: 1}
-PAUSE_S = (0.5, 5.0)
+PAUSE_S = (0.3, 4.0)
 SPARE = 2  #: hosts beyond that: one whose raylet was killed is a machine until its provider has seen that
 
 
