@@ -15,6 +15,7 @@ from ultramarine.services.serving import replica_spec, resolve
 from ultramarine.store import computes, endpoints, runs
 from ultramarine.store.database import Tx
 
+COMING = (DeploymentStatus.CREATING, DeploymentStatus.UPDATING)
 SHARE_MILLI = 100  #: what a replica reserves of the CPUs: it mostly waits
 
 
@@ -35,11 +36,17 @@ class DeploymentLoop:
         if not there:
             return
         reached = self._ctx.hub.reached = await self._publisher.reached()
+        unavailable: Unavailable | None = None
         for deployment in there:
-            if deployment.status is DeploymentStatus.CREATING and not deployment.serving:
-                await self._resolve(deployment)
-            else:
+            if deployment.serving or deployment.status not in COMING:
                 await self._turn(deployment, reached)
+                continue
+            try:
+                await self._resolve(deployment)
+            except Unavailable as failure:  # of no concern to those whose model is here
+                unavailable = failure
+        if unavailable is not None:
+            raise unavailable
 
     async def _resolve(self, deployment: Deployment) -> None:
         """Bring its model's files here and choose its environment. What does not answer is asked again next turn."""
