@@ -3,7 +3,7 @@
 Before a transaction means: all its statements are said, and nothing is kept yet.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal, TypeVar, cast
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from ultramarine.domain.allocation import AllocationEvent
 from ultramarine.domain.compute import ComputeEvent
+from ultramarine.domain.endpoint import DeploymentEvent
 from ultramarine.domain.run import RunEvent
 from ultramarine.drivers.protocol import Driver
 from ultramarine.store import tables as t
@@ -38,10 +39,13 @@ EFFECTS = tuple(
     for effect in (
         *_named("driver", *(verb for verb in vars(Driver) if callable(vars(Driver)[verb]) and verb[0] != "_")),
         *_named("driver", "release of an orphan", "forget of an orphan"),
-        *_named("job", CREATED, "tried_again", *(event.value for event in RunEvent)),
+        *_named("job", CREATED, "tried_again"),
+        *_named("run", *(event.value for event in RunEvent)),
         *_named("allocation", CREATED, *(event.value for event in AllocationEvent)),
         *_named("compute", CREATED, *(event.value for event in ComputeEvent)),
-        *_named("write", "leases", "runs", "computes", "environments"),  # those without an event
+        *_named("deployment", CREATED, "replica_made", *(event.value for event in DeploymentEvent)),
+        *_named("write", "leases", "runs", "computes", "environments", "endpoints", "deployments"),  # without an event
+        "gateway publish",
     )
     if effect not in NEVER
 )
@@ -55,6 +59,16 @@ class Moment:
     effects: frozenset[str] = frozenset()
     side: Side | None = None  #: of the effects
     is_border: bool = True
+
+
+class Passing:
+    """Where a server says where it is, and is awaited until it may go on."""
+
+    def __init__(self, moment: Moment) -> None:
+        self._moment = moment
+
+    def __await__(self) -> Generator[Moment]:
+        yield self._moment
 
 
 @dataclass(slots=True)
@@ -92,7 +106,8 @@ class WatchedTx:
         if isinstance(statement, sa.Insert | sa.Update | sa.Delete):
             table = cast("sa.Table", statement.table)
             if table is t.events:
-                self._events.add(f"{parameters['noun']} {parameters['event']}")
+                noun = "run" if parameters["event"] in set(RunEvent) else parameters["noun"]
+                self._events.add(f"{noun} {parameters['event']}")
             else:
                 self._tables.add(table.name)
         return done

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from tests.simulation.world import World
 
 from ultramarine.domain.names import RunKey, is_of
-from ultramarine.domain.run import INFRASTRUCTURE_RETRIES_MAX, ON_NODES, RUN
+from ultramarine.domain.run import INFRASTRUCTURE_RETRIES_MAX, ON_NODES, RUN, OwnerNoun
 from ultramarine.domain.size import Amount
 from ultramarine.files.logs import LogPlace
 from ultramarine.store import tables as t
@@ -60,23 +60,26 @@ class Invariants:
         assert max(world.starts.values(), default=1) == 1, "a run was started twice"
         with world.db.engine.connect() as connection:
             runs = [dict(row) for row in connection.execute(_RUNS).mappings()]
+            of_jobs = [run for run in runs if run["owner_noun"] == OwnerNoun.JOB]
             attempts = {row.id: row.attempt for row in connection.execute(sa.select(t.jobs.c.id, t.jobs.c.attempt))}
-        newest = {run["owner_id"]: run for run in sorted(runs, key=lambda run: run["ordinal"])}
+        newest = {run["owner_id"]: run for run in sorted(of_jobs, key=lambda run: run["ordinal"])}
         assert {id: run["ordinal"] for id, run in newest.items()} == attempts
         assert all(run["status"] in FINAL for run in runs)
-        self._nobody_canceled_what_nobody_asked(runs)
+        self._nobody_canceled_what_nobody_asked(of_jobs)
         self._attempts_are_counted(runs)
         self._logs_are_exact()
 
     def _only_one_attempt_lives(self) -> None:
         assert max(self._world.target.launches.values(), default=1) == 1, "an allocation was made twice"
         alive: dict[str, set[str]] = {}
-        places: Counter[tuple[str, str]] = Counter()
+        places: Counter[tuple[str, int]] = Counter()
         for runner in self._world.runners.values():
             for run in runner.runs.values() if runner.is_alive else ():
                 if run.phase == "running":
-                    alive.setdefault(run.owner, set()).add(run.key)
-                    places[run.key, runner.allocation.node] += 1
+                    places[run.key, run.ranks.start] += 1
+                    if run.is_task:
+                        alive.setdefault(run.owner, set()).add(run.key)
+        assert max(places.values(), default=1) == 1, f"one run lives twice: {places}"
         twice = {owner: keys for owner, keys in alive.items() if len(keys) > 1}
         assert not twice, f"two attempts live at once: {twice}"
 
@@ -122,10 +125,11 @@ class Invariants:
     def _what_has_ended_lives_nowhere(self) -> None:
         for runner in self._world.runners.values():
             for run in runner.runs.values() if runner.is_alive else ():
-                assert run.phase != "running" or run.key not in self._final, f"{run.key} has ended and still runs"
+                is_free = not run.is_task or run.phase != "running"  # a replica that is cut off goes on answering
+                assert is_free or run.key not in self._final, f"{run.key} has ended and still runs"
 
     def _one_attempt_is_open(self, runs: list[dict[str, Any]]) -> None:
-        open_ones = Counter(run["owner_id"] for run in runs if run["is_open"])
+        open_ones = Counter(run["owner_id"] for run in runs if run["is_open"] and run["owner_noun"] == OwnerNoun.JOB)
         assert not open_ones or max(open_ones.values()) == 1, f"two attempts are open: {open_ones}"
 
     def _gangs_have_all_or_none(self, runs: list[dict[str, Any]]) -> None:
@@ -219,6 +223,7 @@ class Invariants:
 
 _RUNS = sa.select(
     t.runs.c.key,
+    t.runs.c.owner_noun,
     t.runs.c.owner_id,
     t.runs.c.owner_name,
     t.runs.c.ordinal,

@@ -16,7 +16,7 @@ class Misfortune:
         if dice.random() < storm.crash:
             world.crash(dice.choice(world.servers))
         for server in world.servers:
-            if server.turn is not None and dice.random() < storm.standstill:  # in the middle of its turn
+            if server.is_turning and dice.random() < storm.standstill:  # in the middle of its turn
                 server.still_until = world.now + dice.uniform(5, 40)
                 world.happened["standstill"] += 1
         alive = [key for key, runner in world.runners.items() if runner.is_alive]
@@ -44,7 +44,7 @@ class Misfortune:
             owner = connection.exec_driver_sql("SELECT owner FROM leases").scalar_one_or_none()
             connection.exec_driver_sql("UPDATE leases SET until = 0")
         for server in world.servers:
-            if server.name == owner and server.turn is not None:
+            if server.name == owner and server.is_turning:
                 server.still_until = world.now + world.dice.uniform(1, 5)
                 world.happened["usurped"] += 1
 
@@ -64,7 +64,7 @@ class Misfortune:
         backup.restore(world.db, world.folder / "logs")
         world.restores += 1
         world.epoch = Epoch(f"r{world.restores}")
-        world.servers = [world.new_server() for _ in world.servers]
+        world.servers = [world.new_server(server.home) for server in world.servers]
         for runner in world.runners.values():  # what loses a store often loses the way to it
             if world.dice.random() < 0.5:
                 runner.cut_off_until = world.now + world.dice.uniform(10, 60)

@@ -3,6 +3,7 @@
 It is part of the truth that the invariants are held to: what really runs is what is in `SimulatedRunner.runs`.
 """
 
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ class Nature:
     failing: float  #: how likely an attempt fails by its own doing
     lines: int
     ranks: int = 1  #: on each of its nodes
+    code: int = 1  #: of an attempt that fails
+    failures: int = 0  #: a service goes on for ever, once it has ended so often by itself
 
 
 @dataclass(slots=True)
@@ -45,6 +48,7 @@ class SimulatedRun:
     timeout_s: float | None = None
     code: int = 0
     ranks: range = range(1)  #: those on this node
+    is_task: bool = True
     logs: dict[int, bytes] = field(default_factory=dict[int, bytes])
     shipped: Counter[int] = field(default_factory=Counter[int])  #: bytes, by rank
     is_wanted_log: bool = True
@@ -105,7 +109,7 @@ class SimulatedRunner:
 
     def _live(self) -> None:
         for run in self.runs.values():
-            if self.token and self.now() > self.lease_until:
+            if self.token and self.now() > self.lease_until and run.is_task:
                 self._end(run, "lease", "Its lease is over.")
             if run.phase == "preparing" and self.now() >= run.ready_at:
                 run.phase = "ready"
@@ -123,10 +127,17 @@ class SimulatedRunner:
             return "timeout"
         return "exited" if run.code else "completed"
 
+    def address_of(self, run: SimulatedRun) -> str:
+        """Where a service listens once it runs."""
+        return f"unix:{self.allocation.node}/{run.key}" if run.phase == "running" and not run.is_task else ""
+
     def _start(self, run: SimulatedRun) -> None:
         nature = self.nature(run.owner)
-        run.phase, run.ends_at = "running", self.now() + min(nature.work_s, run.timeout_s or nature.work_s)
-        run.code = 1 if self.dice.random() < nature.failing else 0
+        is_failing = self.dice.random() < nature.failing if run.is_task else nature.failures > 0
+        work_s = nature.work_s if run.is_task or is_failing else math.inf
+        nature.failures -= is_failing and not run.is_task
+        run.phase, run.ends_at = "running", self.now() + min(work_s, run.timeout_s or work_s)
+        run.code = nature.code if is_failing else 0
         self.started(run.key, self.allocation.node)
 
     def _write(self, run: SimulatedRun) -> None:
@@ -200,7 +211,12 @@ class SimulatedRunner:
                 ready_at = self.now() + self.dice.uniform(0, 2)
                 first = order["spec"]["node_rank"] * (count := self.nature(owner).ranks)
                 self.runs[key] = SimulatedRun(
-                    key, owner, ready_at=ready_at, timeout_s=timeout_s, ranks=range(first, first + count)
+                    key,
+                    owner,
+                    ready_at=ready_at,
+                    timeout_s=timeout_s,
+                    ranks=range(first, first + count),
+                    is_task=order["spec"]["mode"] == "task",
                 )
             run = self.runs[key]
             order_of = ("prepare", "go", "stop")
@@ -219,7 +235,8 @@ class SimulatedRunner:
         for run in self.runs.values():
             phase = "finalizing" if run.phase == "flushing" else run.phase
             ended = run.ended if phase == "ended" else None
-            runs[run.key] = {"phase": phase, "address": "127.0.0.1", "port": 40000, "ended": ended}
+            said = {"phase": phase, "address": "127.0.0.1", "port": 40000, "ended": ended}
+            runs[run.key] = said | ({"sockets": {"http": address}} if (address := self.address_of(run)) else {})
         return Report.model_validate({"etag": self.etag, "runs": runs, "node": {}})
 
     async def _report(self) -> None:

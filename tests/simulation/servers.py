@@ -2,15 +2,15 @@
 call of the driver.
 """
 
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from tests.simulation.effects import Moment, WatchedTx
+from tests.simulation.effects import Moment, Passing, WatchedTx
 from tests.simulation.runner import Unreachable
+from tests.simulation.serving import SimulatedGateway
 
-from ultramarine.controllers.runs import RunLoop
 from ultramarine.domain.allocation import Allocation
 from ultramarine.domain.names import AllocationKey
 from ultramarine.drivers.protocol import Driver, Observation
@@ -20,16 +20,6 @@ from ultramarine.store.database import InlineDatabase, Tx
 
 class ServerDied(Unreachable):
     """In the middle of a request."""
-
-
-class Passing:
-    """Where a server says where it is, and is awaited until it may go on."""
-
-    def __init__(self, moment: Moment) -> None:
-        self._moment = moment
-
-    def __await__(self) -> Generator[Moment]:
-        yield self._moment
 
 
 class BorderedDatabase:
@@ -99,17 +89,32 @@ class BorderedDriver:
 
 
 @dataclass(slots=True)
+class Loop:
+    """`leads`: only who holds the lease writes in it."""
+
+    tick: Callable[[], Coroutine[Any, Any, None]]
+    leads: bool = False
+    turn: Coroutine[Any, Any, None] | None = None
+
+
+@dataclass(slots=True)
 class Server:
-    """One control plane. `still_until`: it stands still in the middle of whatever it does."""
+    """One control plane, at `home`. `still_until`: it stands still in the middle of whatever it does."""
 
     name: str
+    home: int
     ctx: Context
-    loop: RunLoop
-    turn: Coroutine[Any, Any, None] | None = None
+    loops: Sequence[Loop]  #: the scheduler's first
+    gateway: SimulatedGateway
     still_until: float = 0.0
+
+    @property
+    def is_turning(self) -> bool:
+        return any(loop.turn is not None for loop in self.loops)
 
     def die(self) -> None:
         """Where it is: what it has begun in the store is undone. (A coroutine that is closed leaves that open.)"""
-        if self.turn is not None:
-            with suppress(ServerDied):
-                self.turn.throw(ServerDied())
+        for loop in self.loops:
+            if loop.turn is not None:
+                with suppress(ServerDied):
+                    loop.turn.throw(ServerDied())

@@ -6,6 +6,7 @@ from pathlib import Path
 from tests.simulation.effects import Aim
 from tests.simulation.invariants import Invariants
 from tests.simulation.misfortune import Misfortune
+from tests.simulation.replicas import unsettled
 from tests.simulation.users import Users
 from tests.simulation.world import CLUSTERS, World
 
@@ -23,6 +24,8 @@ def live_through(seed: int, folder: Path, aims: Sequence[Aim] = ()) -> World:
         created = _storm(world, users, invariants)
         world.calm_down()
         users.resolve_slow()
+        if world.has_services:
+            _come_up(world, users, invariants)
         for _ in range(CALM_STEPS_MAX):
             if created < JOBS and users.may_create(created):
                 users.create_job(created)
@@ -41,10 +44,39 @@ def live_through(seed: int, folder: Path, aims: Sequence[Aim] = ()) -> World:
     return world
 
 
+def _serve(world: World, users: Users) -> None:
+    """What users do with deployments meanwhile."""
+    for chance, ask in ((0.02, users.deploy), (0.015, users.scale), (0.002, users.delete_deployment)):
+        if world.dice.random() < chance:
+            ask()
+    if world.dice.random() < 0.001:
+        users.delete_endpoint()
+
+
+def _come_up(world: World, users: Users, invariants: Invariants) -> None:
+    """As many replicas as are wanted run at last, or their deployment has said why not; then they are not wanted."""
+    _settle(world, invariants)
+    if world.is_mlflow_away:
+        world.is_mlflow_away = False
+        _settle(world, invariants)
+    users.delete_endpoint()
+
+
+def _settle(world: World, invariants: Invariants) -> None:
+    for _ in range(CALM_STEPS_MAX):
+        world.calm_step()
+        invariants.check()
+        if not unsettled(world):
+            return
+    raise AssertionError(f"not as wanted: {unsettled(world)}")
+
+
 def _storm(world: World, users: Users, invariants: Invariants) -> int:
     """How many jobs were created in it; the others come in the calm."""
     dice, misfortune = world.dice, Misfortune(world)
     created = 0
+    if world.has_services:
+        users.deploy()
     for _ in range(STORM_STEPS):
         if created < JOBS and dice.random() < 0.08 and users.may_create(created):
             users.create_job(created)
@@ -57,6 +89,8 @@ def _storm(world: World, users: Users, invariants: Invariants) -> int:
             users.put_compute()
         if dice.random() < 0.01:
             users.resolve_slow()
+        if world.has_services:
+            _serve(world, users)
         world.pass_time()
         misfortune.strike()
         world.step()

@@ -1,4 +1,4 @@
-"""What users ask for: jobs, their end, the end of computes; and an index that resolves an environment."""
+"""What users ask for: jobs, computes, deployments, and the end of each; and an index that resolves an environment."""
 
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -7,14 +7,19 @@ from typing import Any
 import sqlalchemy as sa
 from tests.simulation.runner import Nature
 from tests.simulation.servers import ServerDied
+from tests.simulation.serving import MODEL
 from tests.simulation.world import CLUSTERS, World, cluster
 
 from ultramarine.domain.environment import EnvironmentEvent, EnvironmentStatus, Locked
 from ultramarine.domain.errors import UltramarineError
-from ultramarine.services import computes, jobs
+from ultramarine.services import computes, deployments, endpoints, jobs
 from ultramarine.services.context import Context
 from ultramarine.store import assets
 from ultramarine.store import tables as t
+
+ENDPOINT = "endpoint"
+DEPLOYMENTS = ("blue", "green")
+ENVIRONMENTS = ("minimal", "minimal", "minimal", "slow")
 
 
 class Users:
@@ -35,7 +40,7 @@ class Users:
         )
         body = {
             "command": "work",
-            "environment": dice.choice(("minimal", "minimal", "minimal", "slow")),
+            "environment": dice.choice(ENVIRONMENTS),
             "compute": compute,
             "resources": {"instance_count": count} | (part if dice.random() < 0.3 and compute != "cheap" else {}),
             "retries": dice.randrange(3),
@@ -85,6 +90,33 @@ class Users:
         name = self._world.dice.choice(sorted(self._deleted or CLUSTERS))
         body = cluster(name, max_instances=self._world.dice.randint(1, CLUSTERS[name][1]))
         self._ask(lambda ctx: computes.put(ctx, "w", name, body))
+
+    def deploy(self) -> None:
+        """One of two deployments, which is new, or is to have another number of replicas."""
+        dice, name = self._world.dice, self._world.dice.choice(DEPLOYMENTS)
+        owner = f"{ENDPOINT}/{name}"
+        # Its first replicas may end soon after their start: by themselves, or in `init()`, which is hopeless.
+        failures, code = dice.choice((0, 0, 1, 4)), dice.choice((0, 1, 1, 3))
+        nature = Nature(work_s=dice.uniform(0, 10), failing=0, lines=2, code=code, failures=failures)
+        self._world.natures.setdefault(owner, nature)
+        body = {"model": MODEL, "environment": dice.choice(ENVIRONMENTS), "instance_count": dice.randint(1, 2)}
+        self._ask(lambda ctx: endpoints.put(ctx, "w", ENDPOINT, {}))
+        self._ask(lambda ctx: deployments.put(ctx, "w", ENDPOINT, name, body=body))
+        if self._world.seed % 8 == 1 and dice.random() < 0.3:
+            self._world.is_mlflow_away = True
+
+    def scale(self) -> None:
+        dice, name = self._world.dice, self._world.dice.choice(DEPLOYMENTS)
+        changes = {"instance_count": dice.randint(0, 2)}
+        self._ask(lambda ctx: deployments.update(ctx, "w", ENDPOINT, name, changes=changes))
+
+    def delete_deployment(self) -> None:
+        name = self._world.dice.choice(DEPLOYMENTS)
+        self._ask(lambda ctx: deployments.delete(ctx, "w", ENDPOINT, name))
+
+    def delete_endpoint(self) -> None:
+        """With all that is behind it."""
+        self._ask(lambda ctx: endpoints.delete(ctx, "w", ENDPOINT))
 
     def resolve_slow(self) -> None:
         async def resolve(ctx: Context) -> None:

@@ -6,7 +6,7 @@ with the other server, stand still for a long time, or die (`misfortune.py`).
 
 from collections import Counter
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from random import Random
@@ -16,30 +16,39 @@ import sqlalchemy as sa
 from tests import factories
 from tests.simulation.backups import Backup
 from tests.simulation.effects import EFFECTS, Aim, Moment
-from tests.simulation.runner import Nature, SimulatedRunner
-from tests.simulation.servers import BorderedDatabase, BorderedDriver, Server, ServerDied
+from tests.simulation.runner import Nature, SimulatedRun, SimulatedRunner
+from tests.simulation.servers import BorderedDatabase, BorderedDriver, Loop, Server, ServerDied
+from tests.simulation.serving import SimulatedGateway, SimulatedTracking
 from tests.simulation.storm import NO_STORM, STORMY, Storm
 
+from ultramarine import curated
+from ultramarine.controllers.deployments import DeploymentLoop, ServingFiles
+from ultramarine.controllers.routes import RouteLoop
 from ultramarine.controllers.runs import RunLoop
 from ultramarine.domain.allocation import Allocation
 from ultramarine.domain.environment import Environment, EnvironmentSpec, EnvironmentStatus, Locked
-from ultramarine.domain.errors import StaleWrite
+from ultramarine.domain.errors import StaleWrite, Unavailable
 from ultramarine.domain.host import Host
 from ultramarine.domain.names import AllocationKey, Epoch, is_of
 from ultramarine.domain.quota import Quota
 from ultramarine.drivers.simulated import CALM, SimulatedDriver, SimulatedTarget
+from ultramarine.planning.routes import Upstreams
 from ultramarine.planning.seen import Patience
 from ultramarine.services import computes, identity
 from ultramarine.services.context import Context
 from ultramarine.services.hub import Hub
 from ultramarine.services.nodes import JOIN
+from ultramarine.services.serving import SERVING
 from ultramarine.store import assets, hosts
 from ultramarine.store import tables as t
 from ultramarine.store.database import InlineDatabase
 
 T = TypeVar("T")
 PATIENCE = Patience(silent_after_s=6, lease_s=30, margin_s=10, start_s=20, beat_s=2, grace_s=5)
-HOST = factories.make_host(total=factories.cpus(4, gpus=2), gpu_ids=("GPU-0", "GPU-1"))
+SERVERS = 2
+OURS = {"workspace": assets.INTERNAL, "version": curated.load()[SERVING].version}
+WHOLE = replace(factories.cpus(4, gpus=2), shares_milli=4000)
+HOST = factories.make_host(total=WHOLE, gpu_ids=("GPU-0", "GPU-1"))
 CLUSTERS: dict[str, tuple[str, int, str]] = {
     "small": ("cpu-1", 3, "dedicated"),
     "large": ("cpu-2", 2, "dedicated"),
@@ -70,6 +79,7 @@ class World:
     epoch: Epoch = factories.EPOCH
     restores: int = 0
     backup: Backup | None = None
+    is_mlflow_away: bool = False
     aims: Sequence[Aim] = ()  #: where servers die, besides where dice say
     happened: Counter[str] = field(default_factory=Counter[str])
     _server_count: int = 0
@@ -81,13 +91,18 @@ class World:
         world.target.faults = STORMY
         t.metadata.create_all(world.db.engine)
         world.run(world._found(world.context("nobody")))
-        world.servers = [world.new_server(), world.new_server()]
+        world.servers = [world.new_server(home) for home in range(SERVERS)]
         return world
 
     @property
     def quota(self) -> Quota | None:
         """Every third world has one."""
         return Quota(nodes=3, cpus=3) if self.seed % 3 == 0 else None
+
+    @property
+    def has_services(self) -> bool:
+        """Half of them have: users deploy models there, besides their jobs."""
+        return self.seed % 4 in (1, 2)
 
     @property
     def is_crowded(self) -> bool:
@@ -109,20 +124,35 @@ class World:
             clock=self.wall,
             names=lambda: f"{self.dice.getrandbits(128):032x}",
             hub=Hub(patience=PATIENCE, listening_since=self.wall()),
-            tracking=None,
+            tracking=SimulatedTracking(self.dice, lambda: 1.0 if self.is_mlflow_away else self.storm.loss),
             site=factories.make_site(machine=HOST, epoch=self.epoch),
         )
 
-    def new_server(self) -> Server:
+    def new_server(self, home: int) -> Server:
         self._server_count += 1
         name = f"s{self._server_count}"
         ctx, driver = self.context(name), BorderedDriver(SimulatedDriver(self.target), name, is_known=self._is_known)
-        return Server(name, ctx, RunLoop(ctx, driver, owner=name))
+        gateway = SimulatedGateway(self.folder / f"gateway-{home}", name, answers=self.answers)
+        loops = [Loop(RunLoop(ctx, driver, owner=name).tick, leads=True)]
+        if self.has_services:
+            upstreams = Upstreams(control="unix:control", mlflow="unix:mlflow")
+            loops += [
+                Loop(DeploymentLoop(ctx, gateway, ServingFiles(zip_sha256="0" * 64)).tick),
+                Loop(RouteLoop(ctx, gateway, upstreams).tick),
+            ]
+        return Server(name, home, ctx, loops, gateway)
+
+    def answers(self, replica: str, address: str) -> bool:
+        """Whether this replica runs, and listens there."""
+        return any(
+            runner.is_alive and replica in runner.runs and runner.address_of(runner.runs[replica]) == address
+            for runner in self.runners.values()
+        )
 
     def crash(self, server: Server) -> None:
         """A control plane dies where it is, and starts anew knowing nothing but the store."""
         server.die()
-        self.servers[self.servers.index(server)] = self.new_server()
+        self.servers[self.servers.index(server)] = self.new_server(server.home)
         self.happened["crash"] += 1
 
     def _is_known(self, key: AllocationKey) -> bool:
@@ -135,6 +165,8 @@ class World:
             await hosts.put(tx, self.host)
             spec = identity.WorkspaceSpec(quota=self.quota)
             await identity.found_workspace(tx, ctx, "w", spec, now=ctx.clock())
+            serving = replace(_environment(f"{SERVING}-3.11", EnvironmentStatus.SUCCEEDED, ctx.clock()), **OURS)
+            await assets.add_environment(tx, serving)
             for name, status in (("minimal", EnvironmentStatus.SUCCEEDED), ("slow", EnvironmentStatus.RESOLVING)):
                 await assets.add_environment(tx, _environment(name, status, ctx.clock()))
         for name in CLUSTERS:
@@ -152,25 +184,25 @@ class World:
         except StopIteration as end:
             return end.value
 
-    def advance(self, server: Server, *, whole: bool = False) -> None:
-        """A server to its next border, or through a whole turn."""
-        server.turn = server.turn or server.loop.tick()
+    def advance(self, server: Server, loop: Loop, *, whole: bool = False) -> None:
+        """One loop of a server to its next border, or through a whole turn."""
+        loop.turn = loop.turn or loop.tick()
         try:
-            self._go_on(server, server.turn)
+            self._go_on(server, loop, loop.turn)
             while whole:
-                self._go_on(server, server.turn)
+                self._go_on(server, loop, loop.turn)
         except StopIteration:
-            server.turn = None
+            loop.turn = None
         except StaleWrite:
             self.stale_writes += 1
-            server.turn = None
-        except OSError:  # an outage: the loop would try again after a rest
-            server.turn = None
+            loop.turn = None
+        except (OSError, Unavailable):  # an outage: the loop would try again after a rest
+            loop.turn = None
         except ServerDied:
             self.crash(server)
 
-    def _go_on(self, server: Server, turn: Coroutine[Any, Any, None]) -> None:
-        """To its next border: one transaction at most, and only who holds the lease has written in it."""
+    def _go_on(self, server: Server, loop: Loop, turn: Coroutine[Any, Any, None]) -> None:
+        """To its next border: one transaction at most, and in the scheduler only who holds the lease has written."""
         before = self._newest_event()
         while True:
             moment: Moment = turn.send(None)
@@ -178,7 +210,7 @@ class World:
                 raise ServerDied
             if moment.is_border:
                 break
-        if self._newest_event() != before:
+        if loop.leads and self._newest_event() != before:
             with self.db.engine.connect() as connection:
                 owner = connection.exec_driver_sql("SELECT owner FROM leases").scalar_one()
             assert owner == server.name, f"{server.name} has written, and {owner} leads"
@@ -218,9 +250,10 @@ class World:
         able = [server for server in self.servers if self.now >= server.still_until]
         if able:
             server = self.dice.choice(able)
-            for _ in range(self.dice.randint(1, 4)):
-                if server in self.servers:  # it has not died
-                    self.advance(server)
+            for loop in server.loops:
+                for _ in range(self.dice.randint(1, 4)):
+                    if server in self.servers:  # it has not died
+                        self.advance(server, loop)
 
     def _begin_runners(self) -> None:
         """Runners live on machines that are up, and die with them."""
@@ -249,6 +282,10 @@ class World:
             started=lambda run, node: self.starts.update([(run, node)]),
         )
 
+    def alive(self) -> list[SimulatedRun]:
+        """What really runs, or is about to, or ends."""
+        return [run for runner in self.runners.values() if runner.is_alive for run in runner.runs.values()]
+
     def keep(self, runner: SimulatedRunner) -> None:
         """What it wrote and told, for the comparison at the end."""
         for place, written in runner.logs.items():
@@ -269,8 +306,10 @@ class World:
         """Everybody's turn, and a second."""
         self.now += 2.0
         self._begin_runners()
-        for server in self.servers:
-            self.advance(server, whole=True)
+        for server in list(self.servers):
+            for loop in server.loops:
+                if server in self.servers:
+                    self.advance(server, loop, whole=True)
         for runner in list(self.runners.values()):
             for _ in range(5):
                 if runner.is_alive:
@@ -297,7 +336,9 @@ class World:
             runs = connection.execute(count).scalar_one()
             left = sa.select(sa.func.count()).select_from(t.allocations).where(t.allocations.c.status != "Forgotten")
             allocations = connection.execute(left).scalar_one()
-        return runs == 0 and allocations == 0 and not self.target.machines
+            there = sa.select(sa.func.count()).select_from(t.deployments).where(t.deployments.c.status != "Deleted")
+            deployments = connection.execute(there).scalar_one()
+        return runs == 0 and allocations == 0 and deployments == 0 and not self.target.machines
 
 
 def cluster(name: str, **different: Any) -> dict[str, Any]:
