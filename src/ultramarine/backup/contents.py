@@ -1,7 +1,7 @@
 """What is in a backup, and in which order: a tar file whose first member describes it and whose last one closes it.
 
 `backup.json`; the database; MLflow's database; files; MLflow's artifacts; `SHA256SUMS`, as `sha256sum -c` reads it.
-From PostgreSQL both databases are one dump.
+From PostgreSQL both databases are dumps of one moment.
 
 The order makes it one consistent set though all goes on: a row is written after the files that it names, and files
 never change, so what is copied after the database has all that the database knows of. MLflow's database comes after
@@ -14,13 +14,17 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ConfigDict
 
+from ultramarine.store.dumps import DUMPS
+
 FORMAT = 1
 DESCRIPTION, SUMS = "backup.json", "SHA256SUMS"
 DATABASE, MLFLOW_DATABASE, MLFLOW_SCHEMA = "ultramarine.db", "mlflow/mlflow.db", "mlflow/mlflow.db.schema"
-DUMP = "postgresql.dump"  #: in place of both databases, as `pg_dump` writes it; never in a home
 FILES, ARTIFACTS = "files", "mlflow/artifacts"
 IN_HOME = (DATABASE, MLFLOW_DATABASE, MLFLOW_SCHEMA, FILES, ARTIFACTS)
-PARTS = (DUMP, *IN_HOME)  #: in the backup's order
+PARTS = (
+    *DUMPS,
+    *IN_HOME,
+)  #: dumps of PostgreSQL are in place of the databases, and never in a home. In the backup's order
 UNFINISHED = f"{FILES}/incoming"  #: uploads on their way: of no row
 OWNER_OF_FILES = f"{FILES}/owner"  #: the fingerprint of the master key of the installation that they are of
 WAL = ("-wal", "-shm")  #: of a database, in the home alone

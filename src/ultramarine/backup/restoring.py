@@ -16,7 +16,6 @@ from pathlib import Path
 
 from ultramarine.backup.contents import (
     DATABASE,
-    DUMP,
     IN_HOME,
     MASTER_KEY,
     MLFLOW_DATABASE,
@@ -36,7 +35,7 @@ from ultramarine.supervision.errors import CannotStart
 from ultramarine.supervision.home import RESTORING, WHOLE, owner, prepare
 
 REPLACED = (*IN_HOME, *(f"{database}{end}" for database in (DATABASE, MLFLOW_DATABASE) for end in WAL))
-KEPT_DUMP = "kept.dump"  #: of what PostgreSQL held before
+KEPT = "kept"  #: a folder, with dumps of what PostgreSQL held before
 ROUTES = Path("gateway", "routes.json")
 LEFTOVER_GRACE_S = 5.0
 
@@ -89,7 +88,7 @@ def restore(file: Path, home: Path, wanted: Wanted) -> Restored:
             _check_room(file, home)
             extract(file, staged)
             epoch = new_epoch()
-            if (staged / DUMP).exists():
+            if is_postgresql(wanted.database_url):
                 _keep_database(staged, wanted.database_url)
             else:
                 backups.begin_epoch(url_of("", staged), epoch)
@@ -194,7 +193,8 @@ def _keep_database(staged: Path, database_url: str) -> None:
     """What PostgreSQL holds now is kept as a dump beside the rest of what was there."""
     url = url_of(database_url, staged)
     if backups.about(url) is not None:
-        dumps.dump(url, staged / KEPT_DUMP)
+        (staged / KEPT).mkdir()
+        dumps.dump(url, staged / KEPT)
 
 
 def _keep_key(home: Path, staged: Path, wanted: Wanted) -> tuple[str, ...]:
@@ -225,11 +225,11 @@ def finish(home: Path, database_url: str = "") -> None:
             _move(there, aside / entry)
         if new.exists():
             _move(new, there)
-    if (home / RESTORING / KEPT_DUMP).exists():
-        _move(home / RESTORING / KEPT_DUMP, aside / DUMP)
-    if (home / RESTORING / DUMP).exists():
+    for dump in (home / RESTORING / KEPT).glob("*.dump"):
+        _move(dump, aside / dump.name)
+    if (home / RESTORING / dumps.OURS).exists():
         url = url_of(database_url, home)
-        dumps.replace(url, home / RESTORING / DUMP)
+        dumps.replace(url, home / RESTORING)
         backups.begin_epoch(url, Epoch(mark["epoch"]))
     (home / ROUTES).unlink(missing_ok=True)  # replicas of before are none of ours
     os.sync()

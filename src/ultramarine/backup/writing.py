@@ -22,7 +22,6 @@ from ultramarine.backup.contents import (
     CHUNK_BYTES,
     DATABASE,
     DESCRIPTION,
-    DUMP,
     FILES,
     FORMAT,
     MASTER_KEY,
@@ -118,9 +117,9 @@ def _aside(file: Path) -> Generator[Path]:
 
 def _write(home: Path, folder: Path, *, url: str, source: Path | None) -> Written:
     if source is None:
-        there = {DUMP: folder / DUMP}
         description = _describe(home, url)
-        dumps.dump(url, there[DUMP])
+        dumps.dump(url, folder)
+        there = {name: folder / name for name in dumps.DUMPS if (folder / name).exists()}
     else:
         copies = {DATABASE: source, MLFLOW_DATABASE: home / MLFLOW_DATABASE}
         there = {name: folder / Path(name).name for name, path in copies.items() if path.exists()}

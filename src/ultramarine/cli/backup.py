@@ -19,7 +19,8 @@ UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 IN_WORDS = {
     "ultramarine.db": "database",
     "mlflow/mlflow.db": "MLflow's database",
-    "postgresql.dump": "database, with MLflow's: a dump of PostgreSQL",
+    "postgresql.dump": "database",
+    "mlflow.dump": "MLflow's database",
     "files": "code, inputs, outputs, checkpoints, logs",
     "mlflow/artifacts": "MLflow's artifacts",
 }

@@ -37,7 +37,7 @@ def copy_sqlite(source: Path, target: Path) -> None:
 
 def about(url: str) -> About | None:
     """What the database says of the installation; None when there is none in it. Raises `sqlalchemy.exc.DBAPIError`."""
-    with _connected(url) as connection:
+    with connected(url) as connection:
         if not sa.inspect(connection).has_table("alembic_version"):
             return None
         schema = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one()
@@ -51,18 +51,19 @@ def leader(url: str) -> str:
     """Whose server leads in a PostgreSQL now; empty: nobody's."""
     c = t.leases.c
     query = sa.select(c.owner).where(c.name == leases.SERVER, c.until > leases.CLOCK)
-    with _connected(url) as connection:
+    with connected(url) as connection:
         return connection.execute(query).scalar_one_or_none() or ""
 
 
 def begin_epoch(url: str, epoch: Epoch) -> None:
     """From now on no key that was given before is one of ours (docs/adr/0004)."""
-    with _connected(url) as connection:
+    with connected(url) as connection:
         connection.execute(t.installation.update().values(epoch=epoch))
 
 
 @contextmanager
-def _connected(url: str) -> Generator[sa.Connection]:
+def connected(url: str) -> Generator[sa.Connection]:
+    """A transaction of one's own, on no pool."""
     engine = sa.create_engine(url, connect_args=limits(url))
     try:
         with told(url), engine.begin() as connection:

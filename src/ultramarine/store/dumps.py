@@ -14,49 +14,46 @@ import sqlalchemy as sa
 from ultramarine.domain.database import MLFLOW_SCHEMA, for_libpq, password, without_password
 from ultramarine.domain.errors import Conflict, NotFound
 from ultramarine.store import tables as t
-from ultramarine.store.outage import limits, told
+from ultramarine.store.backups import connected
 
+DUMPS = OURS, MLFLOWS = "postgresql.dump", "mlflow.dump"
 LOCKED_S = 60  #: that somebody may hold a table which is to be replaced
 _NO_ROOM = "No space left on device"
 
 
-def dump(url: str, target: Path) -> None:
-    """Write what is ours as it is at one moment, whoever uses it meanwhile.
+def dump(url: str, folder: Path) -> None:
+    """Write what is ours as it is at one moment, whoever uses it meanwhile, as files of the names in `DUMPS`.
 
-    Raises `NotFound` where the program is missing, `Conflict` in its words when it fails, `OSError` for a full disk.
+    MLflow's is a schema as a whole, with functions in it; ours are tables among others. So it is two dumps of one
+    snapshot. Raises `NotFound` where the program is missing, `Conflict` in its words when it fails, `OSError` for a
+    full disk.
     """
-    tables = [f"--table={_own_schema(url)}.{name}" for name in _our_tables()]
-    form = ("--format=custom", "--no-owner", "--no-privileges", f"--file={target}")
-    _run("pg_dump", url, *form, *tables, f"--table={MLFLOW_SCHEMA}.*")
+    with connected(url) as connection:
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        snapshot = connection.exec_driver_sql("SELECT pg_export_snapshot()").scalar_one()
+        schema = connection.exec_driver_sql("SELECT current_schema()").scalar_one()
+        form = ("--format=custom", "--no-owner", "--no-privileges", f"--snapshot={snapshot}")
+        tables = [f"--table={schema}.{name}" for name in _our_tables()]
+        _run("pg_dump", url, *form, f"--file={folder / OURS}", *tables)
+        if sa.inspect(connection).has_schema(MLFLOW_SCHEMA):
+            _run("pg_dump", url, *form, f"--file={folder / MLFLOWS}", f"--schema={MLFLOW_SCHEMA}")
 
 
-def replace(url: str, source: Path) -> None:
-    """Put a dump in the place of what is ours. Killed in the middle, it is to be done once more. Raises as `dump`."""
-    engine = sa.create_engine(url, connect_args=limits(url))
-    try:
-        with told(url), engine.begin() as connection:
-            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCKED_S}s'")
-            for name in _our_tables():
-                connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name} CASCADE")
-            connection.exec_driver_sql(f"DROP SCHEMA IF EXISTS {MLFLOW_SCHEMA} CASCADE")
-            connection.exec_driver_sql(f"CREATE SCHEMA {MLFLOW_SCHEMA}")
-    finally:
-        engine.dispose()
+def replace(url: str, folder: Path) -> None:
+    """Put dumps in the place of what is ours. Killed in the middle, it is to be done once more. Raises as `dump`."""
+    with connected(url) as connection:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCKED_S}s'")
+        for name in _our_tables():
+            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name} CASCADE")
+        connection.exec_driver_sql(f"DROP SCHEMA IF EXISTS {MLFLOW_SCHEMA} CASCADE")
     options = ("--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges")
-    _run("pg_restore", url, *options, str(source))
+    for name in DUMPS:
+        if (folder / name).exists():
+            _run("pg_restore", url, *options, str(folder / name))
 
 
 def _our_tables() -> list[str]:
     return [*t.metadata.tables, "alembic_version"]
-
-
-def _own_schema(url: str) -> str:
-    engine = sa.create_engine(url, connect_args=limits(url))
-    try:
-        with told(url), engine.connect() as connection:
-            return connection.exec_driver_sql("SELECT current_schema()").scalar_one()
-    finally:
-        engine.dispose()
 
 
 def _run(name: str, url: str, *words: str) -> None:
