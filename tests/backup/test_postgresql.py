@@ -114,6 +114,16 @@ def test_it_comes_back_in_an_empty_home_and_database(home: Path, server: Postgre
     assert not list(there.rglob("*.dump"))
 
 
+def test_who_led_at_the_backup_is_not_waited_for(
+    home: Path, server: PostgreSQL, database: str, tmp_path: Path, make_home: MakeHome
+):
+    do(database, "INSERT INTO leases VALUES ('server', 'there:/h', 1, 4000000000000000)")
+    writing.write(home, tmp_path / "b.tar", database_url=database)
+    empty = server.new_database()
+    restore(tmp_path / "b.tar", make_home("r"), Wanted(master_key=home / "master.key", database_url=empty))
+    assert asked(empty, "SELECT owner FROM leases WHERE until = 0") == ""
+
+
 def test_what_is_there_is_refused_then_kept_and_what_is_not_ours_is_let_be(home: Path, database: str, file: Path):
     do(database, "UPDATE installation SET epoch = 'later'", "UPDATE others SET word = 'newer'")
     assert is_occupied(home, database)

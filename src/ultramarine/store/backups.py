@@ -56,9 +56,10 @@ def leader(url: str) -> str:
 
 
 def begin_epoch(url: str, epoch: Epoch) -> None:
-    """From now on no key that was given before is one of ours (docs/adr/0004)."""
+    """From now on no key that was given before is one of ours (docs/adr/0004), and who led before does not lead."""
     with connected(url) as connection:
         connection.execute(t.installation.update().values(epoch=epoch))
+        connection.execute(t.leases.update().values(owner="", until=leases.NEVER))
 
 
 @contextmanager

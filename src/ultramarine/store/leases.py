@@ -4,7 +4,7 @@ They spare double work. Correctness rests on versions of rows, and on the genera
 somebody who stood still while his lease ran out is refused.
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -15,6 +15,7 @@ from ultramarine.store.database import Tx
 #: Nobody's lease, unless there is one: of two servers that make it at once, neither fails.
 _MAKE = sa.text("INSERT INTO leases (name, owner, generation, until) VALUES (:name, '', 0, 0) ON CONFLICT DO NOTHING")
 
+NEVER = datetime.fromtimestamp(0, UTC)
 SERVER = "server"  #: which of the servers of one PostgreSQL leads
 #: What the time is for a PostgreSQL.
 CLOCK = sa.cast(sa.extract("epoch", sa.func.clock_timestamp()) * 1_000_000, t.Moment)
