@@ -50,8 +50,13 @@ def is_in(database: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def it(server: PostgreSQL, cache: Path) -> Iterator[Installation]:
-    with installed(cache, **is_in(server.new_database()), PATH=f"{server.programs}:{os.environ['PATH']}") as made:
+    """Its password is where PostgreSQL's own programs look for it, and only its first start says where the store is."""
+    with installed(cache, PGPASSWORD=server.password, PATH=f"{server.programs}:{os.environ['PATH']}") as made:
         made.port = free_ports()
+        store = without_password(server.new_database())
+        first = made.um("up", "-d", "--port", str(made.port), "--database", store)
+        assert first.returncode == 0, first.stderr
+        assert "stands by" not in first.stderr
         made.up()
         made.pid("mlflow", within_s=300)
         made.cluster(nodes=3)
@@ -112,7 +117,9 @@ def test_its_password_is_in_no_command_line_no_log_and_no_job(it: Installation, 
     texts = [path.read_bytes() for path in it.home.rglob("*") if path.is_file() and not path.is_symlink()]
     assert len(texts) > 20
     assert not [text for text in texts if server.password.encode() in text]
-    assert (it.home / "database").read_text() == without_password(it.settings["ULTRAMARINE_DATABASE_URL"])
+    other = it.um("up", "-d", "--port", str(it.port), "--database", "postgresql://um@elsewhere/um")
+    assert other.returncode == 1
+    assert f"already runs in {it.home}, with --database postgresql://um@127.0.0.1:{server.port}/" in other.stderr
 
 
 def test_a_backup_comes_back_in_another_home_and_database(it: Installation, server: PostgreSQL, cache: Path):

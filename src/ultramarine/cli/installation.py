@@ -104,11 +104,12 @@ def _listening(call: Call, port: int, second_port: int) -> "commands.Listening":
 
 
 def _check_same(call: Call, running: "commands.Holder", listening: "commands.Listening", folder: Path) -> None:
-    """It runs already: what was said of its ports must be so."""
+    """It runs already: what was said of its ports and its store must be so."""
     for flag, wanted, there in (
         ("--port", call.args.port, running.port),
         ("--second-port", call.args.second_port, running.second_port),
         ("--listen", str(listening) if call.args.listen else None, running.listen),
+        ("--database", call.args.database, commands.last_database(folder)),
     ):
         if wanted not in (None, there):
             raise Conflict(
