@@ -79,7 +79,8 @@ def test_a_home_without_the_key_or_the_files_does_not_join(used: str, home: Path
 def test_what_is_no_database_or_does_not_answer_is_said(home: Path):
     with pytest.raises(InvalidInput, match="mysql://ann@db/um is no address"):
         check("mysql://ann:secret@db/um", home)
-    with pytest.raises(Unavailable, match="refused"):
+    with pytest.raises(Unavailable, match="refused") as away:
         check("postgresql://ann:secret@127.0.0.1:1/um", home)
+    assert "psql 'postgresql://ann@127.0.0.1:1/um'" in away.value.hint
     check("sqlite:////a/b.db", home)
     assert last_database(home) == ""

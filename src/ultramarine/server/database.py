@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from ultramarine.backup.contents import DATABASE, FILES, MASTER_KEY, OWNER_OF_FILES
-from ultramarine.domain.database import is_postgresql, without_password
-from ultramarine.domain.errors import Conflict, InvalidInput, UltramarineError
+from ultramarine.domain.database import for_libpq, is_postgresql, without_password
+from ultramarine.domain.errors import Conflict, InvalidInput, UltramarineError, Unavailable
 from ultramarine.private import write_private
 from ultramarine.services.secrets import Secrets
 from ultramarine.settings import Settings
@@ -32,7 +32,14 @@ def check(address: str, home: Path) -> None:
             f"{home} has its store in {DATABASE}, a SQLite file, and what is in it does not move to {shown} by itself.",
             hint=f"um up --home OTHER --database {shown} begins anew there; without --database this one goes on.",
         )
-    if backups.about(url_of(address, home)) is not None:
+    try:
+        there = backups.about(url_of(address, home))
+    except Unavailable as away:
+        where = "~/.pgpass, PGPASSWORD or ULTRAMARINE_DATABASE_URL"
+        raise Unavailable(
+            str(away), hint=f"Nothing was started. Try: psql '{for_libpq(shown)}'. Its password stands in {where}."
+        ) from away
+    if there is not None:
         _check_home(home, shown)
     write_private(home / DATABASE_FILE, shown)
 
