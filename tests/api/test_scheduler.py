@@ -4,9 +4,11 @@ from random import Random
 from typing import Any
 
 from tests.api.conftest import Api
+from tests.factories import NOON, later
 
 from ultramarine.controllers.runs import RunLoop
 from ultramarine.drivers.simulated import SimulatedDriver, SimulatedTarget
+from ultramarine.store import runs
 
 W = "/api/v1/workspaces/w"
 S = "/api/v1/scheduler"
@@ -19,6 +21,32 @@ async def turns(api: Api, job: Any) -> None:
     loop = RunLoop(api.ctx, SimulatedDriver(SimulatedTarget(api.ctx.clock, Random(0))), owner="o")
     for _ in range(3):
         await loop.tick()
+
+
+async def test_who_leads_again_after_another_tells_anew_why_jobs_wait(api: Api, job: Any) -> None:
+    moment = [NOON]
+    object.__setattr__(api.ctx, "clock", lambda: moment[0])
+    await api.ask("PUT", f"{W}/computes/c", json={"type": "amlcompute", "size": "cpu-1", "max_instances": 1})
+    for name in ("first", "waits"):
+        await api.ask("PUT", f"{W}/jobs/{name}", json=job(compute="c"))
+    driver = SimulatedDriver(SimulatedTarget(api.ctx.clock, Random(0)))
+    one, other = (RunLoop(api.ctx, driver, owner=owner) for owner in ("one", "other"))
+
+    async def reason() -> str:
+        return (await api.ask("GET", f"{W}/jobs/waits")).json()["reason"]
+
+    for _ in range(3):
+        await one.tick()
+    said = await reason()
+    assert "Waits for 1 node of c" in said
+    moment[0] = later(20)
+    await other.tick()
+    async with api.ctx.begin() as tx:
+        (waiting,) = [run for run in await runs.open_ones(tx) if run.owner_name == "waits"]
+        await runs.explain(tx, {waiting.key: "As the other saw it."})
+    moment[0] = later(40)
+    await one.tick()
+    assert await reason() == said
 
 
 async def test_turns_that_decided_something_come_out_alike(api: Api, job: Any) -> None:
