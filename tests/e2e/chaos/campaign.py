@@ -15,6 +15,7 @@ SETTINGS: Mapping[str, str] = {
     "ULTRAMARINE_SILENT_AFTER_S": "2",
     "ULTRAMARINE_LEASE_S": "6",
     "ULTRAMARINE_LEASE_MARGIN_S": "3",
+    "ULTRAMARINE_NODE_START_S": "10",  # it counts anew each time that a target does not answer, which is often here
     "ULTRAMARINE_GRACE_S": "2",
     "ULTRAMARINE_CHECKPOINT_EVERY_S": "0.5",
     "ULTRAMARINE_DISK_RESERVE_BYTES": str(16 << 20),
