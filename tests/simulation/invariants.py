@@ -67,6 +67,7 @@ class Invariants:
         assert all(run["status"] in FINAL for run in runs)
         self._nobody_canceled_what_nobody_asked(of_jobs)
         self._attempts_are_counted(runs)
+        self._next_attempts_follow()
         self._logs_are_exact()
 
     def _only_one_attempt_lives(self) -> None:
@@ -209,6 +210,15 @@ class Invariants:
         for run in runs:
             assert run["losses"] <= INFRASTRUCTURE_RETRIES_MAX
             assert run["retries_left"] >= 0
+
+    def _next_attempts_follow(self) -> None:
+        """An attempt is not made before the one that it follows has ended: both are one transaction."""
+        with self._world.db.engine.connect() as connection:
+            told = connection.execute(sa.select(t.events).order_by(t.events.c.seq)).all()
+        last: dict[str, Any] = {}
+        for event in told:
+            assert event.event != "tried_again" or event.at >= last[event.id], f"{event} is before {last[event.id]}"
+            last[event.id] = event.at
 
     def _logs_are_exact(self) -> None:
         """Byte for byte, once the runner was told that all has arrived; else a part from the beginning."""

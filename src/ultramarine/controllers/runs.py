@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -151,7 +152,8 @@ class RunLoop:
             return (new,)
         await jobs.next_attempt(tx, run.owner_id, attempt=run.ordinal)
         spec = (await runs.specs(tx, [run.key]))[run.key]
-        return (new, await runs.add(tx, record.again, spec, event="tried_again"))
+        again = replace(record.again, created_at=now, changed_at=now)  # not when it was planned: it follows that end
+        return (new, await runs.add(tx, again, spec, event="tried_again"))
 
     async def _publish(self, state: State) -> None:
         """`state`: what was seen in this turn, and what it has made of it."""
