@@ -1,5 +1,6 @@
 """What goes wrong with servers, machines, links, clocks and the store: dice say when."""
 
+from tests.factories import later
 from tests.simulation.backups import Backup
 from tests.simulation.world import World
 
@@ -68,5 +69,8 @@ class Misfortune:
         for runner in world.runners.values():  # what loses a store often loses the way to it
             if world.dice.random() < 0.5:
                 runner.cut_off_until = world.now + world.dice.uniform(10, 60)
+        for machine in world.target.alive():  # and the target, where it is another one, knows only later of some
+            if world.dice.random() < 0.5:
+                machine.unlisted_until = later(world.now + world.dice.uniform(10, 60))
         world.told = {told for told in world.told if is_of(told[0], world.epoch)}  # what had arrived may be gone again
         world.happened["restored"] += 1

@@ -24,8 +24,11 @@ from ultramarine.domain.allocation import Allocation
 from ultramarine.domain.names import Epoch
 from ultramarine.domain.run import RUN, Run, RunEvent, RunStatus, Tier
 from ultramarine.drivers.simulated import SimulatedDriver
+from ultramarine.files.logs import LogPlace, Logs
 from ultramarine.planning import allocations, placement
+from ultramarine.planning.deployments import Standing
 from ultramarine.planning.room import Lane, Room, Slot
+from ultramarine.planning.seen import Seen
 from ultramarine.planning.state import State
 from ultramarine.services.hub import Hub
 from ultramarine.store.database import Tx
@@ -144,11 +147,41 @@ def runs_of_before_are_taken_up() -> list[SWITCH]:
     return [patch(f"ultramarine.planning.{module}.is_of", always) for module in ("runs", "turn", "state")]
 
 
+def jobs_of_before_are_tried_again_at_once() -> list[SWITCH]:
+    """Nobody waits until no attempt of before a restore can live any more."""
+
+    def always(self: Seen, now: datetime) -> bool:
+        return True
+
+    return [patch.object(Seen, "leases_are_over", always)]
+
+
 def runners_of_before_are_heard() -> list[SWITCH]:
     def always(key: str, epoch: Epoch) -> bool:
         return True
 
     return [patch("ultramarine.services.nodes.is_of", always)]
+
+
+def logs_are_appended_anywhere() -> list[SWITCH]:
+    """A piece that comes twice is kept twice."""
+    append = Logs.append
+
+    def at_the_end(self: Logs, place: LogPlace, content: bytes, *, offset: int) -> int:
+        return append(self, place, content, offset=len(self.read(place, offset=0, bytes_max=1 << 30)))
+
+    return [patch.object(Logs, "append", at_the_end)]
+
+
+def replicas_are_not_canceled() -> list[SWITCH]:
+    """Those that are not wanted any more go on."""
+    kind: Any = Standing
+    healthy = kind.healthy.fget
+
+    def no_more(self: Standing) -> list[Run]:
+        return healthy(self)[: self.deployment.spec.instance_count]
+
+    return [patch.object(Standing, "healthy", property(no_more))]
 
 
 def acts_do_not_carry_the_generation() -> list[SWITCH]:
@@ -175,8 +208,11 @@ MUTATIONS: tuple[Callable[[], list[SWITCH]], ...] = (
     new_leaders_judge_old_silence,
     restored_without_a_new_epoch,
     runs_of_before_are_taken_up,
+    jobs_of_before_are_tried_again_at_once,
     runners_of_before_are_heard,
     acts_do_not_carry_the_generation,
+    logs_are_appended_anywhere,
+    replicas_are_not_canceled,
 )
 
 

@@ -33,7 +33,7 @@ class Users:
         count = 1 if compute == "local" else dice.randint(1, 2)
         part = {"cpus": 0.5} if compute in ("small", "large") else {"gpus": 1, "cpus": 0.5}
         world.natures[name] = Nature(
-            work_s=dice.uniform(0, 8),
+            work_s=dice.uniform(0, 40 if world.storm.restore else 8),  # some live when there is a restore
             failing=dice.choice((0, 0, 0.5)),
             lines=dice.randrange(5),
             ranks=dice.randint(1, 3),

@@ -41,7 +41,7 @@ CALM = Faults()
 class Machine:
     """What an allocation really is. `is_seen`: the target notices its end by itself.
 
-    `is_given`: the target has had room for it; before that it waits.
+    `is_given`: the target has had room for it; before that it waits. `unlisted_until`: not observed before that.
     """
 
     key: AllocationKey
@@ -51,7 +51,11 @@ class Machine:
     state: Literal["up", "ended"] = "up"
     is_given: bool = False
     is_seen: bool = True
+    unlisted_until: datetime | None = None
     reason: str = ""
+
+    def is_listed(self, now: datetime) -> bool:
+        return self.unlisted_until is None or now >= self.unlisted_until
 
 
 class SimulatedTarget:
@@ -105,7 +109,9 @@ class SimulatedDriver:
     async def observe(self) -> Observation:
         self._begin()
         given = {machine.key for machine in self._target.alive()}
-        observed = {key: self._look(machine, is_given=key in given) for key, machine in self._target.machines.items()}
+        now, machines = self._target.clock(), self._target.machines
+        listed = {key: machine for key, machine in machines.items() if machine.is_listed(now)}
+        observed = {key: self._look(machine, is_given=key in given) for key, machine in listed.items()}
         self._end()
         return observed
 
