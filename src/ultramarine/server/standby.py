@@ -6,7 +6,7 @@ import json
 import logging
 from pathlib import Path
 
-from ultramarine.domain.errors import StandsBy, Unavailable
+from ultramarine.domain.errors import StaleWrite, StandsBy, Unavailable
 from ultramarine.drivers.protocol import Driver
 from ultramarine.planning.routes import Upstreams, render
 from ultramarine.private import write_private
@@ -14,6 +14,7 @@ from ultramarine.routing.publisher import RoutePublisher
 from ultramarine.server.seat import Seat
 
 log = logging.getLogger(__name__)
+PASSING = (Unavailable, StaleWrite)  #: the database is away, or somebody else was faster
 LOOK_S = 1.0
 RENEW_S = 4.0
 RELEASE_GRACE_S = 15.0
@@ -23,7 +24,7 @@ async def until_it_leads(seat: Seat, driver: Driver) -> None:
     """Returns when the seat is ours. Meanwhile nothing of ours may live: who leads takes it for lost."""
     told = ""
     while True:
-        with contextlib.suppress(Unavailable):  # said below
+        with contextlib.suppress(*PASSING):  # said below
             if await seat.take():
                 return
         if str(seat.why) != told:
@@ -39,7 +40,7 @@ async def keep(seat: Seat) -> None:
     while True:
         try:
             await seat.take()
-        except Unavailable as away:
+        except PASSING as away:
             log.warning("the lease of the server: %s", away)
             await asyncio.sleep(LOOK_S)
         else:
