@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.contracts import ray_cluster
 
 from .fleets import Fleet, fleet
 from .installation import until
@@ -68,6 +69,17 @@ def test_a_job_goes_on_when_the_head_is_killed_and_the_next_one_runs(its: Fleet)
     its.it.submit("after", "echo here", compute="other")
     its.it.comes_to("after", "Completed", within_s=180)
     assert its.it.job("after")["attempt"] == 1
+
+
+def test_an_engine_whose_ray_does_not_answer_is_replaced_and_the_next_job_runs(its: Fleet):
+    socket = its.it.home / "run" / "ray.sock"
+    [before] = ray_cluster.engines(socket)
+    [gcs] = its.processes("gcs_server", its.head_folder)
+    os.kill(gcs, signal.SIGSTOP)
+    until(lambda: before not in ray_cluster.engines(socket), "the engine that waits for ever has ended", seconds=60)
+    os.kill(gcs, signal.SIGCONT)
+    its.it.submit("asked-anew", "echo here", compute="other")
+    its.it.comes_to("asked-anew", "Completed", within_s=120)
 
 
 def test_machines_come_and_go_when_the_autoscaler_was_killed(its: Fleet):

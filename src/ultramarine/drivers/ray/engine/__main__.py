@@ -8,11 +8,14 @@ import os
 import socketserver
 import sys
 import threading
+import time
 import traceback
 
 from cluster import Cluster
 
 EACH_S = 0.5
+SILENT_S = 5.0  #: what was seen before a look that takes longer is no news any more
+STUCK_S = 20.0  #: Ray's calls have no limit, and wait for ever for an answer that was lost: another engine asks anew
 CONNECT_S = 60.0  #: Ray itself tries for ever, with a wrong token too
 
 
@@ -39,12 +42,18 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
     def __init__(self, path, cluster):
         self.cluster, self.problem = cluster, "It has not looked yet."
+        self.looked_at = time.monotonic()
         super().__init__(path, Handler)
 
     def observed(self):
         if self.problem:
             raise RuntimeError(self.problem)
+        if (quiet_s := self.quiet_s()) > SILENT_S:
+            raise RuntimeError(f"Ray has not answered for {quiet_s:.0f} s.")
         return self.cluster.news
+
+    def quiet_s(self):
+        return time.monotonic() - self.looked_at
 
     def watch(self):
         pause = threading.Event()
@@ -55,7 +64,16 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
             except Exception as error:
                 traceback.print_exc()
                 self.problem = f"Ray does not answer: {error}"
+            self.looked_at = time.monotonic()
             pause.wait(EACH_S)
+
+    def leave_when_stuck(self):
+        pause = threading.Event()
+        while self.quiet_s() < STUCK_S:
+            pause.wait(EACH_S)
+        sys.stderr.write(f"Ray at {sys.argv[1]} has not answered for {STUCK_S:g} s: another engine asks it anew.\n")
+        sys.stderr.flush()
+        os._exit(1)
 
 
 def leave_with_starter():
@@ -80,7 +98,8 @@ def main():
         os.unlink(path)
     os.umask(0o077)
     server = Server(path, cluster)
-    threading.Thread(target=server.watch, daemon=True).start()
+    for task in (server.watch, server.leave_when_stuck):
+        threading.Thread(target=task, daemon=True).start()
     server.serve_forever()
 
 
