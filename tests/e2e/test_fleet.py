@@ -73,7 +73,7 @@ def test_a_job_goes_on_when_the_head_is_killed_and_the_next_one_runs(its: Fleet)
 
 def test_an_engine_whose_ray_does_not_answer_is_replaced_and_the_next_job_runs(its: Fleet):
     socket = its.it.home / "run" / "ray.sock"
-    [before] = ray_cluster.engines(socket)
+    [before] = until(lambda: ray_cluster.engines(socket), "the engine is there", seconds=60)
     [gcs] = its.processes("gcs_server", its.head_folder)
     os.kill(gcs, signal.SIGSTOP)
     until(lambda: before not in ray_cluster.engines(socket), "the engine that waits for ever has ended", seconds=60)
