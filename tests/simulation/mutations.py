@@ -144,7 +144,7 @@ def runs_of_before_are_taken_up() -> list[SWITCH]:
     def always(key: str, epoch: Epoch) -> bool:
         return True
 
-    return [patch(f"ultramarine.planning.{module}.is_of", always) for module in ("runs", "turn", "state")]
+    return [patch(f"ultramarine.planning.{module}.is_of", always) for module in ("runs", "state")]
 
 
 def jobs_of_before_are_tried_again_at_once() -> list[SWITCH]:

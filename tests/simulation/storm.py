@@ -4,7 +4,13 @@ from dataclasses import dataclass, replace
 
 from ultramarine.drivers.simulated import Faults
 
-STORMY = Faults(outage=0.05, lost_reply=0.05, no_word=0.1, late_start=0.05, late_s=40)
+LATER_THAN_A_START_MAY_LAST_S, NEVER_S = 40.0, 1e6
+
+
+def faults_of(seed: int) -> Faults:
+    """What the target does wrong. In every third world the machines that come up late never do."""
+    late_s = LATER_THAN_A_START_MAY_LAST_S if seed % 3 else NEVER_S
+    return Faults(outage=0.05, lost_reply=0.05, no_word=0.1, late_start=0.05, late_s=late_s)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from tests.simulation.effects import EFFECTS, Aim, Moment
 from tests.simulation.runner import Nature, SimulatedRun, SimulatedRunner
 from tests.simulation.servers import BorderedDatabase, BorderedDriver, Loop, Server, ServerDied
 from tests.simulation.serving import SimulatedGateway, SimulatedTracking
-from tests.simulation.storm import NO_STORM, STORMY, Storm
+from tests.simulation.storm import NO_STORM, Storm, faults_of
 
 from ultramarine import curated
 from ultramarine.controllers.deployments import DeploymentLoop, ServingFiles
@@ -88,7 +88,7 @@ class World:
     def begin_with(cls, seed: int, folder: Path, *, host: Host = HOST) -> "World":
         world = cls(seed, Random(seed), folder, InlineDatabase(), host, storm=Storm.of(seed))
         world.target = SimulatedTarget(world.true_time, world.dice)
-        world.target.faults = STORMY
+        world.target.faults = faults_of(seed)
         t.metadata.create_all(world.db.engine)
         world.run(world._found(world.context("nobody")))
         world.servers = [world.new_server(home) for home in range(SERVERS)]

@@ -30,7 +30,7 @@ class Faults:
     outage: float = 0.0  #: of calls: nothing was done, and it raises
     lost_reply: float = 0.0  #: of calls: all was done, and it raises
     no_word: float = 0.0  #: of allocations looked at: the target says nothing of it this time
-    late_start: float = 0.0  #: of machines: they come up after `late_s`
+    late_start: float = 0.0  #: of machines: the target has them, and nothing begins there for `late_s`
     late_s: float = 120.0
 
 
@@ -136,8 +136,6 @@ class SimulatedDriver:
             return AllocationNews(state="unknown")
         if machine.state == "up" and not is_given:
             return AllocationNews(state="pending", reason="The target has no room for it.")
-        if machine.state == "up" and machine.up_at > self._target.clock():
-            return AllocationNews(state="pending", reason="The machine is starting.")
         return AllocationNews(state=machine.state, reason=machine.reason)
 
     def _begin(self) -> None:
