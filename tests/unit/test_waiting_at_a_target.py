@@ -1,12 +1,15 @@
 """Allocations that wait at their target for machines: they are not late, and say what they wait for."""
 
 from datetime import datetime
+from typing import Any, cast
 
 from tests.factories import NOON, later, make_allocation, make_cluster, make_run, make_seen, make_state
 from tests.unit.turns import drained, turn
 
 from ultramarine.domain.allocation import AllocationStatus as S
-from ultramarine.planning.seen import AllocationNews, Seen
+from ultramarine.domain.host import THIS_MACHINE
+from ultramarine.planning.seen import AllocationNews, Patience, Seen
+from ultramarine.services.hub import Hub
 
 STARTING = make_allocation(1, status=S.STARTING)
 WAITS = AllocationNews(state="pending", reason="No machine of that kind in zone b.")
@@ -38,6 +41,31 @@ def test_a_target_that_does_not_answer_makes_nothing_late() -> None:
     assert not is_given_up(make_seen(unanswered_at=later(100)), seconds=101)
     assert not is_given_up(seen_at(10, unanswered_at=later(100)), seconds=159)
     assert is_given_up(seen_at(10, unanswered_at=later(100)), seconds=161)
+
+
+def test_one_that_its_target_has_given_is_late_though_the_target_fails_now_and_then() -> None:
+    """A raylet that died under a node that started there, and a driver that is asked anew each time it was killed."""
+    given = {STARTING.key: later(5)}
+    assert not is_given_up(make_seen(given_at=given, unanswered_at=later(60)), seconds=64)
+    assert is_given_up(make_seen(given_at=given, unanswered_at=later(60)), seconds=66)
+    waits_again = make_seen(pending_at={STARTING.key: later(30)}, unanswered_at=later(60))
+    assert not is_given_up(waits_again, seconds=119)
+
+
+def test_since_when_a_target_has_machines_is_kept_until_it_is_seen_without() -> None:
+    hub = Hub(patience=Patience(), listening_since=NOON)
+    key = STARTING.key
+
+    def given_at(*states: str | None) -> datetime | None:
+        for second, state in enumerate(states):
+            news = None if state is None else {key: AllocationNews(state=cast("Any", state))}
+            hub.observed(THIS_MACHINE, news, now=later(second))
+        return hub.seen(THIS_MACHINE).given_at.get(key)
+
+    assert given_at("pending", "up", None, "unknown", "up") == later(1)
+    assert given_at("up", "pending") is None
+    assert given_at("unknown") is None
+    assert given_at("pending", "up") == later(1)
 
 
 def test_a_job_that_waits_says_what_its_target_says() -> None:

@@ -112,8 +112,13 @@ def _of_before(room: Room, allocation: Allocation) -> RecordAllocation | None:
 
 
 def _asked_at(room: Room, allocation: Allocation) -> datetime:
-    """Since when its runner could have said hello: a target that does not answer may still be waiting for machines."""
-    known = (allocation.changed_at, room.seen.pending_at.get(allocation.key), room.seen.unanswered_at)
+    """Since when its runner could have said hello.
+
+    A target that does not answer may still be waiting for machines, but not where it has said that it has them: else
+    one that fails now and then would keep a node starting for ever that will never come.
+    """
+    seen, key = room.seen, allocation.key
+    known = (allocation.changed_at, seen.pending_at.get(key), seen.given_at.get(key, seen.unanswered_at))
     return max(at for at in known if at is not None)
 
 

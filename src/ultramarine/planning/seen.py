@@ -89,8 +89,9 @@ class Seen:
     """`listening_since`: when this server began to listen without a gap; every lease gets a full term from then.
 
     `greeted_at`: when a node has said hello to it; the first report comes a moment later.
-    `pending_at`: when the target last said of an allocation that it waits for machines there; `unanswered_at`: when
-    the target was last asked and did not answer, None where it always has.
+    `pending_at`: when the target last said of an allocation that it waits for machines there; `given_at`: since when
+    it says that it has them; `unanswered_at`: when the target was last asked and did not answer, None where it always
+    has.
     """
 
     listening_since: datetime
@@ -98,6 +99,7 @@ class Seen:
     greeted_at: Mapping[NodeKey, datetime] = field(default_factory=dict[NodeKey, datetime])
     allocations: Mapping[AllocationKey, AllocationNews] = field(default_factory=dict[AllocationKey, AllocationNews])
     pending_at: Mapping[AllocationKey, datetime] = field(default_factory=dict[AllocationKey, datetime])
+    given_at: Mapping[AllocationKey, datetime] = field(default_factory=dict[AllocationKey, datetime])
     refusals: Mapping[AllocationKey, Refusal] = field(default_factory=dict[AllocationKey, Refusal])
     unanswered_at: datetime | None = None
     patience: Patience = Patience()

@@ -41,6 +41,7 @@ class _Pool:
     observed_at: datetime
     allocations: Mapping[AllocationKey, AllocationNews] = field(default_factory=dict[AllocationKey, AllocationNews])
     pending_at: dict[AllocationKey, datetime] = field(default_factory=dict[AllocationKey, datetime])
+    given_at: dict[AllocationKey, datetime] = field(default_factory=dict[AllocationKey, datetime])
     refusals: dict[AllocationKey, Refusal] = field(default_factory=dict[AllocationKey, Refusal])
     unanswered_at: datetime | None = None
     desired: Mapping[NodeKey, Desired] = field(default_factory=dict[NodeKey, Desired])
@@ -69,6 +70,7 @@ class Hub:
             greeted_at=dict(self._greeted_at),
             allocations=its.allocations,
             pending_at=dict(its.pending_at),
+            given_at=dict(its.given_at),
             refusals=dict(its.refusals),
             unanswered_at=its.unanswered_at,
             patience=self.patience,
@@ -82,7 +84,8 @@ class Hub:
     def observed(self, pool: str, allocations: Mapping[AllocationKey, AllocationNews] | None, *, now: datetime) -> None:
         """What the pool's driver says; None: it does not answer.
 
-        When one was last pending is kept as long as the driver knows it.
+        When one was last pending is kept as long as the driver knows it; since when it has machines, until it is seen
+        without.
         """
         its = self._pools[pool]
         if allocations is None:
@@ -91,6 +94,11 @@ class Hub:
         its.observed_at, its.allocations = now, allocations
         kept = {key: at for key, at in its.pending_at.items() if key in allocations}
         its.pending_at = kept | {key: now for key, news in allocations.items() if news.state == "pending"}
+        its.given_at = {
+            key: its.given_at.get(key, now)
+            for key, news in allocations.items()
+            if news.state == "up" or (news.state == "unknown" and key in its.given_at)
+        }
 
     def refused(self, pool: str, key: AllocationKey, words: str, *, now: datetime) -> None:
         """The pool's target has failed at something that it was asked about an allocation."""
@@ -119,6 +127,7 @@ class Hub:
         its = self._pools[pool]
         its.listening_since = now
         its.unanswered_at = min(its.unanswered_at, now) if its.unanswered_at is not None else None
+        its.given_at = {key: min(at, now) for key, at in its.given_at.items()}
         self._news = {node: replace(news, heard_at=min(news.heard_at, now)) for node, news in self._news.items()}
         self._greeted_at = {node: min(at, now) for node, at in self._greeted_at.items()}
 
