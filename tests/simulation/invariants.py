@@ -1,6 +1,7 @@
 """What must hold at every moment, whatever breaks; looked up in the rows themselves and in what really runs."""
 
 from collections import Counter
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,6 +25,7 @@ class Invariants:
         self._given_back: set[str] = set()  #: allocations whose room is free again
         self._looked_at = -1
         self._restores = 0
+        self._named: dict[str, datetime] = {}  #: when each run and allocation of whatever epoch was made
         self._before: dict[str, str] = {}  #: of runs of before the last restore, what they were then
 
     def check(self) -> None:
@@ -40,6 +42,7 @@ class Invariants:
             runs = [dict(row) for row in connection.execute(_RUNS).mappings()]
             held = [dict(row) for row in connection.execute(_ALLOCATIONS).mappings()]
             nodes = set(connection.execute(sa.select(t.nodes.c.key)).scalars())
+        self._no_name_is_given_twice([*runs, *held])
         self._given_back = {row["key"] for row in held if row["status"] in ("Ended", "Forgotten")}
         self._no_machine_is_over_committed()
         self._what_is_of_before_is_not_ours(runs)
@@ -91,6 +94,12 @@ class Invariants:
             runs = {row.key: row.status for row in connection.execute(_RUNS)}
         self._before = {key: status for key, status in runs.items() if not is_of(key, self._world.epoch)}
         self._final = {key: status for key, status in runs.items() if status in FINAL}
+
+    def _no_name_is_given_twice(self, rows: list[dict[str, Any]]) -> None:
+        """What was named after a backup may live on after the restore, and must not be taken for what is made then."""
+        for row in rows:
+            made_at = self._named.setdefault(row["key"], row["created_at"])
+            assert made_at == row["created_at"], f"the name {row['key']} was given twice"
 
     def _what_is_of_before_is_not_ours(self, runs: list[dict[str, Any]]) -> None:
         """No run of before a restore begins or succeeds after it, and no runner of before is heard."""
@@ -248,6 +257,7 @@ _RUNS = sa.select(
     t.runs.c.losses,
     t.runs.c.retries_left,
     t.runs.c.is_open,
+    t.runs.c.created_at,
 )
 _ALLOCATIONS = sa.select(
     t.allocations.c.key,
@@ -255,4 +265,5 @@ _ALLOCATIONS = sa.select(
     t.allocations.c.claim,
     t.allocations.c.capacity,
     t.allocations.c.is_elastic,
+    t.allocations.c.created_at,
 )
