@@ -91,7 +91,7 @@ def last_database(home: Path) -> str:
     """Where the installation's store was when it was last started; empty: in the home."""
     try:
         return (home / DATABASE_FILE).read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except OSError:  # what is wrong with the home is said by who starts there
         return ""
 
 
