@@ -56,6 +56,13 @@ def test_an_end_that_is_not_its_kinds_is_found_unless_its_rank_was_shot_or_its_d
         assert verdict.of_job(JOB, excused, lambda attempt, rank: WHOLE) == []
 
 
+def test_the_disk_may_be_full_while_a_hog_of_it_runs_on_a_node_that_is_lost():
+    hog = Planned(name="h", kind=next(k for k in KINDS if k.deed == "hog"), amount=8, at_s=0, cancel_s=None)
+    ended_in_time = replace(SECOND, cause="disk_full", began_at=9, ended_at=12)
+    attempts = {"h": [FIRST, ended_in_time], "j": [replace(FIRST, began_at=20, ended_at=30)]}
+    assert verdict.unwatched([hog, JOB], attempts) == [(FIRST.began_at, FIRST.ended_at)]
+
+
 def test_a_loss_that_is_counted_as_a_retry_and_a_retry_that_is_not_tried_are_found():
     assert "the next has 0 losses and 0 retries" in wrong(FIRST, replace(SECOND, losses=0, retries_left=0))[0]
     assert wrong(FIRST, SECOND) == ["j: it failed with retries left"]

@@ -50,12 +50,13 @@ def come_through(
     let_blow(it, storm, Users(it, jobs, book))
     all_end(it, jobs)
     told = excuses()
+    attempts = rows.attempts(it.home)
     facts = verdict.Facts(
-        attempts=rows.attempts(it.home),
+        attempts=attempts,
         lives=ledger.read(book),
         shot=frozenset(told.shot),
         hurt=frozenset(told.hurt),
-        full=told.full,
+        full=[*told.full, *verdict.unwatched(jobs, attempts)],
     )
     is_as_it_should_be(it, jobs, facts, storm)
 

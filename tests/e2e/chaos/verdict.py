@@ -31,6 +31,12 @@ class Facts:
         return any(attempt.began_at < end and begin < attempt.ended_at for begin, end in self.full)
 
 
+def unwatched(jobs: Sequence[Planned], attempts: Mapping[str, Sequence[Attempt]]) -> list[tuple[float, float]]:
+    """When a hog of the disk ran on a node that was lost: with nobody to end it in time it may fill the disk of all."""
+    hogs = [each for job in jobs if job.kind.deed == "hog" for each in attempts.get(job.name, ())]
+    return [(each.began_at, each.ended_at) for each in hogs if each.cause in LOSSES]
+
+
 def of_job(job: Planned, facts: Facts, log: Log) -> list[str]:
     """What is wrong with a job, in words; nothing when all is well."""
     attempts = facts.attempts.get(job.name, ())
