@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from ultramarine.api.app import build
 from ultramarine.domain.database import is_postgresql
 from ultramarine.domain.errors import UltramarineError
-from ultramarine.server import collector
+from ultramarine.server import collector, failing
 from ultramarine.server.door import Door
 from ultramarine.server.parts import Parts, address_of, put_together, upstreams_of, what_is_here
 from ultramarine.server.seat import Lost, Seat
@@ -45,8 +45,7 @@ def main() -> int:
         log.warning("Another server has led meanwhile: this one begins anew, and stands by.")
         return 3
     except UltramarineError as error:
-        sys.stderr.write(f"{error}\n{error.hint}\n")
-        return 2
+        return failing.say(error)
     return 0
 
 

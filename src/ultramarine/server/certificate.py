@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from ultramarine.domain.errors import InvalidInput, UltramarineError
 from ultramarine.private import write_private
+from ultramarine.server import failing
 from ultramarine.server.authority import Authority, names_of
 from ultramarine.settings import Settings
 from ultramarine.supervision import home as homes
@@ -202,8 +203,7 @@ def main() -> int:
     try:
         Certificate(settings, home, clock=lambda: datetime.now(UTC)).renew()
     except UltramarineError as error:
-        sys.stderr.write(f"{error}\n{error.hint}\n")
-        return 2
+        return failing.say(error)
     return 0
 
 

@@ -11,6 +11,7 @@ from ultramarine.backup.contents import DATABASE, FILES, MASTER_KEY, OWNER_OF_FI
 from ultramarine.domain.database import for_libpq, is_postgresql, without_password
 from ultramarine.domain.errors import Conflict, InvalidInput, UltramarineError, Unavailable
 from ultramarine.private import write_private
+from ultramarine.server import failing
 from ultramarine.services.secrets import Secrets
 from ultramarine.settings import Settings
 from ultramarine.store import backups
@@ -71,8 +72,7 @@ def main() -> int:
     try:
         check(settings.database_url, settings.home.absolute())
     except UltramarineError as error:
-        sys.stderr.write(f"{error}\n{error.hint}\n")
-        return 2
+        return failing.say(error)
     return 0
 
 
