@@ -72,6 +72,11 @@ def may(role: Role, right: Right) -> bool:
     return order.index(role) >= order.index(NEEDS[right])
 
 
+def in_tracking(role: Role) -> Right:
+    """What it may do with runs and models, where only looking and working are told apart."""
+    return Right.WORK if may(role, Right.WORK) else Right.READ
+
+
 def check(token: Token, right: Right, workspace: str) -> None:
     """Let pass, or raise `NotAllowed` with what would be needed."""
     if token.workspace not in (workspace, EVERY_WORKSPACE):

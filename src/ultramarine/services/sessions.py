@@ -7,7 +7,7 @@ minute.
 from datetime import timedelta
 
 from ultramarine.domain.errors import NotSignedIn
-from ultramarine.domain.identity import Right, Session, Token, check, may
+from ultramarine.domain.identity import Right, Session, Token, check, in_tracking
 from ultramarine.services.context import Context
 from ultramarine.services.identity import require_workspace
 from ultramarine.services.secrets import parts
@@ -31,7 +31,7 @@ async def make_code(ctx: Context, token: Token, path: str, *, workspace: str | N
     if path == MLFLOW_PAGES:
         path = f"{path}#/?workspace={workspace_in_mlflow(shown)}"  # else they show the one that was looked at last
     code = ctx.names()
-    right = Right.WORK if may(token.role, Right.WORK) else Right.READ
+    right = in_tracking(token.role)
     session = Session(workspace=shown, subject=token.subject, reach=token.workspace, right=right)
     ctx.codes[code] = (ctx.clock() + CODE_LIFE, session, path)
     return code

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ultramarine.domain.errors import NotAllowed, NotFound
-from ultramarine.domain.identity import DEFAULT_WORKSPACE, EVERY_WORKSPACE, Right, check, may
+from ultramarine.domain.identity import DEFAULT_WORKSPACE, EVERY_WORKSPACE, Right, check, in_tracking
 from ultramarine.domain.job import Tracking
 from ultramarine.services import identity, sessions
 from ultramarine.services.context import Context
@@ -47,7 +47,7 @@ async def access(ctx: Context, question: Question) -> Access:
     workspace = await _named(ctx, question.workspace, reach=token.workspace, own=token.own_workspace)
     check(token, Right.READ, workspace)
     await _check_usable(ctx, workspace)
-    right = Right.WORK if may(token.role, Right.WORK) else Right.READ
+    right = in_tracking(token.role)
     return Access(workspace=workspace, subject=token.subject, reach=token.workspace, right=right, run=token.job)
 
 
