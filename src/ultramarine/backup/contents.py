@@ -21,10 +21,8 @@ DESCRIPTION, SUMS = "backup.json", "SHA256SUMS"
 DATABASE, MLFLOW_DATABASE, MLFLOW_SCHEMA = "ultramarine.db", "mlflow/mlflow.db", "mlflow/mlflow.db.schema"
 FILES, ARTIFACTS = "files", "mlflow/artifacts"
 IN_HOME = (DATABASE, MLFLOW_DATABASE, MLFLOW_SCHEMA, FILES, ARTIFACTS)
-PARTS = (
-    *DUMPS,
-    *IN_HOME,
-)  #: dumps of PostgreSQL are in place of the databases, and never in a home. In the backup's order
+#: In the backup's order. Dumps of PostgreSQL are in place of the databases, and never in a home.
+PARTS = (*DUMPS, *IN_HOME)
 UNFINISHED = f"{FILES}/incoming"  #: uploads on their way: of no row
 OWNER_OF_FILES = f"{FILES}/owner"  #: the fingerprint of the master key of the installation that they are of
 WAL = ("-wal", "-shm")  #: of a database, in the home alone

@@ -81,8 +81,8 @@ def restore(file: Path, home: Path, wanted: Wanted) -> Restored:
     description = describe(file)
     with _held(home):
         finish(home, wanted.database_url)
-        _check(home, wanted, description)
         is_there = is_occupied(home, wanted.database_url)
+        _check(home, wanted, description, is_there=is_there)
         kept = home / f"replaced-{datetime.now(UTC):%Y%m%dT%H%M%SZ}" if is_there else None
         with _staging(home) as staged:
             _check_room(file, home)
@@ -114,8 +114,8 @@ def _held(home: Path) -> Generator[None]:
         raise Conflict(str(refused), hint=hint) from refused
 
 
-def _check(home: Path, wanted: Wanted, description: Description) -> None:
-    if is_occupied(home, wanted.database_url) and not wanted.replace:
+def _check(home: Path, wanted: Wanted, description: Description, *, is_there: bool) -> None:
+    if is_there and not wanted.replace:
         where = without_password(wanted.database_url) if is_postgresql(wanted.database_url) else home
         raise Conflict(
             f"There is an installation in {where} already.",
@@ -129,7 +129,7 @@ def _check(home: Path, wanted: Wanted, description: Description) -> None:
             f"The backup is of an installation whose database is {description.database}, and this one's is not.",
             hint=to_postgresql if is_sqlite else to_sqlite,
         )
-    if not is_sqlite and is_occupied(home, wanted.database_url):
+    if not is_sqlite and is_there:
         _check_nobody_leads(home, wanted.database_url)
     _check_key(home, wanted, description)
 
