@@ -2,7 +2,7 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -14,7 +14,7 @@ from ultramarine.domain.database import for_sqlalchemy
 from ultramarine.domain.errors import StaleWrite, Unavailable
 from ultramarine.domain.names import Epoch
 from ultramarine.store import installation
-from ultramarine.store.database import AsyncDatabase, Database
+from ultramarine.store.database import Database
 from ultramarine.store.migration import migrate
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -30,14 +30,6 @@ def server() -> Iterator[PostgreSQL]:
 @pytest.fixture
 def url(server: PostgreSQL) -> str:
     return for_sqlalchemy(server.new_database())
-
-
-@pytest.fixture
-async def db(url: str) -> AsyncIterator[Database]:
-    migrate(url)
-    database = AsyncDatabase(url)
-    yield database
-    await database.close()
 
 
 async def found(db: Database, epoch: str) -> None:
