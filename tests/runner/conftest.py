@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,6 +88,13 @@ class World:
         """What still carries the allocation of one of our runners."""
         return [pid for one in self.allocations for pid in trees.carriers(trees.ALLOCATION, one)]
 
+    def _left_after(self, patience_s: float) -> list[int]:
+        # A runner that is ended before its welcome dies of the signal, and its keeper only once it has seen that.
+        deadline = time.monotonic() + patience_s
+        while (left := self.leftovers()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return left
+
     def close(self) -> list[str]:
         """Take every run away, end the runners; the pids and control groups that were left after that."""
         self.control.faults.drop, self.control.faults.status = 0.0, None
@@ -100,7 +108,7 @@ class World:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        left = [str(pid) for pid in self.leftovers()]
+        left = [str(pid) for pid in self._left_after(5.0)]
         for one in self.allocations:
             trees.sweep(one)
             left += cgroups.sweep(one)
