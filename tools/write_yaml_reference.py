@@ -14,7 +14,19 @@ from pydantic_core import PydanticUndefined
 from ultramarine.domain.compute import NOT_YET, ClusterSpec
 from ultramarine.domain.data import DataSpec
 from ultramarine.domain.distribution import Mpi, PyTorch, Ray, TensorFlow
-from ultramarine.domain.endpoint import CodeConfiguration, DeploymentSpec, EndpointSpec, RequestSettings
+from ultramarine.domain.endpoint import (
+    CodeConfiguration,
+    Collection,
+    DataCollector,
+    DefaultScale,
+    DeploymentSpec,
+    EndpointSpec,
+    InlineModel,
+    ProbeSettings,
+    RequestLogging,
+    RequestSettings,
+    TargetUtilization,
+)
 from ultramarine.domain.environment import EnvironmentSpec
 from ultramarine.domain.job import Input, JobSpec, Limits, Output, QueueSettings, Resources
 from ultramarine.domain.model import ModelSpec
@@ -132,19 +144,35 @@ WORDS: Mapping[type[Spec], Mapping[str, str]] = {
         "name": NAME + "; part of its address",
         "auth_mode": "how callers sign in",
         "traffic": "percent by deployment; together 100, or nothing",
+        "mirror_traffic": "percent of the traffic that is sent to one deployment too, whose answers nobody gets: 50 at most, and to one that has no traffic of its own",
+        "public_network_access": "who reaches the gateway reaches its endpoints",
     },
     DeploymentSpec: TAGS
     | {
         "name": NAME,
         "endpoint_name": "the endpoint that it stands behind",
-        "model": "a registered model",
+        "type": "as Azure ML writes it",
+        "model": "a registered model, or one written out here",
         "code_configuration": "a scoring script; an MLflow model needs none",
         "environment": "where not given: that of the job which made the model, else what the model itself asks for",
         "environment_variables": "set for the scoring script",
         "instance_type": "a size; replicas reserve its memory and a tenth of a CPU",
-        "instance_count": "replicas",
+        "instance_count": "replicas; with `target_utilization` how many to begin with",
+        "scale_settings": "whether replicas follow the requests",
         "compute": "**ours**: where replicas run; `local` is the machine itself",
         "request_settings": "limits of one request",
+        "liveness_probe": "when a replica counts as dead, and is replaced",
+        "readiness_probe": "when a replica is given requests",
+        "data_collector": "checked, and refused where a collection is enabled: not supported yet",
+        "app_insights_enabled": "rates, errors and latencies of every deployment are in `/metrics` and in `show`, whatever is written here",
+        "egress_public_network_access": "a replica reaches what its machine reaches",
+    },
+    InlineModel: TAGS
+    | {
+        "name": "it is registered under this name, else under one made of its content",
+        "version": "`1` where not given; one that is there already is used",
+        "type": "`mlflow_model`: a folder with a file `MLmodel`",
+        "path": "as of a model",
     },
     CodeConfiguration: {
         "code": "a folder that is uploaded",
@@ -154,7 +182,34 @@ WORDS: Mapping[type[Spec], Mapping[str, str]] = {
         "request_timeout_ms": "then 504",
         "max_concurrent_requests_per_instance": "requests that a replica is given at a time. Azure's default is 1; here it is 64, for requests that wait together are answered in one call",
         "max_queue_wait_ms": "how long a request may wait for a replica; then 429",
+        "idempotent": "**ours**: a request that was sent may be sent again to another replica when the first one dies over it",
     },
+    DefaultScale: {"type": "as many replicas as `instance_count` says"},
+    TargetUtilization: {
+        "type": "replicas follow the requests in flight",
+        "min_instances": "0 is **ours**: nothing runs while nobody asks, and the next request waits for a replica",
+        "max_instances": "replicas at most",
+        "target_utilization_percentage": "of `max_concurrent_requests_per_instance`: how many requests each replica shall have in flight",
+        "polling_interval": "how often it is decided",
+        "cooldown": "**ours**: fewer replicas must have been enough for so long before any is taken away",
+        "idle_time_before_scale_down": "**ours**: with `min_instances: 0` the last replica goes when nobody has asked for so long",
+        "scale_up_timeout": "**ours**: with `min_instances: 0` so long a request waits for the first replica; then 503. A request sets its own by the header `X-Scale-Up-Timeout`",
+    },
+    ProbeSettings: {
+        "initial_delay": "from the start of the replica to its first probe",
+        "period": "between probes",
+        "timeout": "then a probe has failed",
+        "success_threshold": "so many in a row, and it is well again",
+        "failure_threshold": "so many in a row, and it is not",
+    },
+    DataCollector: {
+        "collections": "by name: `model_inputs` and `model_outputs`, or the script's own",
+        "sampling_rate": "which part of the requests",
+        "rolling_rate": "how often a new file begins",
+        "request_logging": "what else is kept of a request",
+    },
+    Collection: {"enabled": "whether it is kept", "sampling_rate": "where it is another for this one"},
+    RequestLogging: {"capture_headers": "names of headers"},
 }
 SECTIONS: Mapping[str, tuple[str, tuple[type[Spec], ...]]] = {
     "Workspace": ("um workspace create -f workspace.yml", (WorkspaceSpec, Quota)),
@@ -169,7 +224,18 @@ SECTIONS: Mapping[str, tuple[str, tuple[type[Spec], ...]]] = {
     "Online endpoint": ("um online-endpoint create -f endpoint.yml", (EndpointSpec,)),
     "Online deployment": (
         "um online-deployment create -f deployment.yml",
-        (DeploymentSpec, CodeConfiguration, RequestSettings),
+        (
+            DeploymentSpec,
+            InlineModel,
+            CodeConfiguration,
+            DefaultScale,
+            TargetUtilization,
+            RequestSettings,
+            ProbeSettings,
+            DataCollector,
+            Collection,
+            RequestLogging,
+        ),
     ),
 }
 PLACES: Mapping[type[Spec], str] = {
@@ -185,6 +251,13 @@ PLACES: Mapping[type[Spec], str] = {
     QueueSettings: "queue_settings",
     CodeConfiguration: "code_configuration",
     RequestSettings: "request_settings",
+    InlineModel: "model` that is written out, `model",
+    DefaultScale: "scale_settings` of type `default",
+    TargetUtilization: "scale_settings` of type `target_utilization",
+    ProbeSettings: "liveness_probe` and `readiness_probe",
+    DataCollector: "data_collector",
+    Collection: "data_collector.collections.NAME",
+    RequestLogging: "data_collector.request_logging",
 }
 
 

@@ -229,6 +229,7 @@ def endpoint(state: EndpointState, address: str) -> View:
         "name": e.name,
         "auth_mode": e.spec.auth_mode,
         "traffic": e.spec.traffic,
+        "mirror_traffic": e.spec.mirror_traffic,
         "provisioning_state": "Succeeded",
         "scoring_uri": f"{address}/endpoints/{e.workspace}/{e.name}/score",
         "deployments": [d.name for d in state.deployments],

@@ -3,24 +3,45 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ultramarine.domain.compute import LOCAL
+from ultramarine.domain.environment import EnvironmentSpec
 from ultramarine.domain.machine import Machine
-from ultramarine.domain.spec import Spec
+from ultramarine.domain.model import ModelSpec
+from ultramarine.domain.spec import Seconds, Spec
+
+MIRROR_PERCENT_MAX = 50
+REPLICAS_MAX = 100
 
 
 class EndpointSpec(Spec):
-    not_yet: ClassVar[frozenset[str]] = frozenset(
-        {"identity", "public_network_access", "mirror_traffic", "compute", "kind", "properties"}
-    )
+    not_yet: ClassVar[frozenset[str]] = frozenset({"identity", "compute", "kind", "properties"})
     name: str
-    auth_mode: Literal["key"] = "key"
+    auth_mode: Literal["key", "aml_token"] = "key"
     traffic: dict[str, int] = Field(default_factory=dict[str, int])
+    mirror_traffic: dict[str, int] = Field(default_factory=dict[str, int])
+    public_network_access: Literal["enabled"] = "enabled"
     description: str = ""
     tags: dict[str, str] = Field(default_factory=dict[str, str])
+
+    @field_validator("auth_mode", mode="before")
+    @classmethod
+    def _one_that_there_is(cls, mode: object) -> object:
+        """Azure ML writes `Key` and `AMLToken` in REST bodies, `key` and `aml_token` in files."""
+        if not isinstance(mode, str):
+            return mode
+        plain = mode.lower().replace("_", "")
+        if plain == "aadtoken":
+            raise ValueError("sign in by a directory is not supported yet; key and aml_token are")
+        return {"amltoken": "aml_token"}.get(plain, plain)
+
+    @field_validator("public_network_access", mode="before")
+    @classmethod
+    def _enabled(cls, access: object) -> object:
+        return _only_enabled(access)
 
     @field_validator("traffic")
     @classmethod
@@ -31,10 +52,41 @@ class EndpointSpec(Spec):
             raise ValueError(f"the shares of the traffic add up to {sum(traffic.values())}, not to 100 (or all 0)")
         return traffic
 
+    @field_validator("mirror_traffic")
+    @classmethod
+    def _one_mirror(cls, mirror: dict[str, int]) -> dict[str, int]:
+        """Azure's own rules: one deployment, half of the traffic at most."""
+        if any(not 0 <= share <= MIRROR_PERCENT_MAX for share in mirror.values()):
+            raise ValueError(f"0 to {MIRROR_PERCENT_MAX} percent of the traffic can be mirrored")
+        if len(to := [name for name, share in mirror.items() if share]) > 1:
+            raise ValueError(f"traffic is mirrored to one deployment, not to {len(to)} ({', '.join(to)})")
+        return mirror
+
+    @model_validator(mode="after")
+    def _live_or_mirrored(self) -> Self:
+        for name, share in self.mirror_traffic.items():
+            if share and (live := self.traffic.get(name, 0)):
+                raise ValueError(
+                    f"{name} would get {live} % of the traffic and {share} % of it mirrored: it is one or the other"
+                )
+        return self
+
 
 class CodeConfiguration(Spec):
     code: str
     scoring_script: str
+
+
+class InlineModel(Spec):
+    """A model that is written out in a deployment; it is registered when the deployment is made."""
+
+    not_yet: ClassVar[frozenset[str]] = ModelSpec.not_yet
+    name: str | None = None
+    version: str | None = Field(default=None, coerce_numbers_to_str=True)
+    type: Literal["mlflow_model", "custom_model"] = "custom_model"
+    path: str
+    description: str = ""
+    tags: dict[str, str] = Field(default_factory=dict[str, str])
 
 
 class RequestSettings(Spec):
@@ -43,38 +95,138 @@ class RequestSettings(Spec):
         default=64, ge=1, description="64 by default: waiting requests are answered in one call"
     )
     max_queue_wait_ms: int = Field(default=500, ge=0)
+    idempotent: bool = Field(default=False, description="ours")
+
+
+class DefaultScale(Spec):
+    """As many replicas as `instance_count` says."""
+
+    type: Literal["default"]
+
+
+class TargetUtilization(Spec):
+    """Replicas follow the requests in flight, between two numbers."""
+
+    type: Literal["target_utilization"]
+    min_instances: int = Field(default=1, ge=0, le=REPLICAS_MAX)
+    max_instances: int = Field(default=1, ge=1, le=REPLICAS_MAX)
+    target_utilization_percentage: int = Field(default=70, ge=1, le=100)
+    polling_interval: Seconds = Field(default=1, ge=1, le=3600, description="seconds")
+    cooldown: Seconds = Field(default=300, ge=0, le=86_400, description="seconds")
+    idle_time_before_scale_down: Seconds = Field(default=900, ge=0, le=86_400, description="seconds")
+    scale_up_timeout: Seconds = Field(default=60, ge=0, le=600, description="seconds")
+
+    @model_validator(mode="after")
+    def _min_up_to_max(self) -> Self:
+        if self.min_instances > self.max_instances:
+            raise ValueError(f"min_instances is {self.min_instances}, more than max_instances, {self.max_instances}")
+        return self
+
+
+class ProbeSettings(Spec):
+    not_yet: ClassVar[frozenset[str]] = frozenset({"path", "port", "method", "scheme"})
+    initial_delay: Seconds = Field(default=10, ge=0, le=86_400, description="seconds")
+    period: Seconds = Field(default=10, ge=1, le=3600, description="seconds")
+    timeout: Seconds = Field(default=2, ge=1, le=3600, description="seconds")
+    success_threshold: int = Field(default=1, ge=1, le=1000)
+    failure_threshold: int = Field(default=30, ge=1, le=1000)
+
+
+class Collection(Spec):
+    not_yet: ClassVar[frozenset[str]] = frozenset({"data", "client_id"})
+    enabled: bool = False
+    sampling_rate: float | None = Field(default=None, ge=0, le=1)
+
+
+class RequestLogging(Spec):
+    capture_headers: list[str] = Field(default_factory=list[str])
+
+
+class DataCollector(Spec):
+    """What of requests and answers is kept, as files."""
+
+    collections: dict[str, Collection]
+    sampling_rate: float = Field(default=1.0, ge=0, le=1)
+    rolling_rate: Literal["minute", "hour", "day", "month", "year"] = "hour"
+    request_logging: RequestLogging = RequestLogging()
+
+    @field_validator("rolling_rate", mode="before")
+    @classmethod
+    def _in_any_case(cls, rate: object) -> object:
+        return rate.lower() if isinstance(rate, str) else rate
+
+    @property
+    def is_on(self) -> bool:
+        return any(each.enabled for each in self.collections.values())
 
 
 class DeploymentSpec(Spec):
     """Azure ML's managed online deployment; `compute` is ours: an inferencing target, `local` by default."""
 
-    not_yet: ClassVar[frozenset[str]] = frozenset(
-        {
-            "scale_settings",
-            "readiness_probe",
-            "data_collector",
-            "model_mount_path",
-            "egress_public_network_access",
-            "type",
-            "app_insights_enabled",
-            "properties",
-            "environment_image",
-            "package",
-            "liveness_probe",
-        }
-    )
+    not_yet: ClassVar[frozenset[str]] = frozenset({"model_mount_path", "properties", "environment_image", "package"})
+    types_not_yet: ClassVar[frozenset[str]] = frozenset({"kubernetes"})
+    type: Literal["managed"] = "managed"
     name: str
     endpoint_name: str
-    model: str
+    model: str | InlineModel
     code_configuration: CodeConfiguration | None = None
-    environment: str | None = None
+    environment: str | EnvironmentSpec | None = None
     environment_variables: dict[str, str] = Field(default_factory=dict[str, str])
     instance_type: str = "cpu-1"
-    instance_count: int = Field(default=1, ge=0, le=100)
+    instance_count: int = Field(default=1, ge=0, le=REPLICAS_MAX)
+    scale_settings: Annotated[DefaultScale | TargetUtilization, Field(discriminator="type")] | None = None
     compute: str = LOCAL
     request_settings: RequestSettings = RequestSettings()
+    liveness_probe: ProbeSettings = ProbeSettings()
+    readiness_probe: ProbeSettings = ProbeSettings()
+    data_collector: DataCollector | None = None
+    app_insights_enabled: bool = False
+    egress_public_network_access: Literal["enabled"] = "enabled"
     description: str = ""
     tags: dict[str, str] = Field(default_factory=dict[str, str])
+
+    @field_validator("egress_public_network_access", mode="before")
+    @classmethod
+    def _enabled(cls, access: object) -> object:
+        return _only_enabled(access)
+
+    @field_validator("environment_variables", mode="before")
+    @classmethod
+    def _as_text(cls, variables: object) -> object:
+        """`WORKER_COUNT: 2` is what people write; a variable's value is text."""
+        if not isinstance(variables, dict):
+            return variables
+        given = cast("dict[object, object]", variables)
+        return {name: str(value) if type(value) in (int, float) else value for name, value in given.items()}
+
+    @model_validator(mode="after")
+    def _count_between(self) -> Self:
+        scale = self.elastic
+        if scale is None or "instance_count" not in self.model_fields_set:
+            return self
+        if not scale.min_instances <= self.instance_count <= scale.max_instances:
+            raise ValueError(
+                f"instance_count is {self.instance_count}, and scale_settings say "
+                f"{scale.min_instances} to {scale.max_instances}"
+            )
+        return self
+
+    @property
+    def elastic(self) -> TargetUtilization | None:
+        """How its replicas follow the requests; None where `instance_count` says how many there are."""
+        return self.scale_settings if isinstance(self.scale_settings, TargetUtilization) else None
+
+    @property
+    def hold_s(self) -> float:
+        """How long a request may wait for the first replica to come; 0 where there always is one."""
+        return 0 if self.elastic is None or self.elastic.min_instances else self.elastic.scale_up_timeout
+
+
+def _only_enabled(access: object) -> object:
+    """Azure's switch for private networks, in any case. Nothing of that kind is there, and no promise is broken."""
+    if isinstance(access, str) and access.lower() == "disabled":
+        raise ValueError("'disabled' is not supported yet: who reaches the gateway's address reaches its endpoints")
+    return access.lower() if isinstance(access, str) else access
 
 
 class DeploymentStatus(StrEnum):

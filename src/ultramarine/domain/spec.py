@@ -1,12 +1,26 @@
 """What user-written specifications have in common: one model is the YAML file, the REST body and the SDK's object."""
 
 import difflib
+import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self, cast
+from typing import Annotated, Any, ClassVar, Self, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
 from ultramarine.domain.errors import InvalidInput, NotSupportedYet
+
+_ISO_8601 = re.compile(r"PT(?=\d)(?:(?P<hours>\d{1,6})H)?(?:(?P<minutes>\d{1,6})M)?(?:(?P<seconds>\d{1,6})S)?")
+
+
+def _seconds(value: object) -> object:
+    """A duration of Azure's REST bodies (`PT1M30S`) as seconds; its files have whole numbers."""
+    if isinstance(value, str) and (found := _ISO_8601.fullmatch(value)):
+        parts = {name: int(digits or 0) for name, digits in found.groupdict().items()}
+        return parts["hours"] * 3600 + parts["minutes"] * 60 + parts["seconds"]
+    return value
+
+
+Seconds = Annotated[int, BeforeValidator(_seconds)]
 
 
 class Spec(BaseModel):

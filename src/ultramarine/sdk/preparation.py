@@ -7,7 +7,7 @@ from typing import Any
 
 from ultramarine.domain import compute as computes
 from ultramarine.domain.data import SNAPSHOT, DataSpec
-from ultramarine.domain.endpoint import DeploymentSpec, EndpointSpec
+from ultramarine.domain.endpoint import DeploymentSpec, EndpointSpec, InlineModel
 from ultramarine.domain.environment import EnvironmentSpec
 from ultramarine.domain.errors import InvalidInput, NotSupportedYet
 from ultramarine.domain.job import JobSpec, is_uploaded
@@ -88,12 +88,17 @@ def endpoint(body: Mapping[str, Any], _: Uploads) -> Body:
 
 
 def deployment(body: Mapping[str, Any], uploads: Uploads) -> Body:
-    spec = DeploymentSpec.read(body, what="the deployment")
+    given = dict(body)
+    if isinstance(given.get("environment"), Mapping):
+        given["environment"] = _with_files_read(given["environment"], uploads.folder)
+    spec = DeploymentSpec.read(given, what="the deployment")
     made = spec.body()
     if spec.code_configuration is not None and not is_uploaded(spec.code_configuration.code):
         made["code_configuration"]["code"] = uploads.sent(
             spec.code_configuration.code, what="code_configuration.code", ignoring=True
         )
+    if isinstance(spec.model, InlineModel) and not spec.model.path.startswith(_ON_SERVER):
+        made["model"]["path"] = uploads.sent(spec.model.path, what="model.path")
     return made
 
 

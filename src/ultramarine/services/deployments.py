@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ultramarine.domain.endpoint import Deployment, DeploymentEvent, DeploymentSpec, DeploymentStatus
-from ultramarine.domain.errors import Conflict, InvalidInput
+from ultramarine.domain.errors import Conflict, InvalidInput, NotSupportedYet
 from ultramarine.domain.names import Reference, RunKey, checked_name
 from ultramarine.domain.page import Page, PageRequest
 from ultramarine.domain.run import Run
@@ -18,7 +18,14 @@ from ultramarine.store import computes, endpoints, runs
 from ultramarine.store.database import Tx
 
 #: What can be changed on a deployment that is there; for another model, code or environment make another deployment.
-CHANGEABLE = ("instance_count", "request_settings", "description", "tags")
+CHANGEABLE = (
+    "instance_count",
+    "scale_settings",
+    "request_settings",
+    "app_insights_enabled",
+    "description",
+    "tags",
+)
 LOG_BYTES = 1 << 20
 
 
@@ -62,13 +69,22 @@ async def put(
 async def _check(ctx: Context, workspace: str, spec: DeploymentSpec) -> None:
     """What is wrong with it is said now, not by a replica that fails in a minute."""
     ctx.site.sizes.fitted(spec.instance_type, ctx.site.machine)
+    if spec.data_collector is not None and spec.data_collector.is_on:
+        raise NotSupportedYet(
+            "data_collector: requests and answers are not kept yet.",
+            hint="Leave out data_collector, or set enabled: false in its collections.",
+        )
+    if spec.elastic is not None:
+        raise NotSupportedYet(
+            "scale_settings: target_utilization is not supported yet.", hint="Leave it out, and write instance_count."
+        )
     if spec.code_configuration is not None:
         uploaded(ctx, spec.code_configuration.code, field="code_configuration.code")
     model = await models.by_reference(ctx, workspace, spec.model, field="model")
     is_mlflow = model.tags.get(models.TYPE) != "custom_model"
     if spec.code_configuration is None and not is_mlflow:
         raise InvalidInput(
-            f"model: {spec.model} is a custom_model, and there is no code_configuration.",
+            f"model: {model.name} is a custom_model, and there is no code_configuration.",
             hint="Write code_configuration: {code: ./score, scoring_script: score.py}; "
             "models of type mlflow_model need none.",
         )

@@ -15,7 +15,8 @@ from ultramarine.services.secrets import sha256_of
 from ultramarine.store import endpoints
 from ultramarine.store.database import Tx
 
-CHANGEABLE = ("traffic", "description", "tags")
+CHANGEABLE = ("traffic", "mirror_traffic", "description", "tags")
+ROUTING = ("traffic", "mirror_traffic")
 KEY_TYPES = ("primary", "secondary")
 
 
@@ -28,21 +29,24 @@ class EndpointState:
 async def put(ctx: Context, workspace: str, name: str, body: Mapping[str, Any]) -> tuple[EndpointState, bool]:
     """Make an endpoint with two new keys, or change the one that is there. The second value: whether it is new.
 
-    A body that says nothing of traffic leaves it as it is: the same file again must not take an endpoint off the air.
+    What a body does not say of traffic stays as it is: the same file again must not take an endpoint off the air.
     """
     checked_name("online endpoint", name)
-    spec = EndpointSpec.read({**body, "name": body.get("name", name)}, what=f"endpoint {name}")
+    what = f"endpoint {name}"
+    spec = EndpointSpec.read({**body, "name": body.get("name", name)}, what=what)
     if spec.name != name:
         raise InvalidInput(f"name: the body says {spec.name!r}, the address {name!r}.", hint="Use one name in both.")
     async with ctx.begin() as tx:
         await identity.require_workspace(tx, workspace)
         there = await endpoints.find(tx, workspace, name)
+        if there is not None:
+            kept = {field: value for field, value in there.spec.body().items() if field in ROUTING}
+            spec = EndpointSpec.read(kept | spec.body(), what=what)
         await _check_traffic(tx, workspace, spec)
         if there is None:
             await endpoints.add(tx, _new(ctx, workspace, spec))
         else:
-            kept = spec if "traffic" in body else spec.model_copy(update={"traffic": there.spec.traffic})
-            await endpoints.update(tx, replace(there, spec=kept))
+            await endpoints.update(tx, replace(there, spec=spec))
         state = await _state(tx, workspace, name)
     ctx.ring(ctx.serving)
     return state, there is None
@@ -65,12 +69,14 @@ def _with_keys(ctx: Context, workspace: str, spec: EndpointSpec, keys: tuple[str
 
 async def _check_traffic(tx: Tx, workspace: str, spec: EndpointSpec) -> None:
     there = [d.name for d in await endpoints.deployments(tx, workspace, spec.name)]
-    for name, share in spec.traffic.items():
-        if share and name not in there:
-            raise InvalidInput(
-                f"traffic: {share} % is for {name!r}, which is no deployment of {spec.name}.",
-                hint=f"There is: {', '.join(there) or 'none yet'}. Create the deployment first, then give it traffic.",
-            )
+    for field in ROUTING:
+        for name, share in getattr(spec, field).items():
+            if share and name not in there:
+                raise InvalidInput(
+                    f"{field}: {share} % is for {name!r}, which is no deployment of {spec.name}.",
+                    hint=f"There is: {', '.join(there) or 'none yet'}. "
+                    "Create the deployment first, then give it traffic.",
+                )
 
 
 async def update(ctx: Context, workspace: str, name: str, changes: Mapping[str, Any]) -> EndpointState:
@@ -141,6 +147,11 @@ def refuse_with_traffic(state: EndpointState, deployment: str) -> None:
         raise Conflict(
             f"Deployment {deployment} has {share} % of the traffic of {endpoint.name}.",
             hint=f"Give its traffic to another first: {command}",
+        )
+    if share := endpoint.spec.mirror_traffic.get(deployment, 0):
+        raise Conflict(
+            f"{share} % of the traffic of {endpoint.name} is mirrored to deployment {deployment}.",
+            hint=f"End that first: um online-endpoint update -n {endpoint.name} --mirror-traffic {deployment}=0",
         )
 
 

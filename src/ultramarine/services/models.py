@@ -3,10 +3,13 @@
 They are created from uploads, from jobs' outputs and from what jobs logged; their files are brought to us.
 """
 
+import hashlib
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ultramarine.domain.endpoint import InlineModel
 from ultramarine.domain.errors import Conflict, NotFound
 from ultramarine.domain.model import ModelSpec, job_output, not_a_model
 from ultramarine.domain.names import Reference, checked_name
@@ -129,9 +132,24 @@ async def get(ctx: Context, workspace: str, name: str, version: str | None) -> M
     raise NotFound("model", name, known=[m.name for m in await ctx.tracking.registry.models(workspace)])
 
 
-async def by_reference(ctx: Context, workspace: str, reference: str, *, field: str) -> ModelVersion:
-    parsed = Reference.parse(reference, field=field)
+async def by_reference(ctx: Context, workspace: str, given: str | InlineModel, *, field: str) -> ModelVersion:
+    """The model that a deployment names. One that is written out there is registered, once, under its own name."""
+    if isinstance(given, InlineModel):
+        return await _inline(ctx, workspace, given)
+    parsed = Reference.parse(given, field=field)
     return await get(ctx, workspace, parsed.name, parsed.version)
+
+
+async def _inline(ctx: Context, workspace: str, given: InlineModel) -> ModelVersion:
+    """Its name and version where it has them, as in Azure ML; else a name made of its content."""
+    body = given.body()
+    content = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
+    name, version = given.name or f"inline-{content}", given.version or "1"
+    for each in await ctx.tracking.registry.versions(workspace, name):
+        if version_of(each) == version:
+            return each
+    made, _ = await create(ctx, workspace, name, body, version=version)
+    return made
 
 
 async def page(ctx: Context, workspace: str, request: PageRequest, *, name: str = "") -> Page[ModelVersion]:
