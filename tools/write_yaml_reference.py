@@ -114,7 +114,7 @@ WORDS: Mapping[type[Spec], Mapping[str, str]] = {
     },
     ClusterSpec: TAGS
     | {
-        "type": "a training cluster",
+        "type": "`amlcompute` trains; `inferencecluster` holds replicas of online deployments, spread over its nodes",
         "name": NAME,
         "size": "of one node: `um compute list-sizes`; Azure's names are fitted to the machine",
         "min_instances": "nodes that stay when nothing runs",
@@ -156,10 +156,10 @@ WORDS: Mapping[type[Spec], Mapping[str, str]] = {
         "code_configuration": "a scoring script; an MLflow model needs none",
         "environment": "where not given: that of the job which made the model, else what the model itself asks for",
         "environment_variables": "set for the scoring script",
-        "instance_type": "a size; replicas reserve its memory and a tenth of a CPU",
+        "instance_type": "a size; on `local` replicas reserve its memory and a tenth of a CPU, on an `inferencecluster` all of it",
         "instance_count": "replicas; with `target_utilization` how many to begin with",
         "scale_settings": "whether replicas follow the requests",
-        "compute": "**ours**: where replicas run; `local` is the machine itself",
+        "compute": "**ours**: where replicas run; `local` is the machine itself, or an `inferencecluster`",
         "request_settings": "limits of one request",
         "liveness_probe": "when a replica counts as dead, and is replaced",
         "readiness_probe": "when a replica is given requests",

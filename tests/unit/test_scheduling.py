@@ -135,6 +135,41 @@ def test_one_that_waits_for_what_a_deployment_keeps_holds_up_nobody_and_says_so(
     assert "deployments and other clusters' min_instances keep 2 CPUs" in made.reasons[runs[1].key]
 
 
+# Replicas
+
+
+def replica(name: str, *, of: str = "blue", **different: Any) -> Run:
+    return make_run(name, owner_id=of, mode=Mode.SERVICE, need=cpus(1), **different)
+
+
+def test_replicas_of_one_deployment_are_spread_while_others_are_packed() -> None:
+    cluster = make_cluster(size=cpus(2), type="inferencecluster", max_instances=2)
+    nodes = up(2, compute=cluster)
+    here = running("b1", nodes[0], owner_id="blue", mode=Mode.SERVICE, need=cpus(1))
+    state = make_state(runs=[here, replica("b2")], computes=[cluster], allocations=nodes)
+    assert placed(turn(state, heard(*nodes))) == {"b2": (nodes[1].node,)}
+    state = make_state(runs=[here, make_run("j", need=cpus(1))], computes=[cluster], allocations=nodes)
+    assert placed(turn(state, heard(*nodes))) == {"j": (nodes[0].node,)}
+
+
+def test_replicas_that_come_in_one_turn_are_spread_too() -> None:
+    cluster = make_cluster(size=cpus(2), type="inferencecluster", max_instances=2)
+    nodes = up(2, compute=cluster)
+    runs = [replica("b1"), replica("b2"), replica("g1", of="green"), replica("g2", of="green")]
+    where = placed(turn(make_state(runs=runs, computes=[cluster], allocations=nodes), heard(*nodes)))
+    assert len(where) == 4
+    assert where["b1"] != where["b2"]
+    assert where["g1"] != where["g2"]
+
+
+def test_a_replica_that_finds_no_room_has_a_node_made() -> None:
+    cluster = make_cluster(type="inferencecluster", max_instances=2)
+    nodes = up(1, compute=cluster)
+    here = running("b1", nodes[0], owner_id="blue", mode=Mode.SERVICE, need=cpus(1))
+    state = make_state(runs=[here, replica("b2")], computes=[cluster], allocations=nodes)
+    assert len(added(turn(state, heard(*nodes)))) == 1
+
+
 # Giving way
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.factories import SIZES, cpus, make_host, make_spec
+from tests.factories import SIZES, cpus, make_cluster, make_host, make_local, make_spec
 
 from ultramarine.domain.compute import read_spec
 from ultramarine.domain.environment import EnvironmentSpec
@@ -219,6 +219,27 @@ def test_an_unknown_size_is_refused_with_the_known_ones() -> None:
     error = refusal(SIZES.fitted, "huge", make_host(total=cpus(4)))
     assert isinstance(error, NotFound)
     assert "cpu-1" in str(error)
+
+
+def test_an_inferencing_cluster_holds_replicas_and_nothing_else() -> None:
+    assert make_cluster(type="inferencecluster").targets == ["inferencing"]
+    assert make_cluster().targets == ["training"]
+    assert make_local().targets == ["training", "inferencing"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind", "words"),
+    [
+        ({"provider": "ray"}, NotSupportedYet, "the gateway reaches replicas of this machine only"),
+        ({"tier": "low_priority"}, InvalidInput, "replicas on an inferencecluster do not give way"),
+    ],
+)
+def test_an_inferencing_cluster_that_cannot_be_is_refused(
+    wrong: dict[str, Any], kind: type[UltramarineError], words: str
+) -> None:
+    error = refusal(read_spec, {"type": "inferencecluster", "name": "i", "size": "cpu-1"} | wrong)
+    assert type(error) is kind
+    assert words in str(error)
 
 
 @pytest.mark.parametrize("given", [{"name": "c"}, {"name": "c", "type": "cluster"}, [], None])

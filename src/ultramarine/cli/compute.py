@@ -17,7 +17,7 @@ IDLE = Option(
     "number",
     field="idle_time_before_scale_down",
 )
-TYPE = Option("--type -t", "kind of compute: amlcompute", field="type")
+TYPE = Option("--type -t", "kind of compute: amlcompute or inferencecluster", field="type")
 SIZE = Option("--size", "size of each node; um compute list-sizes", field="size")
 CREATE = (FILE, SET, NAME, TYPE, SIZE, MIN, MAX, IDLE)
 UPDATE = (FILE, SET, NAME, MIN, MAX, IDLE)

@@ -4,19 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ultramarine.domain.endpoint import Deployment, DeploymentEvent, DeploymentStatus
-from ultramarine.domain.errors import NotFound, UltramarineError, Unavailable
+from ultramarine.domain.errors import UltramarineError, Unavailable
 from ultramarine.domain.names import is_of
-from ultramarine.domain.size import Amount
 from ultramarine.planning.actions import RecordRun
 from ultramarine.planning.deployments import AddReplica, RecordDeployment, Standing, plan
 from ultramarine.routing.publisher import Reach, RoutePublisher
 from ultramarine.services.context import Context
+from ultramarine.services.deployments import compute_of, need_of
 from ultramarine.services.serving import replica_spec, resolve
-from ultramarine.store import computes, endpoints, runs
+from ultramarine.store import endpoints, runs
 from ultramarine.store.database import Tx
 
 COMING = (DeploymentStatus.CREATING, DeploymentStatus.UPDATING)
-SHARE_MILLI = 100  #: what a replica reserves of the CPUs: it mostly waits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,16 +81,13 @@ class DeploymentLoop:
     async def _standing(self, tx: Tx, deployment: Deployment, reached: Mapping[str, Reach]) -> Standing:
         # Those of before a restore are ended by the scheduler, and say nothing of the deployment.
         there = [run for run in await runs.of_owner(tx, deployment.id) if is_of(run.key, self._ctx.site.epoch)]
-        compute = await computes.find(tx, deployment.workspace, deployment.spec.compute)
-        size, _ = self._ctx.site.sizes.fitted(deployment.spec.instance_type, self._ctx.site.machine)
-        if compute is None:
-            raise NotFound("compute", deployment.spec.compute)
+        compute = await compute_of(tx, deployment.workspace, deployment.spec)
         return Standing(
             deployment=deployment,
             runs=there,
             reached=frozenset(run.key for run in there if run.key in reached and reached[run.key].is_up),
             compute=compute.id,
-            need=Amount(shares_milli=SHARE_MILLI, memory_bytes=size.amount.memory_bytes),
+            need=need_of(self._ctx, deployment.spec, compute),
         )
 
     async def _add(self, action: AddReplica) -> None:

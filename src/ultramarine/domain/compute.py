@@ -17,7 +17,7 @@ LOCAL = "local"  #: the compute that is always there: the machine itself
 
 
 class ClusterSpec(Spec):
-    """A training cluster: managed nodes of one size, `min_instances`..`max_instances` of them."""
+    """Managed nodes of one size, `min_instances`..`max_instances` of them, for jobs or for replicas."""
 
     not_yet: ClassVar[frozenset[str]] = frozenset(
         {
@@ -29,7 +29,7 @@ class ClusterSpec(Spec):
             "location",
         }
     )
-    type: Literal["amlcompute"] = "amlcompute"
+    type: Literal["amlcompute", "inferencecluster"] = "amlcompute"
     name: str
     size: str
     min_instances: int = Field(default=0, ge=0, le=1000)
@@ -54,6 +54,17 @@ class ClusterSpec(Spec):
             raise ValueError(f"min_instances is {self.min_instances}, more than max_instances, {self.max_instances}")
         return self
 
+    @model_validator(mode="after")
+    def _replicas_can_be(self) -> "ClusterSpec":
+        if self.type == "inferencecluster" and self.provider != LOCAL:
+            raise ValueError(
+                f"provider: {self.provider!r} is not supported yet for an inferencecluster: "
+                "the gateway reaches replicas of this machine only"
+            )
+        if self.type == "inferencecluster" and self.tier != "dedicated":
+            raise ValueError(f"tier: {self.tier!r} is for jobs: replicas on an inferencecluster do not give way")
+        return self
+
 
 class LocalSpec(Spec):
     """The machine itself. It is made with the workspace, not by users."""
@@ -66,17 +77,22 @@ class LocalSpec(Spec):
 
 ComputeSpec = Annotated[ClusterSpec | LocalSpec, Field(discriminator="type")]
 COMPUTE: TypeAdapter[ClusterSpec | LocalSpec] = TypeAdapter(ComputeSpec)
-NOT_YET = ("computeinstance", "inferencecluster", "virtualmachine", "kubernetes", "slurm", "ray", "synapsespark")
+CLUSTERS = ("amlcompute", "inferencecluster")
+NOT_YET = ("computeinstance", "virtualmachine", "kubernetes", "slurm", "ray", "synapsespark")
 
 
 def read_spec(body: object) -> ClusterSpec | LocalSpec:
     """A compute's specification from a file or request, or `InvalidInput`."""
     kind = body.get("type") if isinstance(body, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     if kind in NOT_YET:
-        raise NotSupportedYet(f"type: {kind!r} is not supported yet.", hint="Supported now: amlcompute.")
-    if kind not in ("amlcompute", LOCAL):
+        raise NotSupportedYet(f"type: {kind!r} is not supported yet.", hint=f"Supported now: {' and '.join(CLUSTERS)}.")
+    if kind not in (*CLUSTERS, LOCAL):
         seen = "missing" if kind is None else f"{str(kind)[:80]!r}, which is no type of compute"  # pyright: ignore[reportUnknownArgumentType]
-        raise InvalidInput(f"type: it is {seen}.", hint="Write type: amlcompute (or --type amlcompute) for a cluster.")
+        raise InvalidInput(
+            f"type: it is {seen}.",
+            hint="Write type: amlcompute (or --type amlcompute) for a cluster that trains, "
+            "inferencecluster for one that holds replicas.",
+        )
     try:
         return COMPUTE.validate_python(body)
     except ValidationError as error:
@@ -160,4 +176,6 @@ class Compute:
     @property
     def targets(self) -> list[str]:
         """What it can be used for: `training`, `inferencing` or both."""
-        return ["training", "inferencing"] if self.is_elastic else ["training"]
+        if isinstance(self.spec, LocalSpec):
+            return ["training", "inferencing"]
+        return ["inferencing"] if self.spec.type == "inferencecluster" else ["training"]

@@ -26,7 +26,7 @@ def for_run(room: Room, lane: Lane, run: Run, *, missing: int, until: datetime |
         return
     for _ in range(missing):
         made = _add(room, lane, f"For {run.owner_name}.")
-        lane.slots[-1].give(run.need)
+        lane.slots[-1].give(run)
         yield made
 
 

@@ -83,7 +83,7 @@ def _seat(room: Room, lane: Lane, run: Run) -> Iterator[Record]:
     starting = len(made) + sum(not slot.is_ready for slot in found)
     if len(made) == missing and starting:
         for slot in found:
-            slot.give(run.need)
+            slot.give(run)
         words = reasons.starting(lane.compute, starting) + reasons.at_target(room, found)
         room.says(run, words, "It starts when they are up.")
         return
@@ -129,7 +129,7 @@ def _placed(room: Room, lane: Lane, run: Run, slots: Sequence[Slot]) -> RecordRu
         gpus = {slot.key: slot.gpus_for(run.need) for slot in slots}
     room.use(slot.key for slot in slots)
     for slot in slots:
-        slot.give(run.need)
+        slot.give(run)
     where = f"node {slots[0].key}" if len(slots) == 1 else f"{len(slots)} nodes of {lane.compute.name}"
     changes = {"nodes": tuple(slot.key for slot in slots), "gpu_ids": gpus}
     alone = {"master": Master(address="127.0.0.1", port=0)} if len(slots) == 1 else {}

@@ -54,6 +54,7 @@ class Slot:
     is_ready: bool = False
     is_starting: bool = False
     is_given: bool = False
+    given: list[Run] = field(default_factory=list[Run])  #: the runs that this turn gives it to
     reserved: Reservation | None = None
     is_full: bool = field(init=False)
 
@@ -78,14 +79,19 @@ class Slot:
         """Whether a reservation leaves it to a run that ends by `until`."""
         return self.reserved is None or self.reserved.lets_pass(need or self.allocation.capacity, self.free, until)
 
+    def replicas_of(self, owner: str) -> int:
+        """How many runs of one owner are here, or will be."""
+        return sum(run.owner_id == owner for run in (*self.holders, *self.given))
+
     def gpus_for(self, need: Amount) -> tuple[str, ...]:
         taken, self.gpus = self.gpus[: need.gpus], self.gpus[need.gpus :]
         return tuple(taken)
 
-    def give(self, need: Amount | None) -> None:
+    def give(self, run: Run) -> None:
         self.is_given = True
+        self.given.append(run)
         if not self.allocation.is_elastic:
-            self.free = NOTHING if need is None else self.free - need
+            self.free = NOTHING if run.need is None else self.free - run.need
             self.is_full = self.free == NOTHING
 
 
@@ -144,6 +150,8 @@ class Lane:
 
     def free_for(self, run: Run, until: datetime | None) -> list[Slot]:
         """Nodes that take it, at most `run.instance_count`."""
+        if run.mode is Mode.SERVICE:
+            return self._apart_from_its_like(run, until)
         found: list[Slot] = []
         full = 0
         for slot in self.open:
@@ -155,6 +163,12 @@ class Lane:
         if full > FULL_MAX:
             self.open = [slot for slot in self.open if not slot.is_full]
         return found
+
+    def _apart_from_its_like(self, run: Run, until: datetime | None) -> list[Slot]:
+        """Replicas are spread: one node that is lost shall take as few of a deployment with it as can be."""
+        able = [slot for slot in self.open if slot.has_room_for(run.need) and slot.is_open_to(run.need, until)]
+        able.sort(key=lambda slot: (not slot.is_ready, slot.replicas_of(run.owner_id)))
+        return able[: run.instance_count]
 
     def remove(self, slot: Slot) -> None:
         """It is on its way out: nobody may count on it any more."""

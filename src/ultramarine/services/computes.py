@@ -7,14 +7,14 @@ from typing import Any
 from ultramarine.domain.allocation import Allocation, AllocationStatus, Node
 from ultramarine.domain.compute import ClusterSpec, Compute, ComputeEvent, ComputeStatus, LocalSpec, read_spec
 from ultramarine.domain.errors import Conflict, InvalidInput
-from ultramarine.domain.names import ComputeId, NodeKey, checked_name
+from ultramarine.domain.names import ComputeId, NodeKey, Reference, checked_name
 from ultramarine.domain.page import Page, PageRequest, cut
 from ultramarine.domain.run import ON_NODES, Run
 from ultramarine.domain.size import Amount, Size
 from ultramarine.planning.state import State
 from ultramarine.services import identity
 from ultramarine.services.context import Context
-from ultramarine.store import allocations, computes, hosts, runs
+from ultramarine.store import allocations, computes, endpoints, hosts, runs
 from ultramarine.store.database import Tx
 
 CHANGEABLE = ("min_instances", "max_instances", "idle_time_before_scale_down", "description", "tags")
@@ -90,6 +90,11 @@ def _changed(there: Compute, spec: ClusterSpec, size: Size) -> Compute:
             f"Compute {there.name} has size {there.size_name}; a size cannot be changed to {size.name}.",
             hint="Make another compute with that size.",
         )
+    if spec.type != there.spec.type:
+        raise Conflict(
+            f"Compute {there.name} is of type {there.spec.type}; it cannot become {spec.type}.",
+            hint="Make another compute of that type.",
+        )
     if spec.provider != there.provider:
         raise Conflict(
             f"Compute {there.name} has provider {there.provider}; it cannot be changed to {spec.provider}.",
@@ -148,6 +153,7 @@ async def delete(ctx: Context, workspace: str, name: str) -> ComputeState:
         compute = await computes.get(tx, workspace, name)
         if compute.is_elastic:
             raise Conflict("The compute local is this machine itself and cannot be deleted.", hint="um compute list")
+        await _refuse_with_deployments(tx, compute)
         if compute.status is ComputeStatus.SUCCEEDED:
             compute = await computes.record(
                 tx, compute, ComputeEvent.DELETE_ASKED, now=ctx.clock(), reason="Asked by user."
@@ -155,6 +161,17 @@ async def delete(ctx: Context, workspace: str, name: str) -> ComputeState:
         state = await _state(tx, compute)
     ctx.ring()
     return state
+
+
+async def _refuse_with_deployments(tx: Tx, compute: Compute) -> None:
+    there = await endpoints.deployments(tx, compute.workspace)
+    on_it = [d for d in there if Reference.parse(d.spec.compute, field="compute").name == compute.name]
+    if on_it:
+        named = ", ".join(f"{d.endpoint}/{d.name}" for d in on_it)
+        raise Conflict(
+            f"Compute {compute.name} holds the replicas of {named}.",
+            hint=f"Delete them first: um online-deployment delete -e {on_it[0].endpoint} -n {on_it[0].name}",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ultramarine.domain.compute import Compute, ComputeStatus
 from ultramarine.domain.endpoint import Deployment, DeploymentEvent, DeploymentSpec, DeploymentStatus
 from ultramarine.domain.errors import Conflict, InvalidInput, NotSupportedYet
 from ultramarine.domain.names import Reference, RunKey, checked_name
 from ultramarine.domain.page import Page, PageRequest
 from ultramarine.domain.run import Run
+from ultramarine.domain.size import Amount
 from ultramarine.routing.publisher import Reach
 from ultramarine.services import endpoints as endpoint_services
 from ultramarine.services import environments, models
@@ -26,6 +28,7 @@ CHANGEABLE = (
     "description",
     "tags",
 )
+SHARE_MILLI = 100  #: what a replica on the machine itself reserves of its CPUs: it mostly waits
 LOG_BYTES = 1 << 20
 
 
@@ -94,13 +97,36 @@ async def _check(ctx: Context, workspace: str, spec: DeploymentSpec) -> None:
             hint="Write environment: azureml:sklearn@latest, or one of your own.",
         )
     async with ctx.read() as tx:
-        compute = await computes.get(tx, workspace, Reference.parse(spec.compute, field="compute").name)
-        if "inferencing" not in compute.targets:
-            raise InvalidInput(
-                f"compute: {compute.name} is no inferencing target.", hint="Write compute: local, or leave it out."
-            )
+        _check_room(ctx, spec, await compute_of(tx, workspace, spec))
         if spec.environment is not None:
             await environments.for_run(ctx, tx, workspace, spec.environment, field="environment")
+
+
+async def compute_of(tx: Tx, workspace: str, spec: DeploymentSpec) -> Compute:
+    return await computes.get(tx, workspace, Reference.parse(spec.compute, field="compute").name)
+
+
+def need_of(ctx: Context, spec: DeploymentSpec, compute: Compute) -> Amount:
+    """What a replica takes of its node: of the machine itself memory, and a share of its CPUs; else its whole size."""
+    size, _ = ctx.site.sizes.fitted(spec.instance_type, ctx.site.machine)
+    if compute.is_elastic:
+        return Amount(shares_milli=SHARE_MILLI, memory_bytes=size.amount.memory_bytes)
+    return size.amount
+
+
+def _check_room(ctx: Context, spec: DeploymentSpec, compute: Compute) -> None:
+    if "inferencing" not in compute.targets:
+        raise InvalidInput(
+            f"compute: {compute.name} is no inferencing target.",
+            hint="Write compute: local, or leave it out; or make a compute of type inferencecluster.",
+        )
+    if compute.status is not ComputeStatus.SUCCEEDED:
+        raise Conflict(f"compute: {compute.name} is being deleted.", hint="um compute list")
+    if not compute.is_elastic and not (need := need_of(ctx, spec, compute)).fits_in(compute.size):
+        raise InvalidInput(
+            f"instance_type: a replica takes {need}, and a node of {compute.name} has {compute.size}.",
+            hint=f"Write instance_type: {compute.size_name}, or a smaller one: um compute list-sizes",
+        )
 
 
 def _new(ctx: Context, workspace: str, spec: DeploymentSpec) -> Deployment:

@@ -117,6 +117,11 @@ async def _target(ctx: Context, tx: Tx, workspace: str, spec: JobSpec) -> Comput
     count = spec.resources.instance_count
     if compute.status is not ComputeStatus.SUCCEEDED:
         raise Conflict(f"compute: {name} is being deleted.", hint="um compute list")
+    if "training" not in compute.targets:
+        raise InvalidInput(
+            f"compute: {name} is an {compute.spec.type}, which holds replicas of deployments and takes no jobs.",
+            hint="Name a compute that trains: um compute list",
+        )
     if count > compute.max_instances:
         raise InvalidInput(
             f"resources.instance_count: {count} nodes are asked for, "

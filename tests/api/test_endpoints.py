@@ -1,0 +1,107 @@
+"""Endpoints and deployments over REST: what is made, what is changed, what is refused and why."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import httpx
+import pytest
+from tests.api.conftest import Api
+from tests.simulation.serving import SimulatedTracking
+
+from ultramarine.api.app import build
+
+W = "/api/v1/workspaces/w"
+E = f"{W}/online-endpoints/cancer"
+BLUE = {"model": "forest:1", "instance_count": 1}
+
+
+@pytest.fixture
+async def serving(api: Api) -> AsyncIterator[Api]:
+    """With an MLflow that has every model."""
+    tracking: Any = SimulatedTracking(Random(0), lambda: 0.0)
+    ctx = replace(api.ctx, tracking=tracking)
+    app = build(ctx)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+        made = Api(ctx=ctx, app=app, http=http, tokens=api.tokens)
+        assert (await made.ask("PUT", E, json={})).status_code == 201
+        yield made
+
+
+async def refused(api: Api, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, str]:
+    """The status of a refusal and its words, with what to do."""
+    answer = await api.ask(method, path, json=body)
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    said = answer.json()
+    assert said["hint"]
+    return answer.status_code, f"{said['detail']} {said['hint']}"
+
+
+async def test_traffic_goes_to_deployments_that_there_are(serving: Api) -> None:
+    assert (await serving.ask("PUT", f"{E}/deployments/blue", json=BLUE)).status_code == 201
+    for field in ("traffic", "mirror_traffic"):
+        status, words = await refused(
+            serving, "PATCH", E, {field: {"gren": 50, "blue": 50} if field == "traffic" else {"gren": 9}}
+        )
+        assert status == 422
+        assert f"{field}: " in words
+        assert "'gren', which is no deployment of cancer. There is: blue." in words
+    changed = (await serving.ask("PATCH", E, json={"traffic": {"blue": 100}})).json()
+    assert (changed["traffic"], changed["mirror_traffic"]) == ({"blue": 100}, {})
+
+
+async def test_what_a_change_does_not_name_stays_and_the_whole_is_checked(serving: Api) -> None:
+    for name in ("blue", "green"):
+        await serving.ask("PUT", f"{E}/deployments/{name}", json=BLUE)
+    await serving.ask("PATCH", E, json={"traffic": {"blue": 100}})
+    mirrored = (await serving.ask("PATCH", E, json={"mirror_traffic": {"green": 10}})).json()
+    assert (mirrored["traffic"], mirrored["mirror_traffic"]) == ({"blue": 100}, {"green": 10})
+    again = (await serving.ask("PUT", E, json={"description": "the same file again"})).json()
+    assert (again["traffic"], again["mirror_traffic"]) == ({"blue": 100}, {"green": 10})
+    status, words = await refused(serving, "PATCH", E, {"traffic": {"blue": 90, "green": 10}})
+    assert status == 422
+    assert "green would get 10 % of the traffic and 10 % of it mirrored" in words
+
+
+async def test_a_deployment_with_traffic_of_any_kind_is_not_deleted(serving: Api) -> None:
+    for name in ("blue", "green"):
+        await serving.ask("PUT", f"{E}/deployments/{name}", json=BLUE)
+    await serving.ask("PATCH", E, json={"traffic": {"blue": 100}, "mirror_traffic": {"green": 10}})
+    status, words = await refused(serving, "DELETE", f"{E}/deployments/blue")
+    assert (status, "blue has 100 % of the traffic of cancer" in words) == (409, True)
+    status, words = await refused(serving, "DELETE", f"{E}/deployments/green")
+    assert (status, "--mirror-traffic green=0" in words) == (409, True)
+    await serving.ask("PATCH", E, json={"mirror_traffic": {"green": 0}})
+    assert (await serving.ask("DELETE", f"{E}/deployments/green")).status_code == 202
+
+
+async def test_what_is_not_collected_yet_is_said_to_be_so(serving: Api) -> None:
+    collected = {"data_collector": {"collections": {"model_inputs": {"enabled": "True"}}}}
+    status, words = await refused(serving, "PUT", f"{E}/deployments/blue", BLUE | collected)
+    assert (status, "data_collector: requests and answers are not kept yet" in words) == (422, True)
+    off = {"data_collector": {"collections": {"model_inputs": {"enabled": "False"}}}}
+    assert (await serving.ask("PUT", f"{E}/deployments/blue", json=BLUE | off)).status_code == 201
+
+
+async def test_replicas_stand_on_an_inferencing_cluster_and_jobs_do_not(serving: Api, job: Any) -> None:
+    cluster = {"type": "inferencecluster", "size": "cpu-1", "min_instances": 1, "max_instances": 2}
+    made = (await serving.ask("PUT", f"{W}/computes/inf", json=cluster)).json()
+    assert (made["type"], made["targets"]) == ("inferencecluster", ["inferencing"])
+    status, words = await refused(serving, "PUT", f"{W}/jobs/j", job(compute="inf"))
+    assert (status, "holds replicas of deployments and takes no jobs" in words) == (422, True)
+    large = BLUE | {"compute": "inf", "instance_type": "cpu-2"}
+    status, words = await refused(serving, "PUT", f"{E}/deployments/blue", large)
+    assert (status, "a node of inf has 1 CPU, 2.0 GiB. Write instance_type: cpu-1" in words) == (422, True)
+    assert (await serving.ask("PUT", f"{E}/deployments/blue", json=BLUE | {"compute": "inf"})).status_code == 201
+    status, words = await refused(serving, "DELETE", f"{W}/computes/inf")
+    assert (status, "holds the replicas of cancer/blue" in words) == (409, True)
+    status, words = await refused(serving, "PUT", f"{W}/computes/inf", {"type": "amlcompute", "size": "cpu-1"})
+    assert (status, "it cannot become amlcompute" in words) == (409, True)
+
+
+async def test_a_training_cluster_holds_no_replicas(serving: Api) -> None:
+    await serving.ask("PUT", f"{W}/computes/train", json={"type": "amlcompute", "size": "cpu-1"})
+    status, words = await refused(serving, "PUT", f"{E}/deployments/blue", BLUE | {"compute": "train"})
+    assert (status, "train is no inferencing target" in words) == (422, True)
