@@ -7,7 +7,6 @@ import logging
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ultramarine_serving.http.server import Request, Response, problem
 
@@ -18,6 +17,7 @@ from .mlmodel import MLModelError
 from .model import Model, load
 from .options import Options
 from .scorer import INVOCATIONS, JSON, bad_request, method_not_allowed, too_busy
+from .smoke import Example, SmokeTestFailed, of_model
 from .worker import Worker
 
 log = logging.getLogger("scoring")
@@ -59,12 +59,13 @@ class ModelScorer:
             inline_max_s=options.inline_max_s,
         )
         self._batcher = Batcher(self._answer, _refusal, limits=limits, worker=self._worker, loop=self._loop)
-        self._warm_up(self._folder / "serving_input_example.json")
+        if options.is_smoke_tested and (example := of_model(self._folder)):
+            self._try(example)
         kind = "requests share calls" if limits.requests_max > 1 else "one request a call"
         log.info("Loaded the %s flavour of %s; %s.", model.flavor, self._folder.name, kind)
 
     def describe_failure(self, error: BaseException) -> str:
-        if isinstance(error, MLModelError):
+        if isinstance(error, (MLModelError, SmokeTestFailed)):
             return str(error)
         return f"The model in {self._folder} could not be loaded: {type(error).__name__}: {error}"
 
@@ -122,14 +123,18 @@ class ModelScorer:
         parts = rows_of(self._model.answer(together, {}), [len(table.rows) for table in tables])
         return [_sent(one.wrap(part)) for one, part in zip(asked, parts)]
 
-    def _warm_up(self, example: Path) -> None:
-        """Answer the example that mlflow saved, so that the first client does not wait for lazy imports."""
-        if not example.is_file():
-            return
+    def _try(self, example: Example) -> None:
+        """Answer the model's own example. Its first client does not wait for lazy imports then, either.
+
+        Raises:
+            SmokeTestFailed: it cannot.
+        """
         try:
-            self._answer([self._decoded(example.read_bytes(), _bare)])
+            self._answer([self._decoded(example.body, _bare)])
         except Exception as error:
-            log.warning("The model does not answer its own input example: %s: %s", type(error).__name__, error)
+            why = f"{type(error).__name__}: {error}"
+            raise SmokeTestFailed(f"The model in {self._folder}", example.name, why) from error
+        log.info("The model answers its own example (%s).", example.name)
 
 
 def _sent(document: object) -> Response:

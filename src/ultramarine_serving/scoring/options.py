@@ -24,6 +24,7 @@ class Options:
     batch_rows_max: int
     waiting_max: int
     inline_max_s: float
+    is_smoke_tested: bool
     name: str
     version: str
     deployment: str
@@ -47,6 +48,7 @@ def read(arguments: Sequence[str]) -> Options:
         default=25,
         help="an MLflow model whose calls take longer is called in a thread of its own; 0: always",
     )
+    parser.add_argument("--no-smoke-test", action="store_true", help="take requests although the example was not tried")
     parser.add_argument("--name", default="model", help="name of the model, shown by /version")
     parser.add_argument("--version", default="1", help="version of the model, shown by /version")
     parser.add_argument("--deployment", default="", help="name of the deployment, shown by /version")
@@ -62,6 +64,7 @@ def read(arguments: Sequence[str]) -> Options:
         batch_rows_max=read.max_batch_rows,
         waiting_max=read.max_waiting,
         inline_max_s=read.inline_max_ms / 1000,
+        is_smoke_tested=not read.no_smoke_test,
         name=read.name,
         version=read.version,
         deployment=read.deployment,

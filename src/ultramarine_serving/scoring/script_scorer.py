@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import traceback
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from .bodies import BadBody
 from .options import Options
 from .scorer import bad_request, method_not_allowed, too_busy
 from .script import Call, Script, ScriptError, load
+from .smoke import Example, SmokeTestFailed, of_script
 from .worker import Worker
 
 log = logging.getLogger("scoring")
@@ -28,6 +30,7 @@ class ScriptScorer:
         assert options.code is not None
         self._code = options.code
         self._entry = options.entry
+        self._is_smoke_tested = options.is_smoke_tested
         self._waiting_max = options.waiting_max
         self._worker = worker
         self._waiting = 0
@@ -37,9 +40,11 @@ class ScriptScorer:
         script = load(self._code, self._entry)
         script.init()
         self._script = script
+        if self._is_smoke_tested and (example := of_script(self._code)):
+            self._try(example)
 
     def describe_failure(self, error: BaseException) -> str:
-        if isinstance(error, ScriptError):
+        if isinstance(error, (ScriptError, SmokeTestFailed)):
             return str(error)
         step = "init()" if _passed(error, "init") else "its import"
         return f"The scoring script {self._entry} failed in {step}: {type(error).__name__}: {error}"
@@ -63,6 +68,19 @@ class ScriptScorer:
     def schemas(self) -> tuple[Mapping[str, object], Mapping[str, object]]:
         return {}, {}
 
+    def _try(self, example: Example) -> None:
+        """Give `run()` the sample request.
+
+        Raises:
+            SmokeTestFailed: it raises, or answers an error.
+        """
+        headers = {"content-type": "application/json", "content-length": str(len(example.body))}
+        answer = self._answer(Call(method="POST", query="", headers=headers, body=example.body))
+        if answer.status >= 400:
+            assert isinstance(answer.body, bytes)
+            raise SmokeTestFailed(f"The scoring script {self._entry}", example.name, _words(answer.body))
+        log.info("The scoring script answers its sample request (%s).", example.name)
+
     def _done(self, _: asyncio.Future[Response]) -> None:
         self._waiting -= 1
 
@@ -85,6 +103,14 @@ class ScriptScorer:
 def _failed(detail: str) -> Response:
     hint = "The traceback is in the deployment's log."
     return problem(500, "The scoring script failed", detail, hint=hint, headers=[_RUN_FAILED])
+
+
+def _words(body: bytes) -> str:
+    """What an answer that is an error says: the detail of a problem, or its first line."""
+    try:
+        return str(json.loads(body)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return body.decode("utf-8", "replace").partition("\n")[0][:500]
 
 
 def _passed(error: BaseException, function: str) -> bool:
