@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import logging
@@ -21,6 +22,8 @@ from .worker import Worker
 log = logging.getLogger("scoring")
 
 EXIT_NOT_LOADED = 3  # as Azure's server: the model or the script's init() failed
+EXIT_HANGS = 4  # a call does not come back, and nobody has replaced this process for it
+_LOOK_S = 1.0
 _SCORED = frozenset({"/score", INVOCATIONS})
 _TEXT = ((b"content-type", b"text/plain; charset=utf-8"),)
 # Whoever stops us kills after its own grace; this only keeps a forgotten process from staying for ever.
@@ -46,7 +49,7 @@ class App:
             "/": self._healthy,
             "/ping": self._healthy,
             "/health/ready": self._healthy,
-            "/health/live": lambda request: Response(200, _TEXT, b"Alive"),
+            "/health/live": self._alive,
             "/version": self._version,
             "/swagger.json": self._describe,
         }
@@ -70,8 +73,15 @@ class App:
         return route(request)
 
     def _healthy(self, request: Request) -> Response:
-        # The gateway's probe asks this: a replica that is still loading must not get traffic.
-        return Response(200, _TEXT, b"Healthy") if self._state is _State.READY else _loading()
+        # The gateway's probe asks this: a replica that is still loading must not get traffic, nor one that hangs.
+        if self._state is _State.LOADING:
+            return _loading()
+        return _overdue() if self._scorer.overdue_s() else Response(200, _TEXT, b"Healthy")
+
+    def _alive(self, request: Request) -> Response:
+        # However long loading takes: whoever sees this fail kills us, and the next would have to begin anew.
+        hangs = self._state is _State.READY and self._scorer.overdue_s() > self._options.hang_max_s
+        return _overdue() if hangs else Response(200, _TEXT, b"Alive")
 
     def _version(self, request: Request) -> Response:
         options = self._options
@@ -105,9 +115,29 @@ async def run(options: Options, make_scorer: MakeScorer) -> int:
         app.become_ready()
         _settle_memory()
         log.info("Ready.")
-        await stop.wait()
+        if await _hangs(scorer, options, stop):
+            await server.drain(grace_s=0)
+            return EXIT_HANGS
     await _end(server)
     return 0
+
+
+async def _hangs(scorer: Scorer, options: Options, stop: asyncio.Event) -> bool:
+    """Wait until we are asked to stop: False; or until a call has gone on for so long that only an end helps: True."""
+    step_s = min(_LOOK_S, options.hang_max_s / 4)
+    is_told = False
+    while not stop.is_set():
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(stop.wait(), step_s)
+        overdue_s = scorer.overdue_s()
+        if overdue_s and not is_told:
+            log.error("A call goes on after its time-out; until it returns nothing is answered. %s", scorer.where())
+        is_told = overdue_s > 0
+        if overdue_s > 2 * options.hang_max_s:
+            log.error("%s", scorer.where())
+            log.error("A call has gone on for %.0f s after its time-out. This replica ends for it.", overdue_s)
+            return True
+    return False
 
 
 async def _load(scorer: Scorer, worker: Worker, stop: asyncio.Event) -> BaseException | None:
@@ -132,6 +162,16 @@ def _settle_memory() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def _overdue() -> Response:
+    return problem(
+        503,
+        "Not healthy",
+        "A call goes on after its time-out.",
+        hint="The deployment's log says where it is. A replica whose call does not come back is replaced.",
+        headers=[(b"retry-after", b"1")],
+    )
 
 
 def _loading() -> Response:

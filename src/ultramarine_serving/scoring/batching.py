@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from .turns import Full, Patience, TookTooLong, WaitedTooLong, Watch, clock
 from .worker import Worker
 
 Asked = TypeVar("Asked")
@@ -19,10 +20,6 @@ Answered = TypeVar("Answered")
 
 _FIRST_CALL_S = 0.1  # how long calls take is smoothed; before the first they count as slow
 _SMOOTHING = 0.2
-
-
-class Full(Exception):
-    """As many requests wait as may."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +33,7 @@ class Limits:
     # are answered meanwhile; a quicker one is called right in the loop: no thread has to be woken, and the two do not
     # take the interpreter from each other. benchmarks/scoring.py measures both.
     inline_max_s: float
+    patience: Patience
 
 
 @dataclass(eq=False)
@@ -43,13 +41,15 @@ class _Waiting(Generic[Asked, Answered]):
     asked: Asked
     kind: Hashable  # only requests of one kind are put together
     rows: int
+    since: float
     future: asyncio.Future[Answered]
 
 
 class Batcher(Generic[Asked, Answered]):
     """Calls `answer` with what waits, one call at a time. When a call of several fails, each is tried alone.
 
-    `answer` gives one answer for each, in order; what it raises for a request that is alone goes to `refuse`.
+    `answer` gives one answer for each, in order. What it raises for a request that is alone goes to `refuse`, and so do
+    `WaitedTooLong` and `TookTooLong`; a call that is done right in the loop cannot be cut short.
     """
 
     def __init__(
@@ -67,6 +67,8 @@ class Batcher(Generic[Asked, Answered]):
         self._worker = worker
         self._loop = loop
         self._waiting: deque[_Waiting[Asked, Answered]] = deque()
+        self._in_work: Sequence[_Waiting[Asked, Answered]] = ()  # in the worker
+        self._watch = Watch(self._look, step_s=limits.patience.step_s, loop=loop)
         self._is_due = False  # a call is going on, or is about to begin
         self._call_s = _FIRST_CALL_S
         self.calls = 0
@@ -80,7 +82,8 @@ class Batcher(Generic[Asked, Answered]):
         if len(self._waiting) >= self._limits.waiting_max:
             raise Full
         future: asyncio.Future[Answered] = self._loop.create_future()
-        self._waiting.append(_Waiting(asked=asked, kind=kind, rows=rows, future=future))
+        self._waiting.append(_Waiting(asked=asked, kind=kind, rows=rows, since=clock(), future=future))
+        self._watch.begin()
         if not self._is_due:
             self._is_due = True
             # Not at once: requests that came in by the same turn of the loop are then in the same call.
@@ -95,6 +98,7 @@ class Batcher(Generic[Asked, Answered]):
         self.calls += 1
         is_large = batch[0].rows > self._limits.rows_max
         if self._call_s > self._limits.inline_max_s or is_large:
+            self._in_work = batch
             self._worker.submit(lambda: self._timed(batch)).add_done_callback(
                 lambda done: self._end(batch, done.result())
             )
@@ -102,6 +106,7 @@ class Batcher(Generic[Asked, Answered]):
             self._end(batch, self._timed(batch))
 
     def _end(self, batch: Sequence[_Waiting[Asked, Answered]], outcomes: Sequence[Answered]) -> None:
+        self._in_work = ()
         for waiting, outcome in zip(batch, outcomes):
             if not waiting.future.done():  # done already: its client has gone
                 waiting.future.set_result(outcome)
@@ -125,6 +130,21 @@ class Batcher(Generic[Asked, Answered]):
                 break
             batch.append(self._waiting.popleft())
         return batch
+
+    def _look(self) -> bool:
+        """Refuse what has waited, or goes on, for too long. True while there is anything to look at."""
+        patience = self._limits.patience
+        latest = clock() - patience.wait_max_s
+        while self._waiting and self._waiting[0].since < latest:
+            self._give_up(self._waiting.popleft(), WaitedTooLong())
+        if self._worker.busy_s > patience.call_max_s:
+            for waiting in self._in_work:
+                self._give_up(waiting, TookTooLong())
+        return bool(self._waiting or self._in_work)
+
+    def _give_up(self, waiting: _Waiting[Asked, Answered], error: BaseException) -> None:
+        if not waiting.future.done():
+            waiting.future.set_result(self._refuse(error))
 
     def _timed(self, batch: Sequence[_Waiting[Asked, Answered]]) -> Sequence[Answered]:
         begun = time.perf_counter()

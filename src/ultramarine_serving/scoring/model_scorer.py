@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from ultramarine_serving.http.server import Request, Response, problem
 
 from .answers import NotJson, encode, rows_of
-from .batching import Batcher, Full, Limits
+from .batching import Batcher, Limits
 from .bodies import CONTENT_TYPES, Arrays, BadBody, Table, decode
 from .mlmodel import MLModelError
 from .model import Model, load
 from .options import Options
-from .scorer import INVOCATIONS, JSON, bad_request, method_not_allowed, too_busy
+from .scorer import INVOCATIONS, JSON, bad_request, method_not_allowed, out_of_time
 from .smoke import Example, SmokeTestFailed, of_model
+from .turns import Full
 from .worker import Worker
 
 log = logging.getLogger("scoring")
@@ -25,6 +26,7 @@ log = logging.getLogger("scoring")
 # What a model raises when it cannot use the values it was given (a NaN, a text for a number). Anything else is the
 # model's own failure, which health checks must be able to tell from a client's mistake.
 _VALUES_REFUSED = (ValueError, TypeError, KeyError)
+_NO_LIMIT = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,10 @@ class ModelScorer:
         options = self._options
         limits = Limits(
             rows_max=options.batch_rows_max,
-            requests_max=options.batch_rows_max if model.is_row_wise else 1,
+            requests_max=min(options.batch_rows_max, options.concurrent_max or _NO_LIMIT) if model.is_row_wise else 1,
             waiting_max=options.waiting_max,
             inline_max_s=options.inline_max_s,
+            patience=options.patience,
         )
         self._batcher = Batcher(self._answer, _refusal, limits=limits, worker=self._worker, loop=self._loop)
         if options.is_smoke_tested and (example := of_model(self._folder)):
@@ -88,8 +91,14 @@ class ModelScorer:
             )
         except BadBody as error:
             return bad_request(str(error))
-        except Full:
-            return too_busy()
+        except Full as full:
+            return _refusal(full)
+
+    def overdue_s(self) -> float:
+        return max(0.0, self._worker.busy_s - self._options.patience.call_max_s)
+
+    def where(self) -> str:
+        return self._worker.where()
 
     def schemas(self) -> tuple[Mapping[str, object], Mapping[str, object]]:
         assert self._model is not None
@@ -142,6 +151,8 @@ def _sent(document: object) -> Response:
 
 
 def _refusal(error: BaseException) -> Response:
+    if (answer := out_of_time(error)) is not None:
+        return answer
     if isinstance(error, BadBody):
         return bad_request(str(error))
     if isinstance(error, _VALUES_REFUSED):

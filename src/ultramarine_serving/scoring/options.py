@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .turns import Patience
+
 _MIB = 1024 * 1024
+_NONE_S = float("inf")
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,9 @@ class Options:
     body_bytes_max: int
     batch_rows_max: int
     waiting_max: int
+    concurrent_max: int | None
+    patience: Patience
+    hang_max_s: float
     inline_max_s: float
     is_smoke_tested: bool
     name: str
@@ -39,15 +45,7 @@ def read(arguments: Sequence[str]) -> Options:
     parser.add_argument("--code", type=Path, help="folder of the scoring script; not needed for MLflow models")
     parser.add_argument("--entry", default="score.py", help="scoring script, relative to --code")
     parser.add_argument("--flavor", default="auto", help="MLflow flavour to load: auto, sklearn, python_function …")
-    parser.add_argument("--max-body", type=_positive, default=100 * _MIB, help="bytes; a larger body is a 413")
-    parser.add_argument("--max-batch-rows", type=_positive, default=256, help="rows; 1 switches batching off")
-    parser.add_argument("--max-waiting", type=_positive, default=2048, help="requests; more are a 429")
-    parser.add_argument(
-        "--inline-max-ms",
-        type=float,
-        default=25,
-        help="an MLflow model whose calls take longer is called in a thread of its own; 0: always",
-    )
+    _add_limits(parser)
     parser.add_argument("--no-smoke-test", action="store_true", help="take requests although the example was not tried")
     parser.add_argument("--name", default="model", help="name of the model, shown by /version")
     parser.add_argument("--version", default="1", help="version of the model, shown by /version")
@@ -63,6 +61,9 @@ def read(arguments: Sequence[str]) -> Options:
         body_bytes_max=read.max_body,
         batch_rows_max=read.max_batch_rows,
         waiting_max=read.max_waiting,
+        concurrent_max=read.max_concurrent,
+        patience=Patience(wait_max_s=read.max_queue_wait_ms, call_max_s=read.request_timeout_ms),
+        hang_max_s=read.hang_ms,
         inline_max_s=read.inline_max_ms / 1000,
         is_smoke_tested=not read.no_smoke_test,
         name=read.name,
@@ -71,8 +72,51 @@ def read(arguments: Sequence[str]) -> Options:
     )
 
 
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--max-body", type=_positive, default=100 * _MIB, help="bytes; a larger body is a 413")
+    parser.add_argument("--max-batch-rows", type=_positive, default=256, help="rows; 1 switches batching off")
+    parser.add_argument("--max-waiting", type=_positive, default=2048, help="requests; more are a 429")
+    parser.add_argument(
+        "--max-concurrent",
+        type=_positive,
+        help="requests that the model works on at once: those of one batch, or of an async run(); without it, no limit",
+    )
+    parser.add_argument(
+        "--max-queue-wait-ms",
+        type=_limit_s,
+        default=_NONE_S,
+        help="one whose turn does not come within it is a 429; 0, the default: no limit",
+    )
+    parser.add_argument(
+        "--request-timeout-ms",
+        type=_limit_s,
+        default=60,
+        help="a call that lasts longer is a 408; 0: no limit",
+    )
+    parser.add_argument(
+        "--hang-ms",
+        type=_limit_s,
+        default=30,
+        help="a call that still goes on so long after its time-out: /health/live fails, after twice that it ends",
+    )
+    parser.add_argument(
+        "--inline-max-ms",
+        type=float,
+        default=25,
+        help="an MLflow model whose calls take longer is called in a thread of its own; 0: always",
+    )
+
+
 def _positive(written: str) -> int:
     number = int(written)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not positive")
     return number
+
+
+def _limit_s(written: str) -> float:
+    """Milliseconds as seconds; 0 is no limit."""
+    number = float(written)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{written} is negative")
+    return number / 1000 if number else _NONE_S

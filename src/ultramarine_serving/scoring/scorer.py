@@ -8,6 +8,8 @@ from typing import Protocol
 
 from ultramarine_serving.http.server import Request, Response, problem
 
+from .turns import Full, TookTooLong, WaitedTooLong
+
 JSON = ((b"content-type", b"application/json"),)
 INVOCATIONS = "/invocations"
 
@@ -27,6 +29,14 @@ class Scorer(Protocol):
         """Answer one request to /score or /invocations."""
         ...
 
+    def overdue_s(self) -> float:
+        """For how long a call has gone on after its time-out; 0 while none has."""
+        ...
+
+    def where(self) -> str:
+        """Where that call is: a stack."""
+        ...
+
     def schemas(self) -> tuple[Mapping[str, object], Mapping[str, object]]:
         """JSON schemas of the request's body and of the answer's."""
         ...
@@ -37,12 +47,27 @@ def bad_request(detail: str) -> Response:
     return problem(400, "The request cannot be scored", detail, hint="Correct the body and send it again.")
 
 
-def too_busy() -> Response:
-    """429: the queue is full."""
+def out_of_time(error: BaseException) -> Response | None:
+    """The answer to a request that found no turn or took too long; None for any other error."""
+    if isinstance(error, Full):
+        return _too_busy("The model is busy and its queue is full.")
+    if isinstance(error, WaitedTooLong):
+        return _too_busy("The model is busy, and no turn came within the time that a request may wait.")
+    if isinstance(error, TookTooLong):
+        return problem(
+            408,
+            "The model took too long",
+            "Its call lasted longer than a request may take.",
+            hint="Ask for less at a time, or raise request_timeout_ms in the deployment's request_settings.",
+        )
+    return None
+
+
+def _too_busy(detail: str) -> Response:
     return problem(
         429,
         "Too many requests wait",
-        "The model is busy and its queue is full.",
+        detail,
         hint="Try again after a second, or give the deployment more instances.",
         headers=[(b"retry-after", b"1")],
     )

@@ -13,9 +13,10 @@ from ultramarine_serving.http.server import Request, Response, problem
 from .answers import NotJson
 from .bodies import BadBody
 from .options import Options
-from .scorer import bad_request, method_not_allowed, too_busy
+from .scorer import bad_request, method_not_allowed, out_of_time
 from .script import Call, Script, ScriptError, load
 from .smoke import Example, SmokeTestFailed, of_script
+from .turns import Full, Turn, Turns
 from .worker import Worker
 
 log = logging.getLogger("scoring")
@@ -31,9 +32,11 @@ class ScriptScorer:
         self._code = options.code
         self._entry = options.entry
         self._is_smoke_tested = options.is_smoke_tested
-        self._waiting_max = options.waiting_max
+        self._patience = options.patience
         self._worker = worker
-        self._waiting = 0
+        self._turns: Turns[Response] = Turns(
+            _out_of_time, patience=options.patience, waiting_max=options.waiting_max, loop=asyncio.get_running_loop()
+        )
         self._script: Script | None = None
 
     def load(self) -> None:
@@ -52,18 +55,22 @@ class ScriptScorer:
     def score(self, request: Request) -> Response | asyncio.Future[Response]:
         if request.method not in ("POST", "GET"):
             return method_not_allowed(request, b"POST, GET")
-        if self._waiting >= self._waiting_max:
-            return too_busy()
         call = Call(
             method=request.method,
             query=request.query,
             headers={name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers},
             body=request.body,
         )
-        self._waiting += 1
-        future = self._worker.submit(lambda: self._answer(call))
-        future.add_done_callback(self._done)
-        return future
+        try:
+            return self._turns.submit(lambda turn: self._worker.submit(lambda: self._answer(call, turn)))
+        except Full as full:
+            return _out_of_time(full)
+
+    def overdue_s(self) -> float:
+        return max(0.0, self._worker.busy_s - self._patience.call_max_s)
+
+    def where(self) -> str:
+        return self._worker.where()
 
     def schemas(self) -> tuple[Mapping[str, object], Mapping[str, object]]:
         return {}, {}
@@ -75,17 +82,15 @@ class ScriptScorer:
             SmokeTestFailed: it raises, or answers an error.
         """
         headers = {"content-type": "application/json", "content-length": str(len(example.body))}
-        answer = self._answer(Call(method="POST", query="", headers=headers, body=example.body))
+        answer = self._answer(Call(method="POST", query="", headers=headers, body=example.body), Turn())
         if answer.status >= 400:
             assert isinstance(answer.body, bytes)
             raise SmokeTestFailed(f"The scoring script {self._entry}", example.name, _words(answer.body))
         log.info("The scoring script answers its sample request (%s).", example.name)
 
-    def _done(self, _: asyncio.Future[Response]) -> None:
-        self._waiting -= 1
-
-    def _answer(self, call: Call) -> Response:
+    def _answer(self, call: Call, turn: Turn) -> Response:
         assert self._script is not None
+        turn.begin()
         try:
             reply = self._script.answer(call)
         except BadBody as error:
@@ -98,6 +103,12 @@ class ScriptScorer:
             return _failed(f"run() raised {type(error).__name__}.")
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers]
         return Response(reply.status, headers, reply.body)
+
+
+def _out_of_time(error: BaseException) -> Response:
+    answer = out_of_time(error)
+    assert answer is not None, "no other error is refused here"
+    return answer
 
 
 def _failed(detail: str) -> Response:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import threading
+import traceback
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar
+
+from .turns import clock
 
 T = TypeVar("T")
 
@@ -21,16 +25,22 @@ class Worker:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._calls: SimpleQueue[tuple[asyncio.Future[Any], Callable[[], Any]]] = SimpleQueue()
-        self._is_busy = False
-        threading.Thread(target=self._work, name="scoring", daemon=True).start()
+        self._begun_at = 0.0
+        self._thread = threading.Thread(target=self._work, name="scoring", daemon=True)
+        self._thread.start()
 
     @property
-    def is_busy(self) -> bool:
-        """True while a call is going on."""
-        return self._is_busy
+    def busy_s(self) -> float:
+        """How long the call that is going on has lasted; 0 while there is none."""
+        begun_at = self._begun_at
+        return clock() - begun_at if begun_at else 0.0
+
+    def where(self) -> str:
+        """The stack of the call that is going on."""
+        return stack_of(self._thread)
 
     def submit(self, call: Callable[[], T]) -> asyncio.Future[T]:
-        """Do the call after those before it. It is left out when the future is cancelled before its turn."""
+        """Do the call after those before it. It is left out when the future is done before its turn."""
         future: asyncio.Future[T] = self._loop.create_future()
         self._calls.put((future, call))
         return future
@@ -38,20 +48,28 @@ class Worker:
     def _work(self) -> None:
         while True:
             future, call = self._calls.get()
-            if future.cancelled():
+            if future.done():
                 continue
-            self._is_busy = True
+            self._begun_at = clock()
             result, error = None, None
             try:
                 result = call()
             except BaseException as raised:  # a script may raise SystemExit: it must not end this thread
                 error = raised
-            self._is_busy = False
+            self._begun_at = 0.0
             with contextlib.suppress(RuntimeError):  # the loop is closed: the process is ending
-                self._loop.call_soon_threadsafe(_settle, future, result, error)
+                self._loop.call_soon_threadsafe(settle, future, result, error)
 
 
-def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+def stack_of(thread: threading.Thread) -> str:
+    """Where a thread is, as in a traceback."""
+    look: Any = getattr(sys, "_current_frames")  # noqa: B009  # public in all but its name
+    frame = look().get(thread.ident)
+    return "".join(traceback.format_stack(frame)).rstrip() if frame is not None else "The thread has ended."
+
+
+def settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    """Give a future what its call returned or raised, unless somebody has settled it already."""
     if future.done():
         return
     if error is None:

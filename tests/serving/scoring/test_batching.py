@@ -1,14 +1,16 @@
 import asyncio
+import dataclasses
 import threading
 from collections.abc import Sequence
 
 import pytest
 
-from ultramarine_serving.scoring.batching import Batcher, Full, Limits
+from ultramarine_serving.scoring.batching import Batcher, Limits
+from ultramarine_serving.scoring.turns import Full, Patience
 from ultramarine_serving.scoring.worker import Worker
 
 INLINE_MAX_S = 0.02
-LIMITS = Limits(rows_max=8, requests_max=8, waiting_max=20, inline_max_s=INLINE_MAX_S)
+LIMITS = Limits(rows_max=8, requests_max=8, waiting_max=20, inline_max_s=INLINE_MAX_S, patience=Patience())
 
 
 class Model:
@@ -33,7 +35,7 @@ class Model:
 
 def made(model: Model, limits: Limits = LIMITS) -> Batcher[int, str]:
     loop = asyncio.get_running_loop()
-    return Batcher(model, lambda error: f"refused: {error}", limits=limits, worker=Worker(loop), loop=loop)
+    return Batcher(model, lambda error: f"refused: {error!r}", limits=limits, worker=Worker(loop), loop=loop)
 
 
 async def test_requests_of_one_turn_share_a_call():
@@ -60,7 +62,7 @@ async def test_a_bad_request_in_a_batch_fails_alone():
     model = Model()
     batcher = made(model)
     futures = [batcher.submit(number, kind="k", rows=1) for number in (1, -1, 3)]
-    assert await asyncio.gather(*futures) == ["2", "refused: negative", "6"]
+    assert await asyncio.gather(*futures) == ["2", "refused: ValueError('negative')", "6"]
 
 
 async def test_a_call_has_no_more_rows_than_it_may():
@@ -86,7 +88,7 @@ async def test_requests_of_different_kinds_are_not_put_together():
 
 async def test_a_model_that_is_not_row_wise_gets_one_request_a_call():
     model = Model()
-    batcher = made(model, Limits(rows_max=8, requests_max=1, waiting_max=20, inline_max_s=INLINE_MAX_S))
+    batcher = made(model, dataclasses.replace(LIMITS, requests_max=1))
     await asyncio.gather(*[batcher.submit(number, kind="k", rows=1) for number in range(3)])
     assert model.calls == [[0], [1], [2]]
 
@@ -132,7 +134,7 @@ async def test_a_request_whose_client_has_gone_is_not_scored():
 
 
 async def test_more_requests_than_may_wait_are_refused():
-    batcher = made(Model(), Limits(rows_max=8, requests_max=8, waiting_max=2, inline_max_s=INLINE_MAX_S))
+    batcher = made(Model(), dataclasses.replace(LIMITS, waiting_max=2))
     futures = [batcher.submit(number, kind="k", rows=1) for number in range(2)]
     with pytest.raises(Full):
         batcher.submit(3, kind="k", rows=1)
@@ -146,3 +148,28 @@ async def test_a_model_that_raises_what_no_future_can_hold_answers_still():
     loop = asyncio.get_running_loop()
     batcher = Batcher(stops, lambda error: f"refused: {error}", limits=LIMITS, worker=Worker(loop), loop=loop)
     assert await batcher.submit(1, kind="k", rows=1) == "refused: odd"
+
+
+async def test_one_whose_turn_does_not_come_in_time_is_refused_and_never_scored():
+    gate = threading.Event()
+    model = Model(gate)
+    batcher = made(model, dataclasses.replace(LIMITS, patience=Patience(wait_max_s=0.05)))
+    first = batcher.submit(1, kind="k", rows=1)
+    await asyncio.to_thread(model.entered.wait, 10)
+    assert await batcher.submit(2, kind="k", rows=1) == "refused: WaitedTooLong()"
+    gate.set()
+    assert await first == "2"
+    assert await batcher.submit(3, kind="k", rows=1) == "6"
+    assert model.calls == [[1], [3]]
+
+
+async def test_a_call_that_lasts_too_long_is_given_up_and_the_next_is_done_when_it_returns():
+    gate = threading.Event()
+    model = Model(gate)
+    batcher = made(model, dataclasses.replace(LIMITS, patience=Patience(call_max_s=0.05)))
+    together = [batcher.submit(number, kind="k", rows=1) for number in (1, 2)]
+    assert await asyncio.gather(*together) == ["refused: TookTooLong()"] * 2
+    next_one = batcher.submit(3, kind="k", rows=1)
+    assert not next_one.done(), "it waits for the thread"
+    gate.set()
+    assert await next_one == "6"
