@@ -12,7 +12,7 @@ from typing import cast
 
 from ultramarine_serving.http.body import Body, BodyBroken
 from ultramarine_serving.http.messages import Handler, Limits, Request, Response, problem
-from ultramarine_serving.http.reading import Refused, RequestReader
+from ultramarine_serving.http.reading import Refused, RequestReader, too_slow
 from ultramarine_serving.http.tunnel import Tunnel, Writer
 from ultramarine_serving.http.wire import STATUS_LINES, head
 
@@ -166,7 +166,7 @@ class Connection(asyncio.Protocol):
         elif self._reader.is_in_head:
             self.deadline = self._reader.head_began + self._limits.header_timeout_s
         elif self._reader.is_in_body:
-            self.deadline = self._loop.time() + self._limits.body_timeout_s
+            self.deadline = self._reader.body_deadline()
         elif self._active is not None:
             self.deadline = FOREVER
         else:
@@ -183,7 +183,7 @@ class Connection(asyncio.Protocol):
         elif self._is_lingering or not self._is_reading:
             self._transport.abort()
         elif self._reader.is_in_head or self._reader.is_in_body:
-            self._refuse(_too_slow())
+            self._refuse(too_slow())
             self._pump()
         else:
             self._transport.close()
@@ -198,6 +198,7 @@ class Connection(asyncio.Protocol):
             self._pauses &= ~why
             if not self._pauses and not self._transport.is_closing():
                 self._transport.resume_reading()
+                self._reader.restart_clock()
                 self._set_deadline()
 
     # The end
@@ -384,11 +385,6 @@ class Connection(asyncio.Protocol):
             await response.tunnel(self._tunnel)
         finally:
             self._transport.close()
-
-
-def _too_slow() -> Response:
-    hint = "Send it again, without a pause in it."
-    return problem(408, "Request too slow", "The request did not arrive whole in time.", hint=hint)
 
 
 def _failure(request: Request, error: Exception) -> Response:

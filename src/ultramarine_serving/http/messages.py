@@ -21,6 +21,9 @@ class Limits:
     header_timeout_s: float = 10.0  #: from the first byte of a request to the end of its headers; 408 after it
     handshake_timeout_s: float = 10.0  #: of TLS, from the connection to the first request; cut off after it
     body_timeout_s: float = 60.0  #: without a byte of a body that is not whole; 408 after it
+    body_rate_min: int = (
+        1024  #: bytes a second of a body, after the first body_timeout_s; 408 below it; whole ones only
+    )
     write_timeout_s: float = 60.0  #: without the client taking a byte of the answer; cut off after it
     idle_timeout_s: float = 75.0  #: between two requests; closed after it
     pipeline_max: int = 32  #: requests of one connection waiting behind the one in work; not read further above it

@@ -72,6 +72,18 @@ class RequestReader:
         if self._quiet_bytes > self._limits.header_max_bytes:
             raise self._head_too_large()
 
+    def body_deadline(self) -> float:
+        """When the body, as far as it has come, is too slow: silent for too long, or a trickle."""
+        limits = self._limits
+        silent = self._clock() + limits.body_timeout_s
+        if self._stream_bodies:  # how fast it is read is its reader's affair
+            return silent
+        return min(silent, self.head_began + limits.body_timeout_s + self._size / limits.body_rate_min)
+
+    def restart_clock(self) -> None:
+        """It was us who did not read."""
+        self.head_began = self._clock()
+
     @property
     def is_between(self) -> bool:
         """True while no part of a request has come."""
@@ -204,6 +216,12 @@ class RequestReader:
         parts = self._parts
         request.body = parts[0] if len(parts) == 1 else b"".join(parts)
         self._sink.add(request)
+
+
+def too_slow() -> Response:
+    """408: the request has not arrived whole in time."""
+    hint = "Send it again, without a pause in it."
+    return problem(408, "Request too slow", "The request did not arrive whole in time.", hint=hint)
 
 
 def _nothing() -> None:

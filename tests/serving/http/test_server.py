@@ -187,6 +187,30 @@ async def test_a_body_that_stalls_is_408(serving: Serving, stream_bodies: bool):
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
+async def test_a_body_that_trickles_is_408_however_steadily(serving: Serving):
+    limits = Limits(body_timeout_s=0.3, body_rate_min=1000)
+    talk = await serving(tell, limits=limits)
+    reader, writer = await talk.open()
+    writer.write(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10000\r\n\r\n")
+    answer = asyncio.ensure_future(reader.read())
+    while not answer.done():
+        writer.write(b"x")
+        await asyncio.sleep(0.01)
+    assert (await answer).startswith(b"HTTP/1.1 408 ")
+    writer.close()
+
+
+async def test_a_body_that_is_fast_enough_may_last_longer_than_a_silence(serving: Serving):
+    talk = await serving(tell, limits=Limits(body_timeout_s=0.2, body_rate_min=1000))
+    reader, writer = await talk.open()
+    writer.write(b"POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 8000\r\n\r\n")
+    for _ in range(40):
+        writer.write(b"x" * 200)
+        await asyncio.sleep(0.01)
+    assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+
+
 async def test_an_idle_connection_is_closed_without_a_word(serving: Serving):
     talk = await serving(tell, limits=SHORT)
     assert await talk.say(b"") == b""
