@@ -6,7 +6,7 @@ from typing import Any
 from tests.factories import NOON
 from tests.unit.test_deployments import make_deployment, make_replica
 
-from ultramarine.domain.endpoint import Deployment, DeploymentStatus, Endpoint, EndpointSpec
+from ultramarine.domain.endpoint import Deployment, DeploymentStatus, Endpoint, EndpointSpec, RequestSettings
 from ultramarine.domain.run import Run, RunStatus
 from ultramarine.planning.routes import Upstreams, moving, render
 
@@ -40,6 +40,15 @@ def test_a_deployment_that_is_being_deleted_is_out_of_the_table_with_its_traffic
 def test_replicas_of_another_deployment_are_not_mixed_in():
     other = replace(make_replica(1, sockets=UP), owner_id="d2")
     assert rendered(make_endpoint(), [make_deployment()], [other])["deployments"]["blue"]["replicas"] == []
+
+
+def test_each_deployment_has_the_limits_of_its_own_request_settings():
+    settings = RequestSettings(request_timeout_ms=90_000, max_concurrent_requests_per_instance=2, max_queue_wait_ms=10)
+    blue = make_deployment()
+    slow = replace(blue, id="d2", name="green", spec=blue.spec.model_copy(update={"request_settings": settings}))
+    table = rendered(make_endpoint(), [blue, slow], [])["deployments"]
+    said = {name: (d["request_timeout_s"], d["queue_wait_s"], d["max_concurrent"]) for name, d in table.items()}
+    assert said == {"blue": (5.0, 0.5, 64), "green": (90.0, 0.01, 2)}
 
 
 def test_keys_are_in_the_table_as_hashes_only():

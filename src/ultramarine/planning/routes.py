@@ -7,7 +7,7 @@ from typing import Any
 from ultramarine.domain.endpoint import Deployment, DeploymentStatus, Endpoint
 from ultramarine.domain.run import Run, RunStatus
 
-FORMAT = 1
+FORMAT = 2
 IN_USE = frozenset(
     {RunStatus.RUNNING, RunStatus.NOT_RESPONDING}
 )  #: a silent one may still answer: the gateway's own probe tells
@@ -64,16 +64,13 @@ def _endpoint(endpoint: Endpoint, deployments: Sequence[Deployment], replicas: S
         if (d.workspace, d.endpoint) == (endpoint.workspace, endpoint.name)
         and d.status is not DeploymentStatus.DELETING
     ]
-    settings = [d.spec.request_settings for d in behind]
     return {
         "keys_sha256": list(endpoint.keys_sha256),
         "auth_mode": endpoint.spec.auth_mode,
         "traffic": {
             name: share for name, share in endpoint.spec.traffic.items() if any(d.name == name for d in behind)
         },
-        "request_timeout_s": max((s.request_timeout_ms for s in settings), default=5000) / 1000,
-        "queue_max": QUEUE_MAX,
-        "queue_wait_s": max((s.max_queue_wait_ms for s in settings), default=500) / 1000,
+        "mirror": {},
         "body_max_bytes": BODY_BYTES_MAX,
         "deployments": {d.name: _deployment(d, replicas) for d in behind},
     }
@@ -81,8 +78,14 @@ def _endpoint(endpoint: Endpoint, deployments: Sequence[Deployment], replicas: S
 
 def _deployment(deployment: Deployment, replicas: Sequence[Run]) -> dict[str, Any]:
     here = [r for r in replicas if r.owner_id == deployment.id and r.status in IN_USE and "http" in r.sockets]
+    settings = deployment.spec.request_settings
     return {
-        "max_concurrent": deployment.spec.request_settings.max_concurrent_requests_per_instance,
+        "max_concurrent": settings.max_concurrent_requests_per_instance,
+        "request_timeout_s": settings.request_timeout_ms / 1000,
+        "queue_max": QUEUE_MAX,
+        "queue_wait_s": settings.max_queue_wait_ms / 1000,
+        "hold_s": 0,
+        "idempotent": False,
         "replicas": [
             {"id": r.key, "address": r.sockets["http"], "probe": "/health/ready", "path": "/score"} for r in here
         ],

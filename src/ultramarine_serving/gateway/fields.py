@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, cast
+
+from ultramarine_serving.http.address import Address
+
+TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  #: what a header's name may be, and a deployment's
 
 
 class BadFile(Exception):
@@ -70,6 +75,25 @@ class Fields:
         value = self._take(name, None)
         if value is not None and not isinstance(value, str):
             raise self.bad(name, value, "a string or null")
+        return value
+
+    def address(self, name: str) -> Address:
+        text = self.text(name)
+        try:
+            return Address.parse(text)
+        except ValueError as error:
+            raise BadFile(f"{self._where}.{name}: {error}") from None
+
+    def optional_address(self, name: str) -> Address | None:
+        if self._left.get(name) is not None:
+            return self.address(name)
+        self._left.pop(name, None)
+        return None
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        value = self._take(name, default)
+        if not isinstance(value, bool):
+            raise self.bad(name, value, "true or false")
         return value
 
     def done(self) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Callable
+from collections.abc import Callable
+from typing import Any
 
-from ultramarine_serving.gateway.table import Replica
-from ultramarine_serving.http.client import NotConnected, Pool, UpstreamError
+from ultramarine_serving.gateway.served import Replica
+from ultramarine_serving.http.client import Broken, NotConnected, Pool, UpstreamError
 
 BACKOFF_FIRST_S = 0.05
 BACKOFF_MAX_S = 5.0
@@ -30,11 +31,27 @@ class ReplicaState:
         self._probing: asyncio.Task[None] | None = None
         self.probe()
 
+    def begin(self) -> None:
+        """A request is given to it."""
+        self.in_flight += 1
+        self.requests += 1
+
     @property
     def state(self) -> str:
         if self.is_up:
             return "up"
         return "probing" if self.why == "not probed yet" else "down"
+
+    def told(self) -> dict[str, Any]:
+        """For `GET /status`."""
+        counts = {"in_flight": self.in_flight, "requests": self.requests, "errors": self.errors}
+        return {"state": self.state, "why": self.why, **counts}
+
+    def failed(self, error: UpstreamError) -> None:
+        """It took a request and gave no answer."""
+        self.errors += 1
+        if isinstance(error, Broken):
+            self.take_out(str(error))  # it may be dying: let the probe say, before others are sent there
 
     def take_out(self, why: str) -> None:
         """It refused or broke off: no request goes there until a probe was answered again."""

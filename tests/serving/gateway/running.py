@@ -19,6 +19,7 @@ from ultramarine_serving.http.server import Address, Handler, Request, Response,
 
 KEY = "the-key"
 AUTHORIZED = {"authorization": f"Bearer {KEY}"}
+OF_DEPLOYMENTS = {"max_concurrent", "request_timeout_s", "queue_max", "queue_wait_s", "hold_s", "idempotent"}
 
 
 async def until(holds: Callable[[], Any], *, within_s: float = 10.0) -> Any:
@@ -35,20 +36,21 @@ async def until(holds: Callable[[], Any], *, within_s: float = 10.0) -> Any:
 
 
 def endpoint(replicas: dict[str, list[str]], **different: Any) -> dict[str, Any]:
-    """An endpoint of the route table: addresses by deployment; the replicas are named `blue-0`, `blue-1` …"""
+    """An endpoint of the route table: addresses by deployment; the replicas are named `blue-0`, `blue-1` …
+
+    What is of deployments holds for each of them.
+    """
     made: dict[str, Any] = {
         "keys_sha256": [hashlib.sha256(KEY.encode()).hexdigest()],
         "auth_mode": "key",
         "traffic": {name: 100 // len(replicas) for name in replicas},
-        "request_timeout_s": 5.0,
-        "queue_max": 64,
-        "queue_wait_s": 0.5,
         "body_max_bytes": 10_485_760,
     }
-    max_concurrent = different.pop("max_concurrent", 8)
+    limits: dict[str, Any] = {"max_concurrent": 8, "request_timeout_s": 5.0, "queue_max": 64, "queue_wait_s": 0.5}
+    limits |= {name: different.pop(name) for name in OF_DEPLOYMENTS & different.keys()}
     made["deployments"] = {
         name: {
-            "max_concurrent": max_concurrent,
+            **limits,
             "replicas": [
                 {"id": f"{name}-{i}", "address": address, "probe": "/", "path": "/score"}
                 for i, address in enumerate(addresses)
@@ -138,7 +140,7 @@ class Gateway:
     def write(self, **parts: Any) -> None:
         """Write a table as the control plane does: beside it, then renamed."""
         self._version += 1
-        self.write_bytes(json.dumps({"format": 1, "version": self._version, **parts}).encode())
+        self.write_bytes(json.dumps({"format": 2, "version": self._version, **parts}).encode())
 
     def write_bytes(self, data: bytes) -> None:
         beside = self.table_path.with_suffix(".new")

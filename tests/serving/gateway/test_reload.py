@@ -83,13 +83,24 @@ async def test_what_is_in_flight_at_a_replica_that_leaves_the_table_ends_normall
         assert (await asked).text == "old"
 
 
+def table_of(**different: object) -> bytes:
+    endpoints = {"default/cancer": endpoint({"blue": []}, **different)}
+    return json.dumps({"format": 2, "version": 9, "endpoints": endpoints}).encode()
+
+
 @pytest.mark.parametrize(
     ("data", "why"),
     [
         (b"{", "no JSON"),
-        (b'{"format": 2, "version": 9}', "table.format is 2"),
-        (b'{"format": 1, "version": 9, "sties": []}', "unknown fields: sties"),
-        (b'{"format": 1, "version": 9, "sites": [{"listener": "api", "prefix": "api"}]}', "sites[0] has no 'upstream'"),
+        (b'{"format": 3, "version": 9}', "table.format is 3"),
+        (b'{"format": 2, "version": 9, "sties": []}', "unknown fields: sties"),
+        (b'{"format": 2, "version": 9, "sites": [{"listener": "api", "prefix": "api"}]}', "sites[0] has no 'upstream'"),
+        (table_of(mirror={"green": 10}), "unknown fields: green"),
+        (table_of(mirror={"blue": 101}), "at most 100 percent"),
+        (table_of(request_timeout_s=0), "request_timeout_s must be a number of at least 0.001"),
+        (table_of(auth_mode="none"), "one of key, aml_token"),
+        (table_of(auth_mode="aml_token"), "authorizer must be given"),
+        (table_of(idempotent=1), "idempotent must be true or false"),
     ],
 )
 async def test_a_table_that_is_not_right_is_refused_whole_and_the_old_one_stays(
@@ -104,6 +115,23 @@ async def test_a_table_that_is_not_right_is_refused_whole_and_the_old_one_stays(
     assert (await gateway.status())["version"] == version
     async with gateway.client(headers=AUTHORIZED) as client:
         assert (await client.post(SCORE)).status_code == 200
+
+
+async def test_who_waits_at_a_deployment_that_leaves_the_table_is_given_to_another(
+    gateway: Gateway, upstreams: Upstreams, folder: Path
+):
+    await gateway.use(endpoints={"default/cancer": endpoint({"blue": []}, queue_wait_s=10.0)})
+    async with gateway.client(headers=AUTHORIZED) as client:
+        asked = asyncio.create_task(client.post(SCORE))
+        pinned = asyncio.create_task(client.post(SCORE, headers={"azureml-model-deployment": "blue"}))
+
+        async def wait() -> bool:
+            return (await gateway.status())["endpoints"]["default/cancer"]["queued"] == 2
+
+        await until(wait)
+        await gateway.use(endpoints={"default/cancer": endpoint({"green": [await upstreams.replica(answer="green")]})})
+        assert (await asked).text == "green"
+        assert (await pinned).status_code == 404
 
 
 async def test_a_new_table_is_noticed_without_being_told(gateway: Gateway, upstreams: Upstreams):

@@ -117,11 +117,8 @@ async def test_a_full_queue_is_429_and_those_in_the_queue_are_answered(gateway: 
         waiting = [asyncio.create_task(client.post(SCORE)) for _ in range(5)]
 
         async def queue_is_full() -> bool:
-            return (await gateway.status())["endpoints"]["default/cancer"] == {
-                "in_flight": 2,
-                "queued": 3,
-                "requests": 5,
-            }
+            endpoint = (await gateway.status())["endpoints"]["default/cancer"]
+            return (endpoint["in_flight"], endpoint["queued"], endpoint["requests"]) == (2, 3, 5)
 
         await until(queue_is_full)
         refused = await client.post(SCORE)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ultramarine_serving.gateway.endpoints import share
+from ultramarine_serving.gateway.deployments import share
 from ultramarine_serving.gateway.paths import is_ambiguous, is_internal
 from ultramarine_serving.gateway.weights import SmoothWeights
 from ultramarine_serving.http.client import Pool

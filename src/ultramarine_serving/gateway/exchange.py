@@ -1,0 +1,116 @@
+"""One request to an endpoint: which deployment, which replica, sent, and its answer."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ultramarine_serving.gateway import forwarding
+from ultramarine_serving.gateway.deployments import DeploymentState
+from ultramarine_serving.gateway.endpoints import EndpointState
+from ultramarine_serving.gateway.refusals import PIN, failed_answer, unroutable_answer
+from ultramarine_serving.gateway.replicas import ReplicaState
+from ultramarine_serving.gateway.unroutable import Left, UnknownDeployment, Unroutable
+from ultramarine_serving.http.client import Answer, NotConnected, UpstreamError
+from ultramarine_serving.http.messages import Request, Response
+
+_DROP = frozenset((b"authorization", PIN))
+
+
+class Exchange:
+    """From the choice of a deployment to the head of the answer. It is counted once, whatever comes of it."""
+
+    __slots__ = ("_began", "_body", "_deployment", "_endpoint", "_id", "_loop", "_path", "_pin", "_request", "_until")
+    _deployment: DeploymentState
+
+    def __init__(self, request: Request, endpoint: EndpointState, body: bytes, *, path: str, id: bytes) -> None:
+        """`path`: where at the replica; empty: where it takes data for its model."""
+        self._request = request
+        self._endpoint = endpoint
+        self._body = body
+        self._path = path
+        self._id = id
+        self._pin = request.header(PIN).decode("latin-1")
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._until: float | None = None  #: when to wait for a replica no longer, once it has begun to wait
+
+    async def run(self) -> Response:
+        try:
+            self._choose()
+        except Unroutable as error:
+            return unroutable_answer(error, self._endpoint, wait_s=1.0, id=self._id)
+        status = 499  # the client has gone
+        try:
+            response = await self._send()
+            status = response.status
+            return response
+        finally:
+            self._deployment.counts.answered(status, self._loop.time() - self._began)
+
+    def _choose(self) -> None:
+        """Raises UnknownDeployment, NoTraffic."""
+        self._deployment = self._endpoint.choose(self._pin)
+        self._deployment.counts.requests += 1
+
+    async def _send(self) -> Response:
+        """Send, and send elsewhere as long as no byte was sent."""
+        request = self._request
+        headers = forwarding.onward_headers(request, self._id, drop=_DROP)
+        if self._body or request.method not in ("GET", "HEAD"):
+            headers.append((b"content-length", b"%d" % len(self._body)))
+        while True:
+            try:
+                replica = self._deployment.take() or await self._wait()
+            except Unroutable as error:
+                wait_s = self._deployment.spec.queue_wait_s
+                return unroutable_answer(error, self._endpoint, wait_s=wait_s, id=self._id)
+            try:
+                answer = await self._ask(replica, headers)
+            except NotConnected as error:
+                self._deployment.release(replica)
+                replica.take_out(str(error))
+            except UpstreamError as error:
+                self._deployment.release(replica)
+                replica.failed(error)
+                return failed_answer(error, self._said())
+            except BaseException:  # the client has gone
+                self._deployment.release(replica)
+                raise
+            else:
+                release = _Release(self._deployment, replica)
+                return forwarding.onward_answer(request, answer, self._said(), on_end=release)
+
+    def _said(self) -> list[tuple[bytes, bytes]]:
+        return [(PIN, self._deployment.name.encode()), (b"x-request-id", self._id)]
+
+    async def _wait(self) -> ReplicaState:
+        """A place at a replica of the deployment, or of another if it leaves the table. Raises Unroutable."""
+        while True:
+            if self._until is None:
+                self._until = self._loop.time() + self._deployment.spec.queue_wait_s
+            try:
+                return await self._deployment.wait(self._until)
+            except Left:
+                if self._pin:
+                    raise UnknownDeployment(self._pin) from None
+                self._choose()
+
+    async def _ask(self, replica: ReplicaState, headers: list[tuple[bytes, bytes]]) -> Answer:
+        request = self._request
+        path = self._path or replica.replica.path
+        head = forwarding.onward_head(request, f"{path}?{request.query}" if request.query else path, headers)
+        timeout_s = self._deployment.spec.request_timeout_s
+        return await replica.pool.ask(head, self._body, is_head=request.method == "HEAD", timeout_s=timeout_s)
+
+
+class _Release:
+    """Ends a request's claim on its replica."""
+
+    __slots__ = ("_deployment", "_replica")
+
+    def __init__(self, deployment: DeploymentState, replica: ReplicaState) -> None:
+        self._deployment = deployment
+        self._replica = replica
+
+    def __call__(self) -> None:
+        self._deployment.release(self._replica)
