@@ -6,7 +6,14 @@ from typing import Any
 from tests.factories import NOON
 from tests.unit.test_deployments import make_deployment, make_replica
 
-from ultramarine.domain.endpoint import Deployment, DeploymentStatus, Endpoint, EndpointSpec, RequestSettings
+from ultramarine.domain.endpoint import (
+    Deployment,
+    DeploymentStatus,
+    Endpoint,
+    EndpointSpec,
+    RequestSettings,
+    TargetUtilization,
+)
 from ultramarine.domain.run import Run, RunStatus
 from ultramarine.planning.routes import Upstreams, moving, render
 
@@ -49,6 +56,21 @@ def test_each_deployment_has_the_limits_of_its_own_request_settings():
     table = rendered(make_endpoint(), [blue, slow], [])["deployments"]
     said = {name: (d["request_timeout_s"], d["queue_wait_s"], d["max_concurrent"]) for name, d in table.items()}
     assert said == {"blue": (5.0, 0.5, 64), "green": (90.0, 0.01, 2)}
+
+
+def test_a_deployment_that_may_shrink_to_nothing_says_how_long_a_request_may_wait_for_it():
+    blue = make_deployment()
+    elastic = TargetUtilization(type="target_utilization", min_instances=0, max_instances=4, scale_up_timeout=90)
+    asleep = replace(blue, spec=blue.spec.model_copy(update={"scale_settings": elastic}))
+    assert rendered(make_endpoint(), [asleep], [])["deployments"]["blue"]["hold_s"] == 90
+    assert rendered(make_endpoint(), [blue], [])["deployments"]["blue"]["hold_s"] == 0
+
+
+def test_what_is_mirrored_is_in_the_table_as_long_as_its_deployment_is():
+    endpoint = make_endpoint()
+    mirrored = replace(endpoint, spec=endpoint.spec.model_copy(update={"mirror_traffic": {"blue": 10}}))
+    assert rendered(mirrored, [make_deployment()], [])["mirror"] == {"blue": 10}
+    assert rendered(mirrored, [make_deployment(status=DeploymentStatus.DELETING)], [])["mirror"] == {}
 
 
 def test_keys_are_in_the_table_as_hashes_only():

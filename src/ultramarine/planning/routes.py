@@ -64,13 +64,12 @@ def _endpoint(endpoint: Endpoint, deployments: Sequence[Deployment], replicas: S
         if (d.workspace, d.endpoint) == (endpoint.workspace, endpoint.name)
         and d.status is not DeploymentStatus.DELETING
     ]
+    names = {d.name for d in behind}
     return {
         "keys_sha256": list(endpoint.keys_sha256),
         "auth_mode": endpoint.spec.auth_mode,
-        "traffic": {
-            name: share for name, share in endpoint.spec.traffic.items() if any(d.name == name for d in behind)
-        },
-        "mirror": {},
+        "traffic": {name: share for name, share in endpoint.spec.traffic.items() if name in names},
+        "mirror": {name: share for name, share in endpoint.spec.mirror_traffic.items() if name in names},
         "body_max_bytes": BODY_BYTES_MAX,
         "deployments": {d.name: _deployment(d, replicas) for d in behind},
     }
@@ -84,8 +83,8 @@ def _deployment(deployment: Deployment, replicas: Sequence[Run]) -> dict[str, An
         "request_timeout_s": settings.request_timeout_ms / 1000,
         "queue_max": QUEUE_MAX,
         "queue_wait_s": settings.max_queue_wait_ms / 1000,
-        "hold_s": 0,
-        "idempotent": False,
+        "hold_s": deployment.spec.hold_s,
+        "idempotent": settings.idempotent,
         "replicas": [
             {"id": r.key, "address": r.sockets["http"], "probe": "/health/ready", "path": "/score"} for r in here
         ],
