@@ -16,6 +16,7 @@ CACHE_MAX = 10_000
 CACHE_MAX_S = 60.0
 ANSWER_MAX_BYTES = 65_536
 TIMEOUT_S = 10.0
+REPEATABLE = ("authorize", "held")  #: asked twice, they do no more than once
 
 
 class Unavailable(Exception):
@@ -106,7 +107,7 @@ class Authorizer:
         ).encode()
         try:
             answer = await self.pool.ask_held(
-                head, data, hold_s=hold_s, may_repeat=what == "authorize", timeout_s=TIMEOUT_S
+                head, data, hold_s=hold_s, may_repeat=what in REPEATABLE, timeout_s=TIMEOUT_S
             )
             try:
                 text = await answer.body.read_all(ANSWER_MAX_BYTES)

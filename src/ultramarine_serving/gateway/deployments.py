@@ -27,7 +27,7 @@ class DeploymentState:
     `take` or `wait` is the way to a replica, `release` the way back. It outlives a reload of the table.
     """
 
-    def __init__(self, name: str, *, on_held: Callable[[], None]) -> None:
+    def __init__(self, name: str, *, on_held: Callable[[DeploymentState], None]) -> None:
         """`on_held`: called when a request begins to wait, or may not wait, for the first replica."""
         self.name = name
         self.replicas: dict[str, ReplicaState] = {}
@@ -68,6 +68,11 @@ class DeploymentState:
     def is_asleep(self) -> bool:
         """It has no replica since nobody asked, and gets one if somebody does."""
         return self.spec.hold_s > 0 and not self.replicas
+
+    @property
+    def wants_hold(self) -> bool:
+        """A request to it waits for the first replica now, not for a place at one."""
+        return self.spec.hold_s > 0 and not self.is_up
 
     @property
     def queued(self) -> int:
@@ -120,9 +125,9 @@ class DeploymentState:
 
     async def wait(self, until: float) -> ReplicaState:
         """As `take`, but stand in the queue. Raises NoReplica, QueueFull, WaitedTooLong, Left."""
-        is_held = self.spec.hold_s > 0 and not self.is_up
+        is_held = self.wants_hold
         if is_held:
-            self._on_held()
+            self._on_held(self)
         loop = asyncio.get_running_loop()
         if len(self._waiting) >= self.queue_max:
             raise self._refusal(QueueFull(f"{self.queue_max} requests wait for {self.name} already"))
@@ -151,7 +156,7 @@ class DeploymentState:
 
     def _why_down(self) -> str:
         if not self.replicas:
-            return "it has no replicas"
+            return f"{self.name} has no replica yet" if self.is_asleep else f"{self.name} has no replicas"
         return "; ".join(f"{name}: {state.why}" for name, state in self.replicas.items())
 
     def told(self) -> dict[str, Any]:

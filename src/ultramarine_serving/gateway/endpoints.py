@@ -15,8 +15,8 @@ from ultramarine_serving.gateway.weights import SmoothWeights
 class EndpointState:
     """Outlives a reload of the table, with all its counts."""
 
-    def __init__(self, name: str, *, on_held: Callable[[str], None]) -> None:
-        """`on_held`: told the name of a deployment that is waited for though it has no replica."""
+    def __init__(self, name: str, *, on_held: Callable[[str, DeploymentState], None]) -> None:
+        """`on_held`: told the endpoint's name and a deployment that is waited for though none of its replicas is up."""
         self.name = name
         self.deployments: dict[str, DeploymentState] = {}
         self.requests = 0
@@ -32,7 +32,7 @@ class EndpointState:
             self.deployments.pop(name).leave()
         for name, deployment in endpoint.deployments.items():
             if name not in self.deployments:
-                self.deployments[name] = DeploymentState(name, on_held=partial(self._on_held, name))
+                self.deployments[name] = DeploymentState(name, on_held=partial(self._on_held, self.name))
             self.deployments[name].update(deployment, worker=worker, workers=workers)
 
     def leave(self) -> None:

@@ -7,19 +7,32 @@ import asyncio
 from ultramarine_serving.gateway import forwarding
 from ultramarine_serving.gateway.deployments import DeploymentState
 from ultramarine_serving.gateway.endpoints import EndpointState
-from ultramarine_serving.gateway.refusals import PIN, failed_answer, unroutable_answer
+from ultramarine_serving.gateway.holding import SCALE_UP_TIMEOUT, BadTimeout, hold_s_of
+from ultramarine_serving.gateway.refusals import PIN, bad_timeout, failed_answer, unroutable_answer
 from ultramarine_serving.gateway.replicas import ReplicaState
 from ultramarine_serving.gateway.unroutable import Left, UnknownDeployment, Unroutable
 from ultramarine_serving.http.client import Answer, NotConnected, UpstreamError
 from ultramarine_serving.http.messages import Request, Response
 
-_DROP = frozenset((b"authorization", PIN))
+_DROP = frozenset((b"authorization", PIN, SCALE_UP_TIMEOUT))
 
 
 class Exchange:
     """From the choice of a deployment to the head of the answer. It is counted once, whatever comes of it."""
 
-    __slots__ = ("_began", "_body", "_deployment", "_endpoint", "_id", "_loop", "_path", "_pin", "_request", "_until")
+    __slots__ = (
+        "_began",
+        "_body",
+        "_deployment",
+        "_endpoint",
+        "_id",
+        "_loop",
+        "_path",
+        "_pin",
+        "_request",
+        "_until",
+        "_wait_s",
+    )
     _deployment: DeploymentState
 
     def __init__(self, request: Request, endpoint: EndpointState, body: bytes, *, path: str, id: bytes) -> None:
@@ -32,6 +45,7 @@ class Exchange:
         self._pin = request.header(PIN).decode("latin-1")
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
+        self._wait_s = 1.0
         self._until: float | None = None  #: when to wait for a replica no longer, once it has begun to wait
 
     async def run(self) -> Response:
@@ -62,8 +76,9 @@ class Exchange:
             try:
                 replica = self._deployment.take() or await self._wait()
             except Unroutable as error:
-                wait_s = self._deployment.spec.queue_wait_s
-                return unroutable_answer(error, self._endpoint, wait_s=wait_s, id=self._id)
+                return unroutable_answer(error, self._endpoint, wait_s=self._wait_s, id=self._id)
+            except BadTimeout as error:
+                return bad_timeout(error)
             try:
                 answer = await self._ask(replica, headers)
             except NotConnected as error:
@@ -84,12 +99,15 @@ class Exchange:
         return [(PIN, self._deployment.name.encode()), (b"x-request-id", self._id)]
 
     async def _wait(self) -> ReplicaState:
-        """A place at a replica of the deployment, or of another if it leaves the table. Raises Unroutable."""
+        """A place at a replica of the deployment, or at one of another. Raises Unroutable, BadTimeout."""
         while True:
+            deployment = self._deployment
             if self._until is None:
-                self._until = self._loop.time() + self._deployment.spec.queue_wait_s
+                spec = deployment.spec
+                self._wait_s = hold_s_of(self._request, spec.hold_s) if deployment.wants_hold else spec.queue_wait_s
+                self._until = self._loop.time() + self._wait_s
             try:
-                return await self._deployment.wait(self._until)
+                return await deployment.wait(self._until)
             except Left:
                 if self._pin:
                     raise UnknownDeployment(self._pin) from None

@@ -7,8 +7,11 @@ from typing import Any
 
 from ultramarine_serving.gateway import forwarding
 from ultramarine_serving.gateway.admission import refuse_key
+from ultramarine_serving.gateway.authorize import Authorizer
+from ultramarine_serving.gateway.deployments import DeploymentState
 from ultramarine_serving.gateway.endpoints import EndpointState
 from ultramarine_serving.gateway.exchange import Exchange
+from ultramarine_serving.gateway.holding import Bell
 from ultramarine_serving.gateway.refusals import no_endpoint
 from ultramarine_serving.gateway.replicas import ReplicaState
 from ultramarine_serving.gateway.table import Table
@@ -28,14 +31,19 @@ class Inference:
         self._worker = worker
         self._workers = workers
         self._states: dict[str, EndpointState] = {}
+        self._bell = Bell()
 
-    def update(self, table: Table) -> None:
+    def update(self, table: Table, *, authorizer: Authorizer | None) -> None:
         """Take over a new table at one stroke; what is under way goes on."""
+        self._bell.update(authorizer)
         for name in self._states.keys() - table.endpoints.keys():
             self._states.pop(name).leave()
         for name, endpoint in table.endpoints.items():
-            state = self._states.get(name) or self._states.setdefault(name, EndpointState(name, on_held=lambda _: None))
+            state = self._states.get(name) or self._states.setdefault(name, EndpointState(name, on_held=self._held))
             state.update(endpoint, worker=self._worker, workers=self._workers)
+
+    def _held(self, endpoint: str, deployment: DeploymentState) -> None:
+        self._bell.ring(endpoint, deployment.name, lambda: deployment.held > 0)
 
     @property
     def replicas(self) -> Mapping[str, ReplicaState]:

@@ -6,6 +6,7 @@ import math
 
 from ultramarine_serving.gateway import unroutable
 from ultramarine_serving.gateway.endpoints import EndpointState
+from ultramarine_serving.gateway.holding import BadTimeout
 from ultramarine_serving.http.client import TooSlow, UpstreamError
 from ultramarine_serving.http.messages import Request, Response, problem
 from ultramarine_serving.http.wire import Headers
@@ -38,6 +39,11 @@ def unroutable_answer(error: unroutable.Unroutable, state: EndpointState, *, wai
     waited = f"no replica was free within {wait_s:g} s"
     detail = f"Endpoint {name}: {error if isinstance(error, unroutable.QueueFull) else waited}."
     return problem(429, "Too many requests", detail, hint=hint, headers=retry)
+
+
+def bad_timeout(error: BadTimeout) -> Response:
+    detail = f"X-Scale-Up-Timeout is {str(error)[:60]!r}."
+    return problem(400, "Bad time-out", detail, hint="Send a number of seconds, 0 to 600, or leave the header out.")
 
 
 def failed_answer(error: UpstreamError, said: Headers) -> Response:

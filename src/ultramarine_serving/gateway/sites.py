@@ -26,7 +26,7 @@ class Sites:
     def __init__(self) -> None:
         self._table: Table = EMPTY
         self._pools: dict[Address, Pool] = {}
-        self._authorizer: Authorizer | None = None
+        self.authorizer: Authorizer | None = None  #: the control plane, as asked and told by this worker
         self._spoofable: frozenset[bytes] = frozenset()
 
     @property
@@ -43,7 +43,7 @@ class Sites:
         for address in wanted - self._pools.keys():
             self._pools[address] = Pool(address, idle_s=IDLE_S)
         if table.authorizer != self._table.authorizer:
-            self._authorizer = None if table.authorizer is None else Authorizer(self._pools[table.authorizer])
+            self.authorizer = None if table.authorizer is None else Authorizer(self._pools[table.authorizer])
         self._spoofable = frozenset[bytes]().union(
             {b"x-mlflow-workspace"}, *(site.told_headers for site in table.sites)
         )
@@ -57,8 +57,8 @@ class Sites:
             return problem(
                 400, "Ambiguous path", "The path has a '..' in it.", hint="Send the path that you mean.", close=True
             )
-        if listener == "second" and request.path == "/login" and self._authorizer is not None:
-            return await login(request, self._authorizer)
+        if listener == "second" and request.path == "/login" and self.authorizer is not None:
+            return await login(request, self.authorizer)
         site = self._table.site(listener, request.path)
         if site is None:
             return _nothing_here(request)
@@ -86,7 +86,7 @@ class Sites:
         """Who asks; None where nobody needs to say; a Response that refuses. Raises Denied, Unavailable."""
         if site.authorize == "none":
             return None
-        assert self._authorizer is not None, "a table whose sites authorize has an authorizer"
+        assert self.authorizer is not None, "a table whose sites authorize has an authorizer"
         wanted = (
             request.header(site.workspace_header.encode()).decode("latin-1").strip() if site.workspace_header else ""
         )
@@ -97,12 +97,12 @@ class Sites:
                 return refusal
             if not token:
                 raise Denied(401, "This page wants you to be signed in")
-            return await self._authorizer.grant(token, "session", workspace=wanted, hold_s=site.hold_s)
+            return await self.authorizer.grant(token, "session", workspace=wanted, hold_s=site.hold_s)
         scheme, _, key = request.header(b"authorization").partition(b" ")
         if scheme.lower() != b"bearer" or not key.strip():
             raise Denied(401, "A bearer token is wanted")
         token = key.strip().decode("latin-1")
-        return await self._authorizer.grant(token, "mlflow", workspace=wanted, hold_s=site.hold_s)
+        return await self.authorizer.grant(token, "mlflow", workspace=wanted, hold_s=site.hold_s)
 
     async def _forward(self, site: Site, request: Request, grant: Grant | None) -> Response:
         id = forwarding.request_id(request)

@@ -57,8 +57,8 @@ class Worker:
             self._error = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
             log.warning("The route table was refused, version %s stays: %s", self._table.version, self._error)
             return
-        self._inference.update(made)
         self._sites.update(made)
+        self._inference.update(made, authorizer=self._sites.authorizer)
         self._table = made
         self._error = None
         log.info("Route table %s.", made.version)
@@ -133,7 +133,7 @@ class Worker:
         await stop.wait()
         ticking.cancel()
         await asyncio.gather(*(server.drain(self._config.grace_s) for server in self._servers.values()))
-        self._inference.update(table.EMPTY)
+        self._inference.update(table.EMPTY, authorizer=None)
 
     async def _listen(self, name: str, addresses: Sequence[Address], *, tls: ssl.SSLContext | None = None) -> Server:
         handler, reuse_port = partial(self.answer, name), self._config.shares_ports
