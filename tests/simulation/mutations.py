@@ -176,12 +176,12 @@ def logs_are_appended_anywhere() -> list[SWITCH]:
 def replicas_are_not_canceled() -> list[SWITCH]:
     """Those that are not wanted any more go on."""
     kind: Any = Standing
-    healthy = kind.healthy.fget
+    staying = kind.staying.fget
 
     def no_more(self: Standing) -> list[Run]:
-        return healthy(self)[: self.deployment.spec.instance_count]
+        return staying(self)[: self.deployment.spec.instance_count]
 
-    return [patch.object(Standing, "healthy", property(no_more))]
+    return [patch.object(Standing, "staying", property(no_more))]
 
 
 def acts_do_not_carry_the_generation() -> list[SWITCH]:

@@ -7,11 +7,9 @@ from ultramarine.domain.endpoint import DeploymentStatus
 from ultramarine.domain.run import RunStatus
 from ultramarine.store import tables as t
 
-AT_REST = (DeploymentStatus.SUCCEEDED, DeploymentStatus.FAILED)
-
 
 def unsettled(world: World) -> list[str]:
-    """What is not so yet, in words. A deployment that has failed has no replicas.
+    """What is not so yet, in words. A deployment that has failed before it had ever come up has no replicas.
 
     Those whose model is here do not need MLflow.
     """
@@ -22,9 +20,13 @@ def unsettled(world: World) -> list[str]:
     for deployment in there:
         if world.is_mlflow_away and not deployment.serving:
             continue  # it waits for its model
-        wanted = 0 if deployment.status == DeploymentStatus.FAILED else deployment.spec["instance_count"]
+        is_given_up = deployment.status == DeploymentStatus.FAILED and not deployment.came_up
+        follows = deployment.spec.get("scale_settings", {}).get("type") == "target_utilization"
+        asked = deployment.replicas_wanted if follows else deployment.spec["instance_count"]
+        wanted = 0 if is_given_up else asked
         its = {run.key: run.status for run in runs if run.owner_id == deployment.id}
-        if deployment.status not in AT_REST or list(its.values()) != [RunStatus.RUNNING] * wanted:
+        is_at_rest = is_given_up or deployment.status == DeploymentStatus.SUCCEEDED
+        if not is_at_rest or list(its.values()) != [RunStatus.RUNNING] * wanted:
             found.append(f"{deployment.name} is {deployment.status}, wants {wanted} and has {its}")
     ours = sorted(run.key for run in runs)
     alive = sorted(run.key for run in world.alive() if not run.is_task)

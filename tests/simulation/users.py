@@ -106,8 +106,13 @@ class Users:
             self._world.is_mlflow_away = True
 
     def scale(self) -> None:
+        """To another number of replicas, or to between two numbers."""
         dice, name = self._world.dice, self._world.dice.choice(DEPLOYMENTS)
-        changes = {"instance_count": dice.randint(0, 2)}
+        least = dice.randint(1, 2)
+        between = {"type": "target_utilization", "min_instances": least, "max_instances": dice.randint(least, 2)}
+        changes: dict[str, Any] = {"instance_count": dice.randint(0, 2), "scale_settings": {"type": "default"}}
+        if dice.random() < 0.4:
+            changes = {"instance_count": least, "scale_settings": between}
         self._ask(lambda ctx: deployments.update(ctx, "w", ENDPOINT, name, changes=changes))
 
     def delete_deployment(self) -> None:

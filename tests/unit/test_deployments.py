@@ -1,5 +1,6 @@
 """How many replicas a deployment gets, when it has come up, when it is given up."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from ultramarine.domain.endpoint import Deployment, DeploymentEvent, DeploymentS
 from ultramarine.domain.names import ComputeId, RunKey
 from ultramarine.domain.run import Cause, Ending, Mode, OwnerNoun, Run, RunEvent, RunStatus
 from ultramarine.planning.actions import RecordRun
-from ultramarine.planning.deployments import Action, AddReplica, RecordDeployment, Standing, plan
+from ultramarine.planning.deployments import Action, AddReplica, RecordDeployment, Standing, TakeBack, TakeOut, plan
 
 
 def make_deployment(*, instance_count: int = 1, **different: Any) -> Deployment:
@@ -38,11 +39,21 @@ def failed(number: int, *, cause: Cause = Cause.EXITED, code: int = 1, at_s: flo
     return make_replica(number, status=RunStatus.FAILED, ending=ending, ended_at=later(at_s), changed_at=later(at_s))
 
 
-def planned(deployment: Deployment, *runs: Run, reached: tuple[Run, ...] = (), at_s: float = 10) -> list[Action]:
+def planned(
+    deployment: Deployment,
+    *runs: Run,
+    reached: tuple[Run, ...] = (),
+    leaving: Mapping[int, float] | None = None,
+    named: tuple[Run, ...] = (),
+    at_s: float = 10,
+) -> list[Action]:
+    """`leaving`: by a replica's number, since which second."""
     standing = Standing(
         deployment=deployment,
         runs=runs,
         reached=frozenset(RunKey(run.key) for run in reached),
+        named=frozenset(RunKey(run.key) for run in named),
+        leaving={make_replica(number).key: later(since) for number, since in (leaving or {}).items()},
         compute=ComputeId("local"),
         need=cpus(1),
     )
@@ -69,12 +80,96 @@ def test_a_silent_replica_is_replaced_at_once():
     assert isinstance(added, AddReplica)
 
 
-def test_the_newest_go_first_when_fewer_are_wanted():
+UP = DeploymentStatus.SUCCEEDED
+
+
+def of(kind: type[Action], actions: list[Action]) -> list[int]:
+    """The replicas, by number, to which something is done."""
+    return [
+        action.run.ordinal
+        for action in actions
+        if isinstance(action, kind) and not isinstance(action, RecordDeployment)
+    ]
+
+
+def canceled(actions: list[Action]) -> list[int]:
+    assert all(action.event is RunEvent.CANCEL_ASKED for action in actions if isinstance(action, RecordRun))
+    return of(RecordRun, actions)
+
+
+def test_the_newest_leave_first_when_fewer_are_wanted():
     replicas = [make_replica(number) for number in (1, 2, 3)]
-    up = make_deployment(status=DeploymentStatus.SUCCEEDED)
-    stopped = planned(up, *replicas, reached=tuple(replicas))
-    assert [action.run.ordinal for action in stopped if isinstance(action, RecordRun)] == [2, 3]
-    assert all(isinstance(action, RecordRun) and action.event is RunEvent.CANCEL_ASKED for action in stopped)
+    assert of(TakeOut, planned(make_deployment(status=UP), *replicas, reached=tuple(replicas))) == [2, 3]
+
+
+def test_those_that_do_not_answer_leave_before_those_that_do():
+    replicas = [make_replica(number) for number in (1, 2, 3)]
+    two = make_deployment(status=UP, instance_count=2)
+    assert of(TakeOut, planned(two, *replicas, reached=(replicas[0], replicas[2]))) == [2]
+
+
+def test_one_that_has_not_begun_ends_at_once_when_it_is_not_wanted():
+    waiting = make_replica(2, status=RunStatus.QUEUED)
+    assert canceled(planned(make_deployment(status=UP), make_replica(1), waiting)) == [2]
+
+
+def test_one_that_leaves_ends_when_no_request_can_be_under_way_to_it():
+    stays, leaves = make_replica(1), make_replica(2)
+    up = make_deployment(status=UP)  # its requests take 5 s at most
+    assert planned(up, stays, leaves, reached=(stays,), leaving={2: 0}, at_s=4.9) == []
+    assert canceled(planned(up, stays, leaves, reached=(stays,), leaving={2: 0}, at_s=5)) == [2]
+
+
+def test_one_that_a_gateway_still_names_is_waited_for_but_not_for_ever():
+    stays, leaves = make_replica(1), make_replica(2)
+    up = make_deployment(status=UP)
+    given: Any = {"reached": (stays,), "leaving": {2: 0.0}, "named": (stays, leaves)}
+    assert planned(up, stays, leaves, **given, at_s=34) == []
+    assert canceled(planned(up, stays, leaves, **given, at_s=35)) == [2]
+
+
+def test_one_that_leaves_comes_back_when_it_is_wanted_again():
+    stays, leaves = make_replica(1), make_replica(2)
+    two = make_deployment(status=UP, instance_count=2)
+    assert of(TakeBack, planned(two, stays, leaves, reached=(stays,), leaving={2: 9})) == [2]
+
+
+def test_the_first_replica_of_a_new_deployment_is_tried_alone():
+    three = make_deployment(instance_count=3)
+    first = make_replica(1)
+    assert planned(three, first) == []
+    assert len(planned(three, first, reached=(first,))) == 1
+    assert len(planned(replace(three, status=DeploymentStatus.UPDATING, came_up=True), first)) == 1
+
+
+def test_as_many_as_the_requests_need_are_kept_where_they_say_it():
+    scale = {"type": "target_utilization", "min_instances": 0, "max_instances": 4}
+    elastic = DeploymentSpec.model_validate(
+        make_deployment().spec.body() | {"scale_settings": scale, "instance_count": 1}
+    )
+    up = make_deployment(status=UP, spec=elastic, replicas_wanted=2)
+    first, second = make_replica(1), make_replica(2)
+    assert len(planned(up, first)) == 1
+    assert planned(up, first, second) == []
+    assert of(TakeOut, planned(replace(up, replicas_wanted=0), first, second)) == [1, 2]
+
+
+def test_a_change_that_fails_takes_nothing_away_and_what_dies_is_still_replaced():
+    changing = make_deployment(status=DeploymentStatus.UPDATING, instance_count=2, came_up=True)
+    old = make_replica(1)
+    [given_up] = planned(changing, old, failed(2, code=3), reached=(old,))
+    assert isinstance(given_up, RecordDeployment)
+    assert given_up.event is DeploymentEvent.GAVE_UP
+    after = replace(changing, status=DeploymentStatus.FAILED)
+    assert of(TakeOut, planned(after, old, failed(2, code=3, at_s=9), reached=(old,), at_s=9.5)) == []
+    assert isinstance(planned(after, failed(2, code=3), at_s=100)[0], AddReplica)
+
+
+def test_one_whose_change_had_failed_has_succeeded_when_as_many_answer_as_are_wanted():
+    here = make_replica(1)
+    [up] = planned(make_deployment(status=DeploymentStatus.FAILED, came_up=True), here, reached=(here,))
+    assert isinstance(up, RecordDeployment)
+    assert up.event is DeploymentEvent.ALL_ANSWER
 
 
 @pytest.mark.parametrize("hopeless", [failed(1, cause=Cause.ENVIRONMENT), failed(1, code=3)])
@@ -107,9 +202,8 @@ def test_a_lost_node_is_no_reason_to_wait_or_to_give_up():
 
 @pytest.mark.parametrize("status", [DeploymentStatus.FAILED, DeploymentStatus.DELETING])
 def test_nothing_runs_for_one_that_is_given_up_or_deleted(status: DeploymentStatus):
-    [stopped] = planned(make_deployment(status=status), make_replica())
-    assert isinstance(stopped, RecordRun)
-    assert stopped.event is RunEvent.CANCEL_ASKED
+    assert of(TakeOut, planned(make_deployment(status=status), make_replica())) == [1]
+    assert canceled(planned(make_deployment(status=status), make_replica(), leaving={1: 0})) == [1]
 
 
 def test_it_is_gone_when_its_last_replica_has_ended():

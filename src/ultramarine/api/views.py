@@ -243,7 +243,7 @@ def deployment(state: DeploymentState) -> View:
     return d.spec.body() | {
         "name": d.name,
         "endpoint_name": d.endpoint,
-        "instance_count": d.spec.instance_count,
+        "instance_count": d.wanted,
         "provisioning_state": d.status.value,
         "reason": d.reason,
         "model_used": f"{model['name']}:{model['version']}" if model else None,

@@ -1,13 +1,14 @@
 """The loop of online deployments: resolve the model once, keep the replicas that are wanted, say when all answer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 
 from ultramarine.domain.endpoint import Deployment, DeploymentEvent, DeploymentStatus
 from ultramarine.domain.errors import UltramarineError, Unavailable
 from ultramarine.domain.names import is_of
 from ultramarine.planning.actions import RecordRun
-from ultramarine.planning.deployments import AddReplica, RecordDeployment, Standing, plan
+from ultramarine.planning.deployments import AddReplica, RecordDeployment, Standing, TakeBack, TakeOut, plan
+from ultramarine.planning.scaling import Load, Memory, Scale, decide
 from ultramarine.routing.publisher import Reach, RoutePublisher
 from ultramarine.services.context import Context
 from ultramarine.services.deployments import compute_of, need_of
@@ -32,13 +33,14 @@ class DeploymentLoop:
     async def tick(self) -> None:
         async with self._ctx.read() as tx:
             there = await endpoints.deployments(tx)
+        self._forget_others({deployment.id for deployment in there})
         if not there:
             return
         reached = self._ctx.hub.reached = await self._publisher.reached()
         unavailable: Unavailable | None = None
         for deployment in there:
             if deployment.serving or deployment.status not in COMING:
-                await self._turn(deployment, reached)
+                await self._turn(await self._scaled(deployment, None), reached)
                 continue
             try:
                 await self._resolve(deployment)
@@ -46,6 +48,32 @@ class DeploymentLoop:
                 unavailable = failure
         if unavailable is not None:
             raise unavailable
+
+    def _forget_others(self, ids: Set[str]) -> None:
+        """What is remembered of deployments that are gone."""
+        hub = self._ctx.hub
+        hub.scaling = {id: memory for id, memory in hub.scaling.items() if id in ids}
+        hub.leaving = {} if not ids else hub.leaving
+
+    async def _scaled(self, deployment: Deployment, load: Load | None) -> Deployment:
+        """With as many replicas wanted as its requests need."""
+        spec, hub, now = deployment.spec, self._ctx.hub, self._ctx.clock()
+        if spec.elastic is None or deployment.status is not DeploymentStatus.SUCCEEDED:
+            return deployment
+        scale = Scale(settings=spec.elastic, concurrent=spec.request_settings.max_concurrent_requests_per_instance)
+        hub.scaling[deployment.id], made = decide(
+            scale,
+            hub.scaling.get(deployment.id, Memory(since=now)),
+            load,
+            wanted=deployment.replicas_wanted,
+            held_at=hub.held_at.get((f"{deployment.workspace}/{deployment.endpoint}", deployment.name)),
+            now=now,
+        )
+        if made is None:
+            return deployment
+        changed = replace(deployment, replicas_wanted=made.wanted)
+        async with self._ctx.begin() as tx:
+            return await endpoints.record(tx, changed, DeploymentEvent.SCALED, now=now, reason=made.reason)
 
     async def _resolve(self, deployment: Deployment) -> None:
         """Bring its model's files here and choose its environment. What does not answer is asked again next turn."""
@@ -67,6 +95,9 @@ class DeploymentLoop:
     async def _turn(self, deployment: Deployment, reached: Mapping[str, Reach]) -> None:
         async with self._ctx.read() as tx:
             standing = await self._standing(tx, deployment, reached)
+        hub = self._ctx.hub
+        gone = {run.key for run in standing.runs if run.is_final}
+        hub.leaving = {key: at for key, at in hub.leaving.items() if key not in gone}
         for action in plan(standing, self._ctx.clock(), epoch=self._ctx.site.epoch):
             match action:
                 case AddReplica():
@@ -76,6 +107,10 @@ class DeploymentLoop:
                 case RecordRun():
                     async with self._ctx.begin() as tx:
                         await runs.record(tx, action.run, action.event, now=self._ctx.clock(), reason=action.reason)
+                case TakeOut():
+                    self._ctx.hub.leaving[action.run.key] = self._ctx.clock()
+                case TakeBack():
+                    del self._ctx.hub.leaving[action.run.key]
             self._ctx.ring(self._ctx.serving)
 
     async def _standing(self, tx: Tx, deployment: Deployment, reached: Mapping[str, Reach]) -> Standing:
@@ -86,6 +121,8 @@ class DeploymentLoop:
             deployment=deployment,
             runs=there,
             reached=frozenset(run.key for run in there if run.key in reached and reached[run.key].is_up),
+            named=frozenset(run.key for run in there if run.key in reached),
+            leaving=self._ctx.hub.leaving,
             compute=compute.id,
             need=need_of(self._ctx, deployment.spec, compute),
         )

@@ -217,6 +217,14 @@ class DeploymentSpec(Spec):
         return self.scale_settings if isinstance(self.scale_settings, TargetUtilization) else None
 
     @property
+    def count_at_first(self) -> int:
+        """How many replicas it begins with. One is made even where none need be kept: whether it loads is found out."""
+        if self.elastic is None:
+            return self.instance_count
+        asked = self.instance_count if "instance_count" in self.model_fields_set else 0
+        return max(asked, self.elastic.min_instances, 1)
+
+    @property
     def hold_s(self) -> float:
         """How long a request may wait for the first replica to come; 0 where there always is one."""
         return 0 if self.elastic is None or self.elastic.min_instances else self.elastic.scale_up_timeout
@@ -242,6 +250,7 @@ class DeploymentStatus(StrEnum):
 
 class DeploymentEvent(StrEnum):
     ALL_ANSWER = "all_answer"
+    SCALED = "scaled"
     GAVE_UP = "gave_up"
     CHANGE_ASKED = "change_asked"
     DELETE_ASKED = "delete_asked"
@@ -255,6 +264,8 @@ DEPLOYMENT = Machine(
     table={
         (S.CREATING, E.ALL_ANSWER): S.SUCCEEDED,
         (S.UPDATING, E.ALL_ANSWER): S.SUCCEEDED,
+        (S.FAILED, E.ALL_ANSWER): S.SUCCEEDED,  # a change that had failed: what ran before it goes on, and is kept up
+        (S.SUCCEEDED, E.SCALED): S.SUCCEEDED,
         (S.CREATING, E.GAVE_UP): S.FAILED,
         (S.UPDATING, E.GAVE_UP): S.FAILED,
         (S.DELETING, E.REPLICAS_ENDED): S.DELETED,
@@ -284,13 +295,25 @@ class Deployment:
     spec: DeploymentSpec
     serving: dict[str, Any]  #: what was resolved at creation: model's snapshot, environment; replicas need no registry
     replicas_made: int = 0  #: numbers its replicas; never goes back
+    replicas_wanted: int = 0  #: how many follow the requests now, where `scale_settings` say so
+    came_up: bool = False  #: once all its replicas have answered: no change that fails takes them away
     status: DeploymentStatus = DEPLOYMENT.initial
     reason: str = ""
     version: int = 1
     created_at: datetime
     changed_at: datetime
 
+    @property
+    def wanted(self) -> int:
+        """How many replicas there shall be."""
+        return self.spec.instance_count if self.spec.elastic is None else self.replicas_wanted
+
     def after(self, event: DeploymentEvent, *, now: datetime, reason: str = "") -> "Deployment":
         return replace(
-            self, status=DEPLOYMENT.next(self.status, event), reason=reason, version=self.version + 1, changed_at=now
+            self,
+            status=DEPLOYMENT.next(self.status, event),
+            reason=reason,
+            came_up=self.came_up or event is E.ALL_ANSWER,
+            version=self.version + 1,
+            changed_at=now,
         )

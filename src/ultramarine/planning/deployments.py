@@ -1,10 +1,12 @@
-"""How many replicas a deployment shall have, and whether it has come up.
+"""Which replicas a deployment is to have more, which are to go, and whether it has come up.
 
-Where they are placed is the scheduler's matter.
+The first replica of a new deployment is tried alone; the others follow when it answers. One that is not wanted any more
+leaves the route table first, and ends when no request can be under way to it. Where replicas are placed is the
+scheduler's matter.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from ultramarine.domain.endpoint import Deployment, DeploymentEvent, DeploymentStatus
@@ -20,6 +22,8 @@ NEVER_BETTER = frozenset({Cause.ENVIRONMENT, Cause.IMPOSSIBLE, Cause.INPUT})
 INIT_FAILED = 3  #: the scoring server's exit code when the model or `init()` fails
 REST_S_MAX = 30.0
 RECENTLY = timedelta(minutes=5)
+DRAIN_S_MIN = 1.0
+STUCK_S = 30.0  #: how much longer a replica is kept that a gateway which does not look still names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,19 +41,36 @@ class RecordDeployment:
     reason: str = ""
 
 
-Action = AddReplica | RecordDeployment | RecordRun
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeOut:
+    """Give a replica no more requests."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeBack:
+    """Give a replica requests again that was about to go."""
+
+    run: Run
+
+
+Action = AddReplica | RecordDeployment | RecordRun | TakeOut | TakeBack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """A deployment as it stands, with its runs (open, and those that ended lately).
 
-    `reached`: those that the gateway reaches.
+    `named`: those in the gateway's table; `reached`: those of them that it reaches. `leaving`: those that are to get no
+    more requests, since when.
     """
 
     deployment: Deployment
     runs: Sequence[Run]
     reached: frozenset[RunKey]
+    named: frozenset[RunKey] = frozenset()
+    leaving: Mapping[RunKey, datetime] = field(default_factory=dict[RunKey, datetime])
     compute: ComputeId
     need: Amount
 
@@ -58,6 +79,23 @@ class Standing:
         """Those that count: not on their way out, not silent."""
         gone = (RunStatus.CANCEL_REQUESTED, RunStatus.NOT_RESPONDING)
         return [run for run in self.runs if not run.is_final and run.status not in gone and not run.is_being_stopped]
+
+    @property
+    def staying(self) -> list[Run]:
+        """Those that shall stay, the first to be kept first: those that answer, then the oldest."""
+        there = [run for run in self.healthy if run.key not in self.leaving]
+        return sorted(
+            there, key=lambda run: (run.status is not RunStatus.RUNNING, run.key not in self.reached, run.ordinal)
+        )
+
+    @property
+    def wanted(self) -> int:
+        deployment = self.deployment
+        if deployment.status is S.DELETING or (deployment.status is S.FAILED and not deployment.came_up):
+            return 0
+        if deployment.status is S.CREATING and not any(run.key in self.reached for run in self.healthy):
+            return min(1, deployment.wanted)
+        return deployment.wanted
 
     @property
     def open(self) -> list[Run]:
@@ -82,20 +120,41 @@ def plan(standing: Standing, now: datetime, *, epoch: Epoch) -> Iterator[Action]
     if (given_up := _give_up(standing)) is not None:
         yield given_up
         return
-    wanted = 0 if deployment.status in (S.DELETING, S.FAILED) else deployment.spec.instance_count
-    healthy = standing.healthy
-    if len(healthy) < wanted:
-        if not _rests(standing, now):
+    wanted, staying = standing.wanted, standing.staying
+    if (lacking := wanted - len(staying)) > 0:
+        back = [run for run in standing.healthy if run.key in standing.leaving][:lacking]
+        yield from (TakeBack(run=run) for run in back)
+        if not back and not _rests(standing, now):
             yield _add(standing, now, epoch=epoch)
         return
-    for run in sorted(healthy, key=lambda run: run.ordinal)[wanted:]:
-        yield RecordRun(run=run, event=RunEvent.CANCEL_ASKED, reason="This replica is not wanted any more.")
-    if deployment.status in (S.CREATING, S.UPDATING) and sum(run.key in standing.reached for run in healthy) >= wanted:
+    yield from _leave(standing, staying[wanted:], now)
+    is_awaited = deployment.status in (S.CREATING, S.UPDATING) or (deployment.status is S.FAILED and deployment.came_up)
+    if is_awaited and sum(run.key in standing.reached for run in staying) >= deployment.wanted:
         yield RecordDeployment(deployment=deployment, event=E.ALL_ANSWER, reason="")
 
 
+def _leave(standing: Standing, surplus: Sequence[Run], now: datetime) -> Iterator[Action]:
+    """No request is sent to it any more; it ends when those that were sent have their answer, or their time is up."""
+    words = "This replica is not wanted any more."
+    for run in surplus:
+        if run.status is RunStatus.RUNNING:
+            yield TakeOut(run=run)
+        else:
+            yield RecordRun(run=run, event=RunEvent.CANCEL_ASKED, reason=words)
+    drain_s = max(DRAIN_S_MIN, standing.deployment.spec.request_settings.request_timeout_ms / 1000)
+    for run in standing.healthy:
+        if (since := standing.leaving.get(run.key)) is None:
+            continue
+        passed_s = (now - since).total_seconds()
+        if passed_s >= drain_s + (STUCK_S if run.key in standing.named else 0):
+            yield RecordRun(run=run, event=RunEvent.CANCEL_ASKED, reason=words)
+
+
 def _give_up(standing: Standing) -> RecordDeployment | None:
-    """A deployment that cannot come up says why, with the end of its log, and leaves nothing running."""
+    """A deployment that cannot come up says why, with the end of its log.
+
+    A new one leaves nothing running; one that had come up goes on with what it has.
+    """
     deployment = standing.deployment
     if deployment.status not in (S.CREATING, S.UPDATING):
         return None

@@ -77,10 +77,6 @@ async def _check(ctx: Context, workspace: str, spec: DeploymentSpec) -> None:
             "data_collector: requests and answers are not kept yet.",
             hint="Leave out data_collector, or set enabled: false in its collections.",
         )
-    if spec.elastic is not None:
-        raise NotSupportedYet(
-            "scale_settings: target_utilization is not supported yet.", hint="Leave it out, and write instance_count."
-        )
     if spec.code_configuration is not None:
         uploaded(ctx, spec.code_configuration.code, field="code_configuration.code")
     model = await models.by_reference(ctx, workspace, spec.model, field="model")
@@ -138,6 +134,7 @@ def _new(ctx: Context, workspace: str, spec: DeploymentSpec) -> Deployment:
         name=spec.name,
         spec=spec,
         serving={},
+        replicas_wanted=spec.count_at_first,
         created_at=now,
         changed_at=now,
     )
@@ -155,9 +152,9 @@ async def _change(ctx: Context, tx: Tx, there: Deployment, spec: DeploymentSpec)
         )
     if there.spec == spec:
         return there
-    return await endpoints.record(
-        tx, replace(there, spec=spec), DeploymentEvent.CHANGE_ASKED, now=ctx.clock(), reason="Asked by user."
-    )
+    # Replicas that begin to follow the requests are as many as there are: how many are needed is seen later.
+    changed = replace(there, spec=spec, replicas_wanted=there.wanted)
+    return await endpoints.record(tx, changed, DeploymentEvent.CHANGE_ASKED, now=ctx.clock(), reason="Asked by user.")
 
 
 def _fixed(spec: DeploymentSpec) -> dict[str, Any]:

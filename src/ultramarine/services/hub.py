@@ -14,6 +14,7 @@ from typing import Any
 
 from ultramarine.domain.host import THIS_MACHINE
 from ultramarine.domain.names import AllocationKey, NodeKey, RunKey
+from ultramarine.planning.scaling import Memory
 from ultramarine.planning.seen import AllocationNews, NodeNews, Patience, Refusal, Seen
 from ultramarine.routing.publisher import Reach
 from ultramarine.services.bell import Bell
@@ -54,6 +55,9 @@ class Hub:
     ) -> None:
         self.patience = patience
         self.reached: Mapping[str, Reach] = {}  #: by replica, whether the gateway reaches it
+        self.leaving: dict[RunKey, datetime] = {}  #: replicas that get no more requests, since when; then they end
+        self.held_at: dict[tuple[str, str], datetime] = {}  #: by endpoint and deployment, when a request last waited
+        self.scaling: dict[str, Memory] = {}  #: by deployment's id, what its requests were lately
         self.is_draining = False  #: the service is being stopped: nothing new is placed, and idle nodes go at once
         self.machines = 0  #: that an autoscaler of ours holds, or is starting
         self._pools = {name: _Pool(listening_since, listening_since) for name in pools}

@@ -264,6 +264,8 @@ deployments = sa.Table(
     _json("spec"),
     _json("serving"),
     _number("replicas_made"),
+    _number("replicas_wanted"),
+    sa.Column("came_up", sa.Boolean, nullable=False),
     _text("status", index=True),
     _text("reason"),
     _number("version"),
