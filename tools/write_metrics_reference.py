@@ -5,7 +5,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ultramarine.services.measures import COUNTERS, GAUGES, HISTOGRAMS, SECONDS, Measure
+from ultramarine.services.measures import COUNTERS, ENDPOINTS, GAUGES, HISTOGRAMS, SECONDS, Measure
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "metrics.md"
 HEAD = """# Metrics
@@ -28,11 +28,17 @@ scrape_configs:
 Counters and histograms count from the start of the control plane; gauges are read off its state at each request. `noun` is `job` or `deployment`, the owner of a run; a run is one attempt at a job, or one replica.
 What a single job uses is in its run in MLflow ([system metrics](tracking.md#system-metrics)), not here.
 """
+ENDPOINT_WORDS = "Counted by the gateway, over all its workers, as [its status](route-table.md#listeners-and-admin-socket) has it; read once a second while there are deployments."
 
 
 def page() -> str:
     buckets = f"Buckets up to {', '.join(f'{bound:g}' for bound in SECONDS)} s."
-    sections = (("Counters", COUNTERS, ""), ("Histograms", HISTOGRAMS, buckets), ("Gauges", GAUGES, ""))
+    sections = (
+        ("Counters", COUNTERS, ""),
+        ("Histograms", HISTOGRAMS, buckets),
+        ("Gauges", GAUGES, ""),
+        ("Endpoints", ENDPOINTS, ENDPOINT_WORDS),
+    )
     return "\n".join([HEAD, *(_section(*section) for section in sections)]).rstrip() + "\n"
 
 

@@ -15,7 +15,8 @@ from ultramarine.domain.run import Cause, Ending, RunEvent, RunStatus
 from ultramarine.planning.actions import RecordRun
 from ultramarine.planning.seen import NodeNews
 from ultramarine.planning.state import State
-from ultramarine.services.measures import COUNTERS, GAUGES, HISTOGRAMS, Measures
+from ultramarine.planning.traffic import Latencies, Mirrored, Traffic
+from ultramarine.services.measures import COUNTERS, ENDPOINTS, GAUGES, HISTOGRAMS, Measures
 
 Samples = dict[tuple[str, frozenset[str]], float]
 
@@ -47,7 +48,7 @@ async def test_what_waits_and_what_runs_is_read_off_the_state(api: Api) -> None:
 async def test_every_metric_is_told_under_its_documented_name(api: Api) -> None:
     text = (await api.ask("GET", "/metrics")).text
     told = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
-    assert told == {measure.name for measure in (*COUNTERS, *HISTOGRAMS, *GAUGES)}
+    assert told == {measure.name for measure in (*COUNTERS, *HISTOGRAMS, *GAUGES, *ENDPOINTS)}
     page = PAGE.read_text()
     assert [name for name in told if f"`{name}`" not in page] == []
 
@@ -69,7 +70,7 @@ def test_starts_ends_failures_turns_beats_and_lag_are_counted() -> None:
     measures.lagged(0.3)
     state = State(epoch=EPOCH, runs=[], computes=[], allocations=[], nodes=[], hosts=[])
     heard = {NodeKey("n"): NodeNews(heard_at=NOON)}
-    found = read(measures.text(state, heard, NOON + timedelta(seconds=7)).decode())
+    found = read(measures.text(state, heard, NOON + timedelta(seconds=7), traffic={}).decode())
     assert found["ultramarine_run_starts_total", frozenset(["job"])] == 1
     assert found["ultramarine_run_ends_total", frozenset(["job", "Failed"])] == 1
     assert found["ultramarine_run_ends_total", frozenset(["job", "Completed"])] == 1
@@ -78,6 +79,27 @@ def test_starts_ends_failures_turns_beats_and_lag_are_counted() -> None:
     assert found["ultramarine_turn_seconds_bucket", frozenset(["runs", "0.025"])] == 1
     assert found["ultramarine_event_loop_lag_seconds_count", frozenset([])] == 1
     assert found["ultramarine_runner_silence_seconds", frozenset([])] == 7
+
+
+def test_what_the_gateway_counts_is_told_by_endpoint_and_deployment() -> None:
+    state = State(epoch=EPOCH, runs=[], computes=[], allocations=[], nodes=[], hosts=[])
+    seconds = Latencies(bounds=(0.001, 0.01), counts=(1, 2, 4), sum=3.5)
+    answers, mirrored = {"2xx": 6, "429": 1}, Mirrored(compared=3, agreed=2)
+    blue = Traffic(in_flight=5, queued=2, held=1, up=3, answers=answers, seconds=seconds, mirrored=mirrored)
+    told = read(Measures().text(state, {}, NOON, traffic={("w/cancer", "blue"): blue}).decode())
+    where = ("w", "cancer", "blue")
+    assert told["ultramarine_endpoint_requests_total", frozenset([*where, "2xx"])] == 6
+    assert told["ultramarine_endpoint_requests_total", frozenset([*where, "429"])] == 1
+    buckets = [
+        told["ultramarine_endpoint_request_seconds_bucket", frozenset([*where, bound])]
+        for bound in ("0.001", "0.01", "+Inf")
+    ]
+    assert buckets == [1, 3, 7]
+    assert told["ultramarine_endpoint_request_seconds_count", frozenset(where)] == 7
+    assert told["ultramarine_endpoint_request_seconds_sum", frozenset(where)] == 3.5
+    gauges = ("in_flight", "queued", "held", "replicas_up")
+    assert [told[f"ultramarine_endpoint_{name}", frozenset(where)] for name in gauges] == [5, 2, 1, 3]
+    assert told["ultramarine_endpoint_mirrored_total", frozenset([*where, "agreed"])] == 2
 
 
 async def test_an_event_loop_that_is_held_up_is_told_as_late() -> None:

@@ -13,5 +13,5 @@ router = APIRouter(tags=["metrics"])
 async def get_metrics(ctx: Ctx, _: Observer) -> Response:
     """Metrics of the whole installation, in Prometheus' text format (docs/reference/metrics.md)."""
     found = await status.status(ctx)
-    text = ctx.measures.text(found.state, ctx.hub.heard(), ctx.clock())
+    text = ctx.measures.text(found.state, ctx.hub.heard(), ctx.clock(), traffic=ctx.hub.traffic)
     return Response(text, media_type=CONTENT_TYPE_LATEST)

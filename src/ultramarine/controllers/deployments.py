@@ -35,8 +35,10 @@ class DeploymentLoop:
             there = await endpoints.deployments(tx)
         self._forget_others({deployment.id for deployment in there})
         if not there:
+            self._ctx.hub.traffic = {}
             return
         reached = self._ctx.hub.reached = await self._publisher.reached()
+        self._ctx.hub.traffic = self._publisher.traffic
         unavailable: Unavailable | None = None
         for deployment in there:
             if deployment.serving or deployment.status not in COMING:

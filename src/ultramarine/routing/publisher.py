@@ -1,4 +1,4 @@
-"""The route table as a file and a notice; the gateway's own view of the replicas."""
+"""The route table as a file and a notice; the gateway's own view of the replicas, and its counts."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ultramarine.planning.routes import moving
+from ultramarine.planning.traffic import Traffic
 from ultramarine.private import write_private
+from ultramarine.routing.totals import Totals
 
 TIMEOUT_S = 2.0
 
@@ -28,6 +30,12 @@ class RoutePublisher:
         self._folder = folder
         self._file = folder / "routes.json"
         self._last: Mapping[str, Any] = json.loads(self._file.read_text()) if self._file.exists() else {}
+        self._totals = Totals()
+
+    @property
+    def traffic(self) -> Mapping[tuple[str, str], Traffic]:
+        """By `workspace/endpoint` and deployment, what the gateway had counted when `reached` asked it last."""
+        return self._totals.traffic()
 
     async def publish(self, table: Mapping[str, Any]) -> bool:
         """Write the table when it says anything new, and tell each worker. False when there was nothing new."""
@@ -43,11 +51,14 @@ class RoutePublisher:
     async def reached(self) -> Mapping[str, Reach]:
         """By replica, whether the gateway's probe reaches it. Empty while there is no gateway."""
         found: dict[str, Reach] = {}
-        for socket in self._workers():
-            with contextlib.suppress(OSError, ValueError):
+        workers = self._workers()
+        for socket in workers:
+            with contextlib.suppress(OSError, ValueError, KeyError):  # KeyError: a gateway of another release
                 status = json.loads(await _ask(socket, "GET", "/status"))
                 for id, replica in status["replicas"].items():
                     found[id] = Reach(is_up=replica["state"] == "up", why=str(replica.get("why") or ""))
+                self._totals.take(socket.name, status)
+        self._totals.keep_only([socket.name for socket in workers])
         return found
 
     def _workers(self) -> list[Path]:

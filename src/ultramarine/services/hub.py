@@ -16,6 +16,7 @@ from ultramarine.domain.host import THIS_MACHINE
 from ultramarine.domain.names import AllocationKey, NodeKey, RunKey
 from ultramarine.planning.scaling import Memory
 from ultramarine.planning.seen import AllocationNews, NodeNews, Patience, Refusal, Seen
+from ultramarine.planning.traffic import Traffic
 from ultramarine.routing.publisher import Reach
 from ultramarine.services.bell import Bell
 
@@ -58,6 +59,7 @@ class Hub:
         self.leaving: dict[RunKey, datetime] = {}  #: replicas that get no more requests, since when; then they end
         self.held_at: dict[tuple[str, str], datetime] = {}  #: by endpoint and deployment, when a request last waited
         self.scaling: dict[str, Memory] = {}  #: by deployment's id, what its requests were lately
+        self.traffic: Mapping[tuple[str, str], Traffic] = {}  #: by workspace/endpoint and deployment, since ever
         self.is_draining = False  #: the service is being stopped: nothing new is placed, and idle nodes go at once
         self.machines = 0  #: that an autoscaler of ours holds, or is starting
         self._pools = {name: _Pool(listening_since, listening_since) for name in pools}

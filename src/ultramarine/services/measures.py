@@ -7,14 +7,18 @@ from collections import Counter as Tally
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from ultramarine.domain.names import NodeKey
 from ultramarine.domain.run import RUN, Cause, RunEvent, RunStatus
 from ultramarine.planning.actions import RecordRun
 from ultramarine.planning.seen import NodeNews
 from ultramarine.planning.state import State
+from ultramarine.planning.traffic import Traffic
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
@@ -61,6 +65,30 @@ SILENCE = Measure(
     name="ultramarine_runner_silence_seconds",
     words="Seconds since the last report of the runner that was not heard of for longest; 0 without runners.",
 )
+DEPLOYMENT = ("workspace", "endpoint", "deployment")
+REQUESTS = Measure(
+    name="ultramarine_endpoint_requests_total",
+    words="Requests to deployments that were answered, by class of status; 429 on its own, 499: the client went first.",
+    labels=(*DEPLOYMENT, "code"),
+)
+REQUEST_SECONDS = Measure(
+    name="ultramarine_endpoint_request_seconds",
+    words="From a request's head to its answer's, at the gateway, in seconds. "
+    "Upper bounds from 0.0005 to 65.5 s, each √2 of the one before.",
+    labels=DEPLOYMENT,
+)
+IN_FLIGHT = Measure(name="ultramarine_endpoint_in_flight", words="Requests at replicas.", labels=DEPLOYMENT)
+QUEUED = Measure(name="ultramarine_endpoint_queued", words="Requests that wait for a place.", labels=DEPLOYMENT)
+HELD = Measure(name="ultramarine_endpoint_held", words="Requests that wait for the first replica.", labels=DEPLOYMENT)
+UP = Measure(
+    name="ultramarine_endpoint_replicas_up", words="Replicas that the gateway reaches and uses.", labels=DEPLOYMENT
+)
+MIRRORED = Measure(
+    name="ultramarine_endpoint_mirrored_total",
+    words="Copies of requests that are mirrored to a deployment: compared, agreed (of these), failed, dropped.",
+    labels=(*DEPLOYMENT, "outcome"),
+)
+ENDPOINTS = (REQUESTS, REQUEST_SECONDS, IN_FLIGHT, QUEUED, HELD, UP, MIRRORED)
 COUNTERS = (STARTS, ENDS, FAILURES, BEATS)
 HISTOGRAMS = (TURNS, LAG)
 GAUGES = (QUEUE, WAIT, NODES, RUNS, SILENCE)
@@ -99,14 +127,48 @@ class Measures:
     def lagged(self, seconds: float) -> None:
         self._histograms[LAG].observe(seconds)
 
-    def text(self, state: State, heard: Mapping[NodeKey, NodeNews], now: datetime) -> bytes:
-        """All of it, in Prometheus' text format."""
+    def text(
+        self,
+        state: State,
+        heard: Mapping[NodeKey, NodeNews],
+        now: datetime,
+        *,
+        traffic: Mapping[tuple[str, str], Traffic],
+    ) -> bytes:
+        """All of it, in Prometheus' text format. `traffic`: by `workspace/endpoint` and deployment."""
         gauges = CollectorRegistry()
         for measure, values in _gauges(state, heard, now).items():
             gauge = Gauge(measure.name, measure.words, measure.labels, registry=gauges)
             for labels, value in values.items():
                 (gauge.labels(*labels) if labels else gauge).set(value)
+        gauges.register(_Endpoints(traffic))
         return generate_latest(self._registry) + generate_latest(gauges)
+
+
+class _Endpoints(Collector):
+    """What the gateway has counted, which does so by itself."""
+
+    def __init__(self, traffic: Mapping[tuple[str, str], Traffic]) -> None:
+        self._traffic = traffic
+
+    def collect(self) -> Iterable[Metric]:
+        requests = CounterMetricFamily(REQUESTS.name, REQUESTS.words, labels=REQUESTS.labels)
+        seconds = HistogramMetricFamily(REQUEST_SECONDS.name, REQUEST_SECONDS.words, labels=DEPLOYMENT)
+        mirrored = CounterMetricFamily(MIRRORED.name, MIRRORED.words, labels=MIRRORED.labels)
+        gauges = {m: GaugeMetricFamily(m.name, m.words, labels=DEPLOYMENT) for m in (IN_FLIGHT, QUEUED, HELD, UP)}
+        for (endpoint, deployment), figures in self._traffic.items():
+            labels = (*endpoint.split("/", 1), deployment)
+            for code, count in figures.answers.items():
+                requests.add_metric((*labels, code), count)
+            sums = accumulate(figures.seconds.counts)
+            bounds = [*(f"{bound:g}" for bound in figures.seconds.bounds), "+Inf"]
+            seconds.add_metric(labels, list(zip(bounds, sums, strict=False)), figures.seconds.sum)
+            now = {IN_FLIGHT: figures.in_flight, QUEUED: figures.queued, HELD: figures.held, UP: figures.up}
+            for measure, value in now.items():
+                gauges[measure].add_metric(labels, value)
+            for outcome in ("compared", "agreed", "failed", "dropped"):
+                mirrored.add_metric((*labels, outcome), getattr(figures.mirrored, outcome))
+        return [requests, seconds, mirrored, *gauges.values()]
 
 
 def _cause(record: RecordRun) -> Cause:

@@ -46,3 +46,20 @@ class Counts:
 
     def told(self) -> dict[str, Any]:
         return {"requests": self.requests, "answers": self.answers, "seconds": self.seconds.told()}
+
+
+class Mirrored:
+    """Of the copies of others' requests that a deployment gets: how its answers compare, how long they took."""
+
+    __slots__ = ("agreed", "compared", "dropped", "failed", "seconds")
+
+    def __init__(self) -> None:
+        self.compared = 0
+        self.agreed = 0  #: of those compared
+        self.failed = 0  #: no answer, or one of a fault
+        self.dropped = 0  #: not sent: too many were under way, or no replica was free
+        self.seconds = Seconds()
+
+    def told(self) -> dict[str, Any]:
+        counts = {"compared": self.compared, "agreed": self.agreed, "failed": self.failed, "dropped": self.dropped}
+        return {**counts, "seconds": self.seconds.told()}

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from ultramarine_serving.gateway.counts import Counts
+from ultramarine_serving.gateway.counts import Counts, Mirrored
 from ultramarine_serving.gateway.replicas import ReplicaState
 from ultramarine_serving.gateway.served import Deployment
 from ultramarine_serving.gateway.unroutable import Left, NoReplica, QueueFull, WaitedTooLong
@@ -32,6 +32,7 @@ class DeploymentState:
         self.name = name
         self.replicas: dict[str, ReplicaState] = {}
         self.counts = Counts()
+        self.mirrored = Mirrored()
         self.in_flight = 0
         self.held = 0  #: requests that wait for the first replica
         self.is_gone = False
@@ -161,8 +162,9 @@ class DeploymentState:
 
     def told(self) -> dict[str, Any]:
         """For `GET /status`."""
-        gauges = {"in_flight": self.in_flight, "queued": self.queued, "held": self.held}
-        return {**gauges, **self.counts.told()}
+        up = sum(replica.is_up for replica in self.replicas.values())
+        gauges = {"in_flight": self.in_flight, "queued": self.queued, "held": self.held, "up": up}
+        return {**gauges, **self.counts.told(), "mirrored": self.mirrored.told()}
 
 
 def _give_up(waiter: asyncio.Future[ReplicaState]) -> None:
