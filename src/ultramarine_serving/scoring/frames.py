@@ -7,6 +7,7 @@ import binascii
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from .bodies import Arrays, BadBody, Table
@@ -14,12 +15,17 @@ from .mlmodel import Column, Signature, Tensor
 
 # Looked up by name: they belong to the model's environment, not to ours.
 numpy: Any = importlib.import_module("numpy")
-try:
-    pandas: Any = importlib.import_module("pandas")
-except ImportError:  # many small models need numpy only
-    pandas = None
 
-_NUMERIC = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32"}
+NUMERIC = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32"}  # MLflow's words, numpy's
+
+
+@cache
+def _pandas() -> Any:
+    """pandas, or None where there is none: many small models need numpy only, and it takes long to import."""
+    try:
+        return importlib.import_module("pandas")
+    except ImportError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -36,20 +42,19 @@ class Shape:
     def of(cls, signature: Signature, *, names: Sequence[str] = (), takes_arrays: bool = False) -> Shape:
         """The shape that a signature asks for; `names` are the columns the model itself remembers.
 
-        A model that `takes_arrays` answers an array as it does a frame of the same numbers, provided that they are of
-        one type and that the names it remembers are those of the signature.
+        A model that `takes_arrays` answers an array as it does a frame of the same numbers, provided that the names it
+        remembers are those of the signature.
         """
         columns = signature.columns or tuple(Column(name=name, type="any") for name in names)
         ordered = tuple(column.name for column in columns)
-        dtypes = {_NUMERIC.get(column.type, "") for column in columns}
-        dtype = dtypes.pop() if len(dtypes) == 1 else ""
-        is_array_enough = takes_arrays and bool(dtype) and (not names or tuple(names) == ordered)
+        dtypes = {NUMERIC.get(column.type, "") for column in columns}
+        is_array_enough = takes_arrays and "" not in dtypes and (not names or tuple(names) == ordered)
         return cls(
             columns=columns,
             tensors=signature.tensors,
             names=ordered,
-            dtype=dtype,
-            wants_frame=pandas is not None and not is_array_enough,
+            dtype=dtypes.pop() if len(dtypes) == 1 else "",
+            wants_frame=not is_array_enough and _pandas() is not None,
         )
 
 
@@ -88,15 +93,12 @@ def frame(table: Table, shape: Shape) -> Any:
     if shape.dtype:
         values = _one_type(table, shape)
     elif any(column.type != "any" for column in shape.columns):
-        typed = {column.name: _cells(table, place, column) for place, column in enumerate(shape.columns)}
-        if pandas is None:
-            raise BadBody("This model takes columns of several types, for which its environment needs pandas.")
-        return pandas.DataFrame(typed, columns=list(table.columns))
+        return _several_types(table, table.columns, shape)
     else:
         values = table.rows
     if not shape.wants_frame:
         return numpy.asarray(values)
-    return pandas.DataFrame(values, columns=list(table.columns))
+    return _pandas().DataFrame(values, columns=list(table.columns))
 
 
 def arrays(named: Arrays, shape: Shape) -> Any:
@@ -165,6 +167,15 @@ def _one_type(table: Table, shape: Shape) -> Any:
     return values.astype(shape.dtype, copy=False)
 
 
+def _several_types(table: Table, names: Sequence[str], shape: Shape) -> Any:
+    typed = {column.name: _cells(table, place, column) for place, column in enumerate(shape.columns)}
+    if shape.wants_frame:
+        return _pandas().DataFrame(typed, columns=list(names))
+    if all(column.type in NUMERIC for column in shape.columns):
+        return numpy.column_stack(list(typed.values()))  # of the type that holds them all, as a frame becomes one
+    raise BadBody("This model takes columns of several types, for which its environment needs pandas.")
+
+
 def _cells(table: Table, place: int, column: Column) -> Any:
     """The cells of one column, converted to its type."""
     cells = [row[place] for row in table.rows]
@@ -181,14 +192,14 @@ def _floats(cells: Sequence[object], column: Column) -> Any:
     for cell in cells:
         if cell is not None and not isinstance(cell, (int, float)):
             raise ValueError(f"{cell!r} is no number")
-    return numpy.array(cells, dtype=_NUMERIC[column.type])  # None becomes NaN
+    return numpy.array(cells, dtype=NUMERIC[column.type])  # None becomes NaN
 
 
 def _integers(cells: Sequence[object], column: Column) -> Any:
     for cell in cells:
         if not isinstance(cell, (int, float)) or cell != int(cell):
             raise ValueError(f"{cell!r} is no whole number")
-    return numpy.array(cells, dtype=_NUMERIC[column.type])
+    return numpy.array(cells, dtype=NUMERIC[column.type])
 
 
 def _booleans(cells: Sequence[object], column: Column) -> Any:
