@@ -59,16 +59,29 @@ def load(folder: Path, *, flavor: str) -> Model:
     Raises:
         MLModelError: there is none, or its flavour cannot be loaded in this environment.
     """
-    described = parse(_document(folder))
+    described = describe(folder)
     chosen = described.flavor_to_load(flavor)
-    # Modules that were saved with the model come first, as mlflow does it.
-    if saved_code := described.flavors.get(PYTHON_FUNCTION, {}).get("code"):
-        sys.path.insert(0, str(folder / str(saved_code)))
+    find_code(folder, described)
     loader = _LOADERS.get(chosen)
     if loader is None:
         known = ", ".join(_LOADERS)
         raise MLModelError(f"The flavour {chosen!r} cannot be served. Known: {known}. Try --flavor {PYTHON_FUNCTION}.")
     return loader(folder, described)
+
+
+def describe(folder: Path) -> MLModel:
+    """Read the `MLmodel` file of a folder.
+
+    Raises:
+        MLModelError: there is none, or it cannot be read.
+    """
+    return parse(_document(folder))
+
+
+def find_code(folder: Path, described: MLModel) -> None:
+    """Modules that were saved with the model come first, as mlflow does it."""
+    if saved_code := described.flavors.get(PYTHON_FUNCTION, {}).get("code"):
+        sys.path.insert(0, str(folder / str(saved_code)))
 
 
 def _document(folder: Path) -> object:
@@ -87,22 +100,45 @@ def _document(folder: Path) -> object:
         raise MLModelError(f"{path} is not YAML: {error}.") from error
 
 
-def _sklearn(folder: Path, described: MLModel) -> Model:
-    settings = described.flavors["sklearn"]
-    path = folder / str(settings.get("pickled_model", "model.pkl"))
-    trained = _unpickled(path, settings)
+@dataclass(frozen=True)
+class Estimator:
+    """What a scikit-learn model was saved as: the trained object, and which of its functions answers."""
+
+    trained: Any
+    wanted: str
+    names: Sequence[str]  # of the columns it was trained with
+    takes_arrays: bool
+
+
+def estimator_path(folder: Path, described: MLModel) -> Path:
+    """The file that holds a scikit-learn model."""
+    return folder / str(described.flavors["sklearn"].get("pickled_model", "model.pkl"))
+
+
+def estimator(folder: Path, described: MLModel) -> Estimator:
+    """The trained object of a scikit-learn model.
+
+    Raises:
+        MLModelError: it cannot be loaded, or does not predict.
+    """
+    trained = _unpickled(estimator_path(folder, described), described.flavors["sklearn"])
     wanted = str(described.flavors.get(PYTHON_FUNCTION, {}).get("predict_fn") or "predict")
-    predict = getattr(trained, wanted, None)
-    if predict is None:
+    if getattr(trained, wanted, None) is None:
         raise MLModelError(f"A {type(trained).__name__} has no {wanted}(). Save a model that predicts.")
     names = [str(name) for name in getattr(trained, "feature_names_in_", ())]
     # The names were compared when the request was read: an array in the right order needs no warning.
     warnings.filterwarnings("ignore", message="X does not have valid feature names", category=UserWarning)
+    return Estimator(trained=trained, wanted=wanted, names=names, takes_arrays=_takes_arrays(trained))
+
+
+def _sklearn(folder: Path, described: MLModel) -> Model:
+    found = estimator(folder, described)
+    predict = getattr(found.trained, found.wanted)
     return Model(
         flavor="sklearn",
         predict=lambda made, params: predict(made),
-        shape=Shape.of(described.signature, names=names, takes_arrays=_takes_arrays(trained)),
-        is_row_wise=wanted.startswith("predict"),  # `score` is one figure for all rows
+        shape=Shape.of(described.signature, names=found.names, takes_arrays=found.takes_arrays),
+        is_row_wise=found.wanted.startswith("predict"),  # `score` is one figure for all rows
     )
 
 
