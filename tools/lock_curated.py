@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from ultramarine.curated import Curated, load
@@ -37,15 +38,19 @@ def locked(curated: Curated) -> str:
         for name, value in os.environ.items()
         if not name.startswith(("UV_", "PIP_")) or name in {"UV_DEFAULT_INDEX", "UV_CACHE_DIR"}
     }
-    done = subprocess.run(
-        ("uv", "--no-config", "pip", "compile", "-", *OPTIONS, "--python-version", curated.pythons[0]),
-        input="\n".join(curated.requirements),
-        env=clean,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        timeout=600,
-    )
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as left_out:
+        left_out.writelines(f"{name} ; python_version < '0'\n" for name in curated.provided)
+        left_out.flush()
+        fixed = ("--python-version", curated.pythons[0], "--overrides", left_out.name)
+        done = subprocess.run(
+            ("uv", "--no-config", "pip", "compile", "-", *OPTIONS, *fixed),
+            input="\n".join(curated.requirements),
+            env=clean,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=600,
+        )
     if "://" in done.stdout:
         raise SystemExit(f"{curated.name}: the lock names a URL, and would hold on one machine only.")
     return done.stdout

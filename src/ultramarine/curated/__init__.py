@@ -23,6 +23,7 @@ class Curated:
     version: str
     description: str
     requirements: tuple[str, ...]  #: what was asked for; the lock is what came of it
+    provided: tuple[str, ...]  #: what the environment in front of it has: left out of the lock, with what that needs
     python: str  #: x.y that is taken where nothing else is wanted
     pythons: tuple[str, ...]  #: all that it is locked for
     text: str  #: the lock for all of them
@@ -57,6 +58,7 @@ def load() -> Mapping[str, Curated]:
             version=given["version"],
             description=given["description"],
             requirements=tuple(given["requirements"]),
+            provided=tuple(given.get("provided", ())),
             python=given["python"],
             pythons=tuple(given["pythons"]),
             text=(folder / "lock.txt").read_text(encoding="utf-8"),
