@@ -17,6 +17,7 @@ from .scorer import bad_request, method_not_allowed, out_of_time
 from .script import Call, Script, ScriptError, load
 from .smoke import Example, SmokeTestFailed, of_script
 from .turns import Full, Turn, Turns
+from .tracing import readable, words_of
 from .worker import Worker
 
 log = logging.getLogger("scoring")
@@ -58,7 +59,7 @@ class ScriptScorer:
         call = Call(
             method=request.method,
             query=request.query,
-            headers={name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers},
+            headers=readable(request.headers),
             body=request.body,
         )
         try:
@@ -96,10 +97,10 @@ class ScriptScorer:
         except BadBody as error:
             return bad_request(str(error))
         except NotJson as error:
-            log.error("The value that run() returned cannot be sent: %s.", error)
+            log.error("The value that run() returned cannot be sent%s: %s.", words_of(call.headers), error)
             return _failed(f"The value that run() returned cannot be sent: {error}.")
         except BaseException as error:  # SystemExit too: one request must not end the server
-            log.error("run() raised:\n%s", traceback.format_exc().rstrip())
+            log.error("run() raised%s:\n%s", words_of(call.headers), traceback.format_exc().rstrip())
             return _failed(f"run() raised {type(error).__name__}.")
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers]
         return Response(reply.status, headers, reply.body)

@@ -303,3 +303,10 @@ def test_more_requests_than_may_wait_are_told_to_come_back(start_script: StartSc
     asking.join(10)
     assert (refused.status, refused.headers["retry-after"]) == (429, "1")
     assert json.loads(refused.body)["title"] == "Too many requests wait"
+
+
+def test_a_server_that_fails_says_whose_request_it_was(start_script: StartScript):
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    server = start_script("def init():\n    pass\ndef run(raw_data):\n    raise ValueError(1)\n").wait_until_ready()
+    server.ask("POST", "/score", b"1", {"x-request-id": "req-1", "traceparent": trace})
+    assert f"run() raised (x-request-id req-1, traceparent {trace}):" in server.log
