@@ -14,6 +14,8 @@ from enum import Enum, auto
 
 from ultramarine_serving.http.server import Address, Limits, Request, Response, Server, problem, serve
 
+from . import monitoring
+from .collecting import Collector
 from .options import Options
 from .scorer import INVOCATIONS, JSON, Scorer, method_not_allowed
 from .swagger import document
@@ -40,9 +42,11 @@ class _State(Enum):
 class App:
     """Answers requests. Until the scorer is loaded only /health/live and /version do."""
 
-    def __init__(self, options: Options, scorer: Scorer) -> None:
+    def __init__(self, options: Options, scorer: Scorer, collector: Collector | None) -> None:
         self._options = options
         self._scorer = scorer
+        self._collector = collector
+        self._score = scorer.score if collector is None else collector.around(scorer.score)
         self._state = _State.LOADING
         self._swagger = b""
         self._routes: dict[str, Callable[[Request], Response]] = {
@@ -52,6 +56,7 @@ class App:
             "/health/live": self._alive,
             "/version": self._version,
             "/swagger.json": self._describe,
+            "/collected": self._collected,
         }
 
     def become_ready(self) -> None:
@@ -63,7 +68,7 @@ class App:
         """The server's handler."""
         path = request.path
         if path in _SCORED:
-            return self._scorer.score(request) if self._state is _State.READY else _loading()
+            return self._score(request) if self._state is _State.READY else _loading()
         route = self._routes.get(path)
         if route is None:
             known = ", ".join(sorted(["/score", INVOCATIONS, *self._routes]))
@@ -91,6 +96,10 @@ class App:
     def _describe(self, request: Request) -> Response:
         return Response(200, JSON, self._swagger) if self._state is _State.READY else _loading()
 
+    def _collected(self, request: Request) -> Response:
+        figures = {"state": "off"} if self._collector is None else self._collector.figures()
+        return Response(200, JSON, json.dumps(figures).encode())
+
 
 async def run(options: Options, make_scorer: MakeScorer) -> int:
     """Serve until SIGTERM or SIGINT; the exit code."""
@@ -100,7 +109,9 @@ async def run(options: Options, make_scorer: MakeScorer) -> int:
         loop.add_signal_handler(number, stop.set)
     worker = Worker(loop)
     scorer = make_scorer(options, worker)
-    app = App(options, scorer)
+    collector = _collector(options)
+    monitoring.install(collector)
+    app = App(options, scorer, collector)
     limits = Limits(body_max_bytes=options.body_bytes_max)
     server = await serve(app.handle, listeners=[Address.parse(options.socket)], limits=limits)
     log.info("Listening on %s; loading.", ", ".join(str(address) for address in server.addresses))
@@ -119,6 +130,8 @@ async def run(options: Options, make_scorer: MakeScorer) -> int:
             await server.drain(grace_s=0)
             return EXIT_HANGS
     await _end(server)
+    if collector is not None:
+        collector.close()
     return 0
 
 
@@ -138,6 +151,12 @@ async def _hangs(scorer: Scorer, options: Options, stop: asyncio.Event) -> bool:
             log.error("A call has gone on for %.0f s after its time-out. This replica ends for it.", overdue_s)
             return True
     return False
+
+
+def _collector(options: Options) -> Collector | None:
+    if options.collecting is None:
+        return None
+    return Collector(options.collecting, model_version=options.version, has_script=options.code is not None)
 
 
 async def _load(scorer: Scorer, worker: Worker, stop: asyncio.Event) -> BaseException | None:

@@ -3,14 +3,46 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from .collected_files import ROLLING
 from .turns import Patience
 
 _MIB = 1024 * 1024
 _NONE_S = float("inf")
+_GIB = 1024 * _MIB
+
+
+@dataclass(frozen=True)
+class Collecting:
+    """What is kept of requests and answers, and where; the folder is made by whoever starts the server."""
+
+    folder: Path
+    collections: Mapping[str, float]  # by name, each with the share of requests
+    rolling: str
+    source: str  # what the records say that they are of
+    headers: frozenset[str]
+    bytes_max: int
+
+    @classmethod
+    def read(cls, written: str) -> Collecting:
+        """From a JSON object. Raises ValueError where it makes no sense."""
+        given: Mapping[str, Any] = json.loads(written)
+        rolling = str(given.get("rolling", "hour"))
+        if rolling not in ROLLING:
+            raise ValueError(f"rolling: {rolling!r} is none of {', '.join(ROLLING)}")
+        return cls(
+            folder=Path(given["folder"]).absolute(),
+            collections={str(name): float(share) for name, share in given["collections"].items()},
+            rolling=rolling,
+            source=str(given.get("source", "")),
+            headers=frozenset(str(name).lower() for name in given.get("headers", ())),
+            bytes_max=int(given.get("bytes_max", _GIB)),
+        )
 
 
 @dataclass(frozen=True)
@@ -34,6 +66,7 @@ class Options:
     name: str
     version: str
     deployment: str
+    collecting: Collecting | None = None
 
 
 def read(arguments: Sequence[str]) -> Options:
@@ -50,6 +83,7 @@ def read(arguments: Sequence[str]) -> Options:
     parser.add_argument("--name", default="model", help="name of the model, shown by /version")
     parser.add_argument("--version", default="1", help="version of the model, shown by /version")
     parser.add_argument("--deployment", default="", help="name of the deployment, shown by /version")
+    parser.add_argument("--collect", type=Collecting.read, help="what to keep of requests and answers, as JSON")
     read = parser.parse_args(arguments)
     return Options(
         socket=read.socket,
@@ -69,6 +103,7 @@ def read(arguments: Sequence[str]) -> Options:
         name=read.name,
         version=read.version,
         deployment=read.deployment,
+        collecting=read.collect,
     )
 
 

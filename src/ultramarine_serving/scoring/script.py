@@ -17,6 +17,7 @@ from urllib.parse import parse_qs
 
 from .answers import encode
 from .bodies import BadBody, text
+from .monitoring import request_of
 
 log = logging.getLogger("scoring")
 
@@ -65,7 +66,8 @@ class Script:
         arguments = self._arguments(call)
         if self.wants_headers:
             arguments[_HEADERS_ARGUMENT] = dict(call.headers)
-        return reply_of(self.run(**arguments))
+        with request_of(call.headers):
+            return reply_of(self.run(**arguments))
 
     def _arguments(self, call: Call) -> dict[str, object]:
         asked: object = _query(call.query) if call.method == "GET" else None

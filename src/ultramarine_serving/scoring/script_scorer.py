@@ -16,8 +16,8 @@ from .options import Options
 from .scorer import bad_request, method_not_allowed, out_of_time
 from .script import Call, Script, ScriptError, load
 from .smoke import Example, SmokeTestFailed, of_script
-from .turns import Full, Turn, Turns
 from .tracing import readable, words_of
+from .turns import Full, Turn, Turns
 from .worker import Worker
 
 log = logging.getLogger("scoring")
