@@ -16,8 +16,9 @@ from ultramarine_serving.http.server import Address, Limits, Request, Response, 
 
 from . import monitoring
 from .collecting import Collector
+from .oip.routes import PREFIX, OpenInference
 from .options import Options
-from .scorer import INVOCATIONS, JSON, Scorer, method_not_allowed
+from .scorer import INVOCATIONS, JSON, Described, Scorer, method_not_allowed
 from .swagger import document
 from .worker import Worker
 
@@ -49,6 +50,7 @@ class App:
         self._score = scorer.score if collector is None else collector.around(scorer.score)
         self._state = _State.LOADING
         self._swagger = b""
+        self._oip = OpenInference(self, name=options.name, version=options.version)
         self._routes: dict[str, Callable[[Request], Response]] = {
             "/": self._healthy,
             "/ping": self._healthy,
@@ -70,6 +72,8 @@ class App:
         if path in _SCORED:
             return self._score(request) if self._state is _State.READY else _loading()
         route = self._routes.get(path)
+        if route is None and (path == PREFIX or path.startswith(PREFIX + "/")):
+            return self._oip.handle(request)
         if route is None:
             known = ", ".join(sorted(["/score", INVOCATIONS, *self._routes]))
             return problem(404, "Not found", f"There is nothing at {path}.", hint=f"Known: {known}.")
@@ -77,16 +81,30 @@ class App:
             return method_not_allowed(request, b"GET, HEAD")
         return route(request)
 
-    def _healthy(self, request: Request) -> Response:
-        # The gateway's probe asks this: a replica that is still loading must not get traffic, nor one that hangs.
+    def refusal(self) -> Response | None:
+        """Why no request should come here, as a problem; None when they may."""
         if self._state is _State.LOADING:
             return _loading()
-        return _overdue() if self._scorer.overdue_s() else Response(200, _TEXT, b"Healthy")
+        return _overdue() if self._scorer.overdue_s() else None
+
+    def is_alive(self) -> bool:
+        """Loading may take as long as it does: whoever sees this fail kills us, and the next would begin anew."""
+        return self._state is _State.LOADING or self._scorer.overdue_s() <= self._options.hang_max_s
+
+    def describe(self) -> Described:
+        """The model, for the Open Inference Protocol."""
+        return self._scorer.describe()
+
+    def infer(self, request: Request) -> Response | asyncio.Future[Response]:
+        """Answer one inference of that protocol."""
+        return self._scorer.infer(request)
+
+    def _healthy(self, request: Request) -> Response:
+        # The gateway's probe asks this: a replica that is still loading must not get traffic, nor one that hangs.
+        return self.refusal() or Response(200, _TEXT, b"Healthy")
 
     def _alive(self, request: Request) -> Response:
-        # However long loading takes: whoever sees this fail kills us, and the next would have to begin anew.
-        hangs = self._state is _State.READY and self._scorer.overdue_s() > self._options.hang_max_s
-        return _overdue() if hangs else Response(200, _TEXT, b"Alive")
+        return Response(200, _TEXT, b"Alive") if self.is_alive() else _overdue()
 
     def _version(self, request: Request) -> Response:
         options = self._options
@@ -119,7 +137,7 @@ async def run(options: Options, make_scorer: MakeScorer) -> int:
     if loaded is not None:
         await server.drain(grace_s=0)
         # The last line of the log is what people see first: it says in words what failed.
-        log.error("%s", "".join(traceback.format_exception(loaded)).rstrip())
+        log.error("%s", "".join(traceback.format_exception(type(loaded), loaded, loaded.__traceback__)).rstrip())
         log.error("%s", scorer.describe_failure(loaded))
         return EXIT_NOT_LOADED
     if not stop.is_set():

@@ -48,14 +48,14 @@ class _Waiting(Generic[Asked, Answered]):
 class Batcher(Generic[Asked, Answered]):
     """Calls `answer` with what waits, one call at a time. When a call of several fails, each is tried alone.
 
-    `answer` gives one answer for each, in order. What it raises for a request that is alone goes to `refuse`, and so do
-    `WaitedTooLong` and `TookTooLong`; a call that is done right in the loop cannot be cut short.
+    `answer` gives one answer for each, in order. What it raises for a request that is alone goes to `refuse` with it,
+    and so do `WaitedTooLong` and `TookTooLong`; a call that is done right in the loop cannot be cut short.
     """
 
     def __init__(
         self,
         answer: Callable[[Sequence[Asked]], Sequence[Answered]],
-        refuse: Callable[[BaseException], Answered],
+        refuse: Callable[[Asked, BaseException], Answered],
         *,
         limits: Limits,
         worker: Worker,
@@ -144,7 +144,7 @@ class Batcher(Generic[Asked, Answered]):
 
     def _give_up(self, waiting: _Waiting[Asked, Answered], error: BaseException) -> None:
         if not waiting.future.done():
-            waiting.future.set_result(self._refuse(error))
+            waiting.future.set_result(self._refuse(waiting.asked, error))
 
     def _timed(self, batch: Sequence[_Waiting[Asked, Answered]]) -> Sequence[Answered]:
         begun = time.perf_counter()
@@ -157,6 +157,6 @@ class Batcher(Generic[Asked, Answered]):
             return self._answer(asked)
         except BaseException as error:  # a model's code may raise anything, and one request must not end the server
             if len(asked) == 1:
-                return [self._refuse(error)]
+                return [self._refuse(asked[0], error)]
             # One bad row fails alone: the others must not hear of it.
             return [outcome for one in asked for outcome in self._outcomes([one])]

@@ -37,6 +37,7 @@ class Shape:
     names: tuple[str, ...]
     dtype: str  # of all columns when they are of one numeric type, otherwise empty
     wants_frame: bool  # with names; otherwise an array does
+    outputs: tuple[Tensor, ...] = ()
 
     @classmethod
     def of(cls, signature: Signature, *, names: Sequence[str] = (), takes_arrays: bool = False) -> Shape:
@@ -55,6 +56,7 @@ class Shape:
             names=ordered,
             dtype=dtypes.pop() if len(dtypes) == 1 else "",
             wants_frame=not is_array_enough and _pandas() is not None,
+            outputs=signature.outputs,
         )
 
 
@@ -67,7 +69,7 @@ def align(table: Table, shape: Shape) -> Table:
     if not shape.names or table.columns == shape.names:
         return table
     if table.columns is None:
-        width = len(table.rows[0]) if table.rows else len(shape.names)
+        width = len(table.rows[0]) if len(table.rows) else len(shape.names)
         if width != len(shape.names):
             raise BadBody(f"Rows have {width} values where the model takes {len(shape.names)}: {_few(shape.names)}.")
         return Table(columns=shape.names, rows=table.rows)

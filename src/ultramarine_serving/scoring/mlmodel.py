@@ -15,6 +15,9 @@ PYTHON_FUNCTION = "python_function"
 KNOWN_FLAVORS = ("sklearn", "xgboost", "lightgbm", "onnx")
 
 
+_NUMPY_WORDS = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32", "boolean": "bool"}
+
+
 class MLModelError(Exception):
     """An `MLmodel` file says something that cannot be served; the message says what to do."""
 
@@ -39,10 +42,11 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Signature:
-    """Either columns or tensors; both are empty when the model was saved without a signature."""
+    """Inputs are either columns or tensors; all is empty when the model was saved without a signature."""
 
     columns: tuple[Column, ...] = ()
     tensors: tuple[Tensor, ...] = ()
+    outputs: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,23 +95,35 @@ def parse(document: object) -> MLModel:
 
 
 def _signature(written: object) -> Signature:
-    inputs = _mapping(written).get("inputs")
-    if not inputs:
-        return Signature()
-    # MLflow keeps the inputs as JSON text inside the YAML.
-    try:
-        entries: object = json.loads(inputs) if isinstance(inputs, str) else inputs
-    except ValueError as error:
-        raise MLModelError(f"The signature's inputs in the MLmodel file are not JSON: {error}.") from error
-    if not isinstance(entries, list):
-        raise MLModelError("The signature's inputs in the MLmodel file are not a list.")
-    listed = [_mapping(entry) for entry in cast(Sequence[object], entries)]
-    if any(entry.get("type") == "tensor" for entry in listed):
-        return Signature(tensors=tuple(_tensor(entry) for entry in listed))
-    if not all("name" in entry for entry in listed):
+    inputs = _entries(written, "inputs")
+    outputs = tuple(_output(entry) for entry in _entries(written, "outputs"))
+    if any(entry.get("type") == "tensor" for entry in inputs):
+        return Signature(tensors=tuple(_tensor(entry) for entry in inputs), outputs=outputs)
+    if not all("name" in entry for entry in inputs):
         # Unnamed columns say only how many there are, which the model checks by itself.
-        return Signature()
-    return Signature(columns=tuple(_column(entry) for entry in listed))
+        return Signature(outputs=outputs)
+    return Signature(columns=tuple(_column(entry) for entry in inputs), outputs=outputs)
+
+
+def _entries(signature: object, side: str) -> list[Mapping[str, object]]:
+    """The inputs or outputs. MLflow keeps them as JSON text inside the YAML."""
+    written = _mapping(signature).get(side)
+    if not written:
+        return []
+    try:
+        entries: object = json.loads(written) if isinstance(written, str) else written
+    except ValueError as error:
+        raise MLModelError(f"The signature's {side} in the MLmodel file are not JSON: {error}.") from error
+    if not isinstance(entries, list):
+        raise MLModelError(f"The signature's {side} in the MLmodel file are not a list.")
+    return [_mapping(entry) for entry in cast(Sequence[object], entries)]
+
+
+def _output(entry: Mapping[str, object]) -> Tensor:
+    if entry.get("type") == "tensor":
+        return _tensor(entry)
+    dtype = _NUMPY_WORDS.get(str(entry.get("type", "")), "object")
+    return Tensor(name=str(entry.get("name", "")), dtype=dtype, shape=(-1,))
 
 
 def _column(entry: Mapping[str, object]) -> Column:

@@ -7,16 +7,19 @@ import logging
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ultramarine_serving.http.server import Request, Response, problem
 
-from .answers import NotJson, encode, rows_of
+from .answers import NotJson, encode, rows_of, slices_of
 from .batching import Batcher, Limits
-from .bodies import CONTENT_TYPES, Arrays, BadBody, Table, decode
+from .bodies import CONTENT_TYPES, Arrays, BadBody, Body, Table, decode
 from .mlmodel import MLModelError
 from .model import Model, load
+from .oip import inputs, messages, tensors
+from .oip.errors import of_problem
 from .options import Options
-from .scorer import INVOCATIONS, JSON, bad_request, method_not_allowed, out_of_time
+from .scorer import INVOCATIONS, JSON, Described, bad_request, method_not_allowed, out_of_time
 from .smoke import Example, SmokeTestFailed, of_model
 from .turns import Full
 from .worker import Worker
@@ -30,12 +33,21 @@ _NO_LIMIT = 1_000_000
 
 
 @dataclass(frozen=True)
+class Form:
+    """How the answers of one route are written."""
+
+    sent: Callable[[Any], Response]  # of predictions
+    refused: Callable[[Response], Response] = lambda problem: problem
+    keeps_arrays: bool = False  # predictions of one request of several stay arrays
+
+
+@dataclass(frozen=True)
 class Asked:
     """One request, decoded."""
 
     input: Table | Arrays
     params: Mapping[str, object]
-    wrap: Callable[[object], object]  # predictions -> the document that is sent
+    form: Form
 
 
 class ModelScorer:
@@ -48,6 +60,7 @@ class ModelScorer:
         self._worker = worker
         self._model: Model | None = None
         self._batcher: Batcher[Asked, Response] | None = None
+        self._seen_outputs: inputs.Metadata = ()  # when the model answered its example
         self._loop = asyncio.get_running_loop()
 
     def load(self) -> None:
@@ -61,7 +74,7 @@ class ModelScorer:
             inline_max_s=options.inline_max_s,
             patience=options.patience,
         )
-        self._batcher = Batcher(self._answer, _refusal, limits=limits, worker=self._worker, loop=self._loop)
+        self._batcher = Batcher(self._answer, _refused, limits=limits, worker=self._worker, loop=self._loop)
         if options.is_smoke_tested and (example := of_model(self._folder)):
             self._try(example)
         kind = "requests share calls" if limits.requests_max > 1 else "one request a call"
@@ -79,9 +92,9 @@ class ModelScorer:
             return refusal
         assert self._model is not None
         assert self._batcher is not None
-        wrap = _predictions if request.path == INVOCATIONS else _bare
+        form = _PREDICTIONS if request.path == INVOCATIONS else _BARE
         try:
-            asked = self._decoded(request.body, wrap)
+            asked = self._decoded(request.body, form)
             table = asked.input if isinstance(asked.input, Table) else None
             return self._batcher.submit(
                 asked,
@@ -89,10 +102,33 @@ class ModelScorer:
                 kind=table.columns if table is not None and not asked.params else object(),
                 rows=len(table.rows) if table is not None else 1,
             )
-        except BadBody as error:
-            return bad_request(str(error))
-        except Full as full:
-            return _refusal(full)
+        except (BadBody, Full) as error:
+            return _refusal(error)
+
+    def infer(self, request: Request) -> Response | asyncio.Future[Response]:
+        assert self._model is not None
+        assert self._batcher is not None
+        try:
+            if request.header(b"content-encoding", b"identity") != b"identity":
+                raise BadBody("A compressed body is not read here.")
+            inference = messages.read(request.body, request.header(messages.HEADER_LENGTH))
+            params: Mapping[str, object] = inference.params if self._model.takes_params else {}
+            asked = inputs.input_of(inference.inputs, self._model.shape)
+            asked = self._model.input_of(Body(input=asked, params=params))
+            table = asked if isinstance(asked, Table) else None
+            return self._batcher.submit(
+                Asked(input=asked, params=params, form=self._tensor_form(inference)),
+                kind=inputs.kind_of(table) if table is not None and not params else object(),
+                rows=len(table.rows) if table is not None else 1,
+            )
+        except (BadBody, Full) as error:
+            return of_problem(_refusal(error))
+
+    def describe(self) -> Described:
+        assert self._model is not None
+        shape = self._model.shape
+        outputs = self._seen_outputs or inputs.metadata_of_outputs(shape.outputs)
+        return Described(f"mlflow-{self._model.flavor}", inputs.metadata_of_inputs(shape), outputs)
 
     def overdue_s(self) -> float:
         return max(0.0, self._worker.busy_s - self._options.patience.call_max_s)
@@ -117,20 +153,39 @@ class ModelScorer:
         }
         return asked, row
 
-    def _decoded(self, body: bytes, wrap: Callable[[object], object]) -> Asked:
+    def _decoded(self, body: bytes, form: Form) -> Asked:
         assert self._model is not None
         decoded = decode(body, self._model.shape.names)
-        return Asked(input=self._model.input_of(decoded), params=decoded.params, wrap=wrap)
+        return Asked(input=self._model.input_of(decoded), params=decoded.params, form=form)
 
     def _answer(self, asked: Sequence[Asked]) -> Sequence[Response]:
         assert self._model is not None
         first = asked[0]
         if len(asked) == 1:
-            return [_sent(first.wrap(self._model.answer(first.input, first.params)))]
+            return [first.form.sent(self._model.answer(first.input, first.params))]
         tables = [one.input for one in asked if isinstance(one.input, Table)]
-        together = Table(columns=tables[0].columns, rows=[row for table in tables for row in table.rows])
-        parts = rows_of(self._model.answer(together, {}), [len(table.rows) for table in tables])
-        return [_sent(one.wrap(part)) for one, part in zip(asked, parts)]
+        counts = [len(table.rows) for table in tables]
+        if first.form.keeps_arrays:
+            parts = slices_of(self._model.answer(inputs.together(tables), {}), counts)
+        else:
+            together = Table(columns=tables[0].columns, rows=[row for table in tables for row in table.rows])
+            parts = rows_of(self._model.answer(together, {}), counts)
+        return [one.form.sent(part) for one, part in zip(asked, parts)]
+
+    def _tensor_form(self, inference: messages.Inference) -> Form:
+        options = self._options
+
+        def sent(predictions: Any) -> Response:
+            named = self._named(predictions)
+            return messages.answer(inference, named, model=options.name, version=options.version)
+
+        return Form(sent=sent, refused=of_problem, keeps_arrays=True)
+
+    def _named(self, predictions: Any) -> dict[str, Any]:
+        assert self._model is not None
+        promised = self._model.shape.outputs
+        only = promised[0].name if len(promised) == 1 else ""
+        return tensors.named(predictions, only or inputs.OUTPUT)
 
     def _try(self, example: Example) -> None:
         """Answer the model's own example. Its first client does not wait for lazy imports then, either.
@@ -138,16 +193,20 @@ class ModelScorer:
         Raises:
             SmokeTestFailed: it cannot.
         """
+        assert self._model is not None
         try:
-            self._answer([self._decoded(example.body, _bare)])
+            asked = self._decoded(example.body, _BARE)
+            predictions = self._model.answer(asked.input, asked.params)
+            asked.form.sent(predictions)
+            self._seen_outputs = inputs.metadata_of_arrays(self._named(predictions))
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
             raise SmokeTestFailed(f"The model in {self._folder}", example.name, why) from error
         log.info("The model answers its own example (%s).", example.name)
 
 
-def _sent(document: object) -> Response:
-    return Response(200, JSON, encode(document))
+def _refused(asked: Asked, error: BaseException) -> Response:
+    return asked.form.refused(_refusal(error))
 
 
 def _refusal(error: BaseException) -> Response:
@@ -157,7 +216,9 @@ def _refusal(error: BaseException) -> Response:
         return bad_request(str(error))
     if isinstance(error, _VALUES_REFUSED):
         return bad_request(f"The model cannot use these values: {error}")
-    log.error("The model failed:\n%s", "".join(traceback.format_exception(error)).rstrip())
+    log.error(
+        "The model failed:\n%s", "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
+    )
     what = (
         f"Its answer cannot be sent: {error}." if isinstance(error, NotJson) else f"It raised {type(error).__name__}."
     )
@@ -178,9 +239,5 @@ def _wrong_type(request: Request) -> Response | None:
     return problem(415, "Content type not known", detail, hint=f"Send one of: {known} (UTF-8).")
 
 
-def _bare(predictions: object) -> object:
-    return predictions
-
-
-def _predictions(predictions: object) -> object:
-    return {"predictions": predictions}
+_BARE = Form(sent=lambda predictions: Response(200, JSON, encode(predictions)))
+_PREDICTIONS = Form(sent=lambda predictions: Response(200, JSON, encode({"predictions": predictions})))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from ultramarine_serving.http.server import Request, Response, problem
@@ -12,6 +13,15 @@ from .turns import Full, TookTooLong, WaitedTooLong
 
 JSON = ((b"content-type", b"application/json"),)
 INVOCATIONS = "/invocations"
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a model is, in the words of the Open Inference Protocol: tensors with name, datatype and shape."""
+
+    platform: str
+    inputs: Sequence[Mapping[str, object]]
+    outputs: Sequence[Mapping[str, object]]
 
 
 class Scorer(Protocol):
@@ -27,6 +37,14 @@ class Scorer(Protocol):
 
     def score(self, request: Request) -> Response | asyncio.Future[Response]:
         """Answer one request to /score or /invocations."""
+        ...
+
+    def infer(self, request: Request) -> Response | asyncio.Future[Response]:
+        """Answer one inference of the Open Inference Protocol."""
+        ...
+
+    def describe(self) -> Described:
+        """The model's metadata in that protocol."""
         ...
 
     def overdue_s(self) -> float:

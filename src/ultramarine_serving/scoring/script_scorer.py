@@ -12,8 +12,9 @@ from ultramarine_serving.http.server import Request, Response, problem
 
 from .answers import NotJson
 from .bodies import BadBody
+from .oip import errors
 from .options import Options
-from .scorer import bad_request, method_not_allowed, out_of_time
+from .scorer import Described, bad_request, method_not_allowed, out_of_time
 from .script import Call, Script, ScriptError, load
 from .smoke import Example, SmokeTestFailed, of_script
 from .tracing import readable, words_of
@@ -66,6 +67,12 @@ class ScriptScorer:
             return self._turns.submit(lambda turn: self._worker.submit(lambda: self._answer(call, turn)))
         except Full as full:
             return _out_of_time(full)
+
+    def infer(self, request: Request) -> Response | asyncio.Future[Response]:
+        return errors.error(400, "A scoring script takes no tensors: it gets what is posted to /score.")
+
+    def describe(self) -> Described:
+        return Described(platform="script", inputs=(), outputs=())
 
     def overdue_s(self) -> float:
         return max(0.0, self._worker.busy_s - self._patience.call_max_s)

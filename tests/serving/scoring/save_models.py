@@ -30,6 +30,13 @@ class Shift(mlflow.pyfunc.PythonModel):
         return ((model_input["a"] - model_input["a"].mean()) * times).tolist()
 
 
+class Echo(mlflow.pyfunc.PythonModel):
+    """Gives back the arrays that it is given, by their names."""
+
+    def predict(self, context, model_input, params=None):
+        return model_input
+
+
 def main(folder: Path) -> None:
     table, target = load_breast_cancer(return_X_y=True, as_frame=True)
     forest = RandomForestClassifier(20, random_state=0).fit(table, target)
@@ -55,6 +62,9 @@ def main(folder: Path) -> None:
     mlflow.pyfunc.save_model(
         folder / "pyfunc", python_model=Shift(), signature=numbers, pip_requirements=["mlflow-skinny"]
     )
+    mlflow.pyfunc.save_model(folder / "echo", python_model=Echo(), pip_requirements=["mlflow-skinny"])
+    arrays = infer_signature(table.to_numpy(), forest.predict(table))
+    save(forest, folder / "tensors", serialization_format="pickle", signature=arrays, pip_requirements=["scikit-learn"])
 
     expected = {
         "forest": forest.predict(table),

@@ -88,13 +88,13 @@ class Server:
         return self.process.wait(timeout=30)
 
 
-def start(command: list[str], folder: Path, environment: Mapping[str, str]) -> Server:
-    """Start a server that listens in the folder; it may not be ready yet."""
+def start(command: list[str], folder: Path, environment: Mapping[str, str], *, address: str = "") -> Server:
+    """Start a server that listens in the folder, or at another address; it may not be ready yet."""
     path = folder / "s.sock"
     log_path = folder / "log.txt"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            [*command, "--socket", f"unix:{path}"], stdout=log, stderr=log, env=dict(environment)
+            [*command, "--socket", address or f"unix:{path}"], stdout=log, stderr=log, env=dict(environment)
         )
     return Server(process=process, socket=path, log_path=log_path)
 

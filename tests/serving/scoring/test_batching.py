@@ -35,7 +35,7 @@ class Model:
 
 def made(model: Model, limits: Limits = LIMITS) -> Batcher[int, str]:
     loop = asyncio.get_running_loop()
-    return Batcher(model, lambda error: f"refused: {error!r}", limits=limits, worker=Worker(loop), loop=loop)
+    return Batcher(model, lambda asked, error: f"refused: {error!r}", limits=limits, worker=Worker(loop), loop=loop)
 
 
 async def test_requests_of_one_turn_share_a_call():
@@ -146,7 +146,7 @@ async def test_a_model_that_raises_what_no_future_can_hold_answers_still():
         raise StopIteration("odd")
 
     loop = asyncio.get_running_loop()
-    batcher = Batcher(stops, lambda error: f"refused: {error}", limits=LIMITS, worker=Worker(loop), loop=loop)
+    batcher = Batcher(stops, lambda asked, error: f"refused: {error}", limits=LIMITS, worker=Worker(loop), loop=loop)
     assert await batcher.submit(1, kind="k", rows=1) == "refused: odd"
 
 
