@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from ultramarine_serving.gateway.budget import Budget
 from ultramarine_serving.gateway.counts import Counts, Mirrored
 from ultramarine_serving.gateway.replicas import ReplicaState
 from ultramarine_serving.gateway.served import Deployment
@@ -33,6 +34,7 @@ class DeploymentState:
         self.replicas: dict[str, ReplicaState] = {}
         self.counts = Counts()
         self.mirrored = Mirrored()
+        self.repeats = Budget()
         self.in_flight = 0
         self.held = 0  #: requests that wait for the first replica
         self.is_gone = False
@@ -49,7 +51,7 @@ class DeploymentState:
             self.replicas.pop(id).leave()
         for replica in spec.replicas:
             if replica.id not in self.replicas:
-                self.replicas[replica.id] = ReplicaState(replica, on_up=self._hand_out)
+                self.replicas[replica.id] = ReplicaState(replica, on_up=self._hand_out, may_eject=self._may_eject)
         self._hand_out()
 
     def leave(self) -> None:
@@ -101,6 +103,16 @@ class DeploymentState:
             if best is None or (replica.in_flight, replica.requests) < (best.in_flight, best.requests):
                 best = replica
         return best
+
+    def _may_eject(self, replica: ReplicaState) -> bool:
+        """Half of the replicas must stay: where most fail, it is the model or the load, and fewer would not help."""
+        others_up = sum(other.is_up for other in self.replicas.values() if other is not replica)
+        return others_up * 2 >= len(self.replicas)
+
+    def wake(self) -> None:
+        """A request would have gone here: if it is asleep, the control plane is told."""
+        if self.wants_hold:
+            self._on_held(self)
 
     def release(self, replica: ReplicaState) -> None:
         """The request is over: whoever waits may have its place."""

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from ultramarine_serving.gateway.deployments import DeploymentState
+from ultramarine_serving.gateway.mirroring import Mirroring
 from ultramarine_serving.gateway.served import Endpoint
 from ultramarine_serving.gateway.unroutable import NoTraffic, UnknownDeployment
 from ultramarine_serving.gateway.weights import SmoothWeights
@@ -21,6 +22,7 @@ class EndpointState:
         self.deployments: dict[str, DeploymentState] = {}
         self.requests = 0
         self._on_held = on_held
+        self.mirroring = Mirroring()
         self._weights = SmoothWeights()
 
     def update(self, endpoint: Endpoint, *, worker: int, workers: int) -> None:

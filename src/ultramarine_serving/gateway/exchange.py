@@ -8,13 +8,16 @@ from ultramarine_serving.gateway import forwarding
 from ultramarine_serving.gateway.deployments import DeploymentState
 from ultramarine_serving.gateway.endpoints import EndpointState
 from ultramarine_serving.gateway.holding import SCALE_UP_TIMEOUT, BadTimeout, hold_s_of
+from ultramarine_serving.gateway.mirroring import MARK, Copy
 from ultramarine_serving.gateway.refusals import PIN, bad_timeout, failed_answer, unroutable_answer
 from ultramarine_serving.gateway.replicas import ReplicaState
 from ultramarine_serving.gateway.unroutable import Left, UnknownDeployment, Unroutable
-from ultramarine_serving.http.client import Answer, NotConnected, UpstreamError
+from ultramarine_serving.http.client import Answer, Broken, NotConnected, UpstreamError
 from ultramarine_serving.http.messages import Request, Response
 
-_DROP = frozenset((b"authorization", PIN, SCALE_UP_TIMEOUT))
+_DROP = frozenset((b"authorization", PIN, SCALE_UP_TIMEOUT, MARK))
+_SAFE = frozenset(("GET", "HEAD"))
+REPEATS_MAX = 2  #: of one request
 
 
 class Exchange:
@@ -29,6 +32,7 @@ class Exchange:
         "_loop",
         "_path",
         "_pin",
+        "_repeats",
         "_request",
         "_until",
         "_wait_s",
@@ -45,6 +49,7 @@ class Exchange:
         self._pin = request.header(PIN).decode("latin-1")
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
+        self._repeats = 0
         self._wait_s = 1.0
         self._until: float | None = None  #: when to wait for a replica no longer, once it has begun to wait
 
@@ -65,9 +70,10 @@ class Exchange:
         """Raises UnknownDeployment, NoTraffic."""
         self._deployment = self._endpoint.choose(self._pin)
         self._deployment.counts.requests += 1
+        self._deployment.repeats.earn()
 
     async def _send(self) -> Response:
-        """Send, and send elsewhere as long as no byte was sent."""
+        """Send, and send elsewhere where that does no harm."""
         request = self._request
         headers = forwarding.onward_headers(request, self._id, drop=_DROP)
         if self._body or request.method not in ("GET", "HEAD"):
@@ -79,21 +85,47 @@ class Exchange:
                 return unroutable_answer(error, self._endpoint, wait_s=self._wait_s, id=self._id)
             except BadTimeout as error:
                 return bad_timeout(error)
-            try:
-                answer = await self._ask(replica, headers)
-            except NotConnected as error:
-                self._deployment.release(replica)
-                replica.take_out(str(error))
-            except UpstreamError as error:
-                self._deployment.release(replica)
-                replica.failed(error)
-                return failed_answer(error, self._said())
-            except BaseException:  # the client has gone
-                self._deployment.release(replica)
-                raise
-            else:
-                release = _Release(self._deployment, replica)
-                return forwarding.onward_answer(request, answer, self._said(), on_end=release)
+            response = await self._try(replica, headers)
+            if response is not None:
+                return response
+
+    async def _try(self, replica: ReplicaState, headers: list[tuple[bytes, bytes]]) -> Response | None:
+        """Send it to a replica; None if it may be sent to another."""
+        try:
+            answer = await self._ask(replica, headers)
+        except NotConnected as error:
+            self._deployment.release(replica)
+            replica.take_out(str(error))
+            return None
+        except UpstreamError as error:
+            self._deployment.release(replica)
+            replica.failed(error)
+            may_repeat = isinstance(error, Broken) and self._may_repeat()
+            return None if may_repeat else failed_answer(error, self._said())
+        except BaseException:  # the client has gone
+            self._deployment.release(replica)
+            raise
+        replica.succeeded()
+        release = _Release(self._deployment, replica)
+        response = forwarding.onward_answer(self._request, answer, self._said(), on_end=release)
+        if self._endpoint.spec.mirror and self._request.method == "POST" and not self._pin:
+            self._mirror(headers, response)
+        return response
+
+    def _may_repeat(self) -> bool:
+        """Whether it may be sent again after it was sent: it does no harm, and not too many are."""
+        if not (self._deployment.spec.idempotent or self._request.method in _SAFE) or self._repeats >= REPEATS_MAX:
+            return False
+        self._repeats += 1
+        return self._deployment.repeats.spend()
+
+    def _mirror(self, headers: list[tuple[bytes, bytes]], response: Response) -> None:
+        endpoint, request = self._endpoint, self._request
+        for name in endpoint.mirroring.due(endpoint.spec.mirror):
+            answer = response.body if isinstance(response.body, bytes) and response.status < 500 else None
+            copy = Copy(self._path, request.query, headers, self._body, status=response.status, answer=answer)
+            if name in endpoint.deployments:
+                endpoint.mirroring.send(copy, endpoint.deployments[name])
 
     def _said(self) -> list[tuple[bytes, bytes]]:
         return [(PIN, self._deployment.name.encode()), (b"x-request-id", self._id)]

@@ -12,13 +12,19 @@ from ultramarine_serving.http.client import Broken, NotConnected, Pool, Upstream
 BACKOFF_FIRST_S = 0.05
 BACKOFF_MAX_S = 5.0
 PROBE_TIMEOUT_S = 5.0
+EJECT_AFTER = 5  #: requests in a row that it took and did not answer
+EJECTED_FIRST_S = 1.0
+EJECTED_MAX_S = 30.0
 IDLE_S = 30.0  #: shorter than the scoring server keeps a connection, so that it is never the one to close first
 
 
 class ReplicaState:
     """Lives as long as the replica is in the table under the same address. It is used only while `is_up`."""
 
-    def __init__(self, replica: Replica, *, on_up: Callable[[], None]) -> None:
+    def __init__(
+        self, replica: Replica, *, on_up: Callable[[], None], may_eject: Callable[[ReplicaState], bool]
+    ) -> None:
+        """`may_eject`: whether enough others are up."""
         self.replica = replica
         self.pool = Pool(replica.address, idle_s=IDLE_S)
         self.is_up = False
@@ -27,7 +33,11 @@ class ReplicaState:
         self.in_flight = 0
         self.requests = 0
         self.errors = 0
+        self._failures = 0  #: since the last answer
+        self._ejections = 0  #: since the last answer
+        self._is_ejected = False
         self._on_up = on_up
+        self._may_eject = may_eject
         self._probing: asyncio.Task[None] | None = None
         self.probe()
 
@@ -40,6 +50,8 @@ class ReplicaState:
     def state(self) -> str:
         if self.is_up:
             return "up"
+        if self._is_ejected:
+            return "ejected"
         return "probing" if self.why == "not probed yet" else "down"
 
     def told(self) -> dict[str, Any]:
@@ -47,14 +59,39 @@ class ReplicaState:
         counts = {"in_flight": self.in_flight, "requests": self.requests, "errors": self.errors}
         return {"state": self.state, "why": self.why, **counts}
 
+    def succeeded(self) -> None:
+        """It answered, whatever it was."""
+        if self._failures:
+            self._failures = self._ejections = 0
+
     def failed(self, error: UpstreamError) -> None:
         """It took a request and gave no answer."""
         self.errors += 1
-        if isinstance(error, Broken):
+        self._failures += 1
+        if self._failures >= EJECT_AFTER and self._may_eject(self):
+            self._eject(str(error))
+        elif isinstance(error, Broken):
             self.take_out(str(error))  # it may be dying: let the probe say, before others are sent there
+
+    def _eject(self, why: str) -> None:
+        """It answers its probe, maybe, but no requests: leave it alone for a while, longer each time."""
+        if self._is_ejected or self.is_gone:
+            return
+        seconds = min(EJECTED_FIRST_S * 2**self._ejections, EJECTED_MAX_S)
+        self._ejections += 1
+        self._failures = EJECT_AFTER - 1  # the first failure after its return ejects it again
+        self._is_ejected = True
+        self.is_up = False
+        self.pool.drop_idle()
+        self.why = f"left alone for {seconds:g} s, it failed {EJECT_AFTER} requests in a row, the last: {why}"
+        if self._probing is not None:
+            self._probing.cancel()
+        self._probing = asyncio.get_running_loop().create_task(self._probe(after_s=seconds))
 
     def take_out(self, why: str) -> None:
         """It refused or broke off: no request goes there until a probe was answered again."""
+        if self._is_ejected:
+            return
         self.is_up = False
         self.pool.drop_idle()
         self.why = why
@@ -65,7 +102,9 @@ class ReplicaState:
         if self._probing is None and not self.is_gone:
             self._probing = asyncio.get_running_loop().create_task(self._probe())
 
-    async def _probe(self) -> None:
+    async def _probe(self, *, after_s: float = 0.0) -> None:
+        await asyncio.sleep(after_s)
+        self._is_ejected = False
         head = f"GET {self.replica.probe} HTTP/1.1\r\nhost: probe\r\nuser-agent: ultramarine-gateway\r\n\r\n".encode()
         wait_s = BACKOFF_FIRST_S
         while True:
