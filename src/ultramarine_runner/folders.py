@@ -14,7 +14,7 @@ OWN_LOG = "preparation.txt"
 
 @dataclass(frozen=True)
 class Folders:
-    """The folder of one run: `code`, `inputs`, `outputs`, `files`, `sockets`, `logs`, and the exit record."""
+    """The folder of a run: `code`, `inputs`, `outputs`, `files`, `sockets`, `logs`, `collected`, the exit record."""
 
     root: Path
 
@@ -27,6 +27,11 @@ class Folders:
     def code(self) -> Path:
         """The ranks' working directory: the run's own copy of its code."""
         return self.root / "code"
+
+    @property
+    def collected(self) -> Path:
+        """What is shipped from here as it grows, and deleted."""
+        return self.root / "collected"
 
     def rank_log(self, rank: int) -> Path:
         """What a rank writes to stdout and stderr."""
@@ -43,6 +48,8 @@ class Folders:
         logs.append((own.parent.name, own))
         for _, file in logs:
             file.parent.mkdir(mode=0o700, parents=True)
+        if spec is not None and spec.collects:
+            self.collected.mkdir(mode=0o700)
         return logs
 
     def order(self, launch: Launch) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Ship what the ranks write, by byte offset. The control plane's file length is the only offset there is."""
+"""Ship what ranks write and collect, by byte offset. The control plane's file length is the only offset there is."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
+from .collected import Collected, CollectedFile
 from .wire import BACKOFF_FIRST_S, BACKOFF_LAST_S, Channel, Dismissed, Unreachable
 
 CHUNK_BYTES = 1 << 20
@@ -39,12 +40,12 @@ class _Followed:
         size = os.fstat(self.fd).st_size
         return self.limit + len(_cut(self.limit)) if self.limit is not None and size > self.limit else size
 
-    def chunk(self, size: int) -> bytes:
+    def chunk(self, size: int, bytes_max: int) -> bytes:
         """What follows the offset, of a log of `size` bytes in all."""
         if self.limit is not None and self.offset >= self.limit:
             return _cut(self.limit)[self.offset - self.limit :]
         until = size if self.limit is None else min(size, self.limit)
-        return os.pread(self.fd, min(CHUNK_BYTES, until - self.offset), self.offset)
+        return os.pread(self.fd, min(bytes_max, until - self.offset), self.offset)
 
 
 def _cut(limit: int) -> bytes:
@@ -68,6 +69,7 @@ class Shipper:
         self._listener = listener
         self._wake = threading.Condition()
         self._followed: dict[str, list[_Followed]] = {}
+        self._collected: dict[str, Collected] = {}
         self._ended: set[str] = set()
         self._told: set[str] = set()
         self._hurry = False
@@ -85,6 +87,11 @@ class Shipper:
             self._followed.setdefault(key, []).append(_Followed(key, rank, file.name, fd, limit))
             self._wake.notify()
 
+    def collect(self, key: str, folder: Path) -> None:
+        """Ship what comes to be in this folder, and delete what was shipped."""
+        with self._wake:
+            self._collected[key] = Collected(key, folder)
+
     def finish(self, key: str) -> None:
         """Nothing more will be written: ship the rest at once, then tell."""
         with self._wake:
@@ -100,6 +107,8 @@ class Shipper:
             self._told.discard(key)
             for one in self._followed.pop(key, []):
                 os.close(one.fd)
+            if (collected := self._collected.pop(key, None)) is not None:
+                collected.close()
 
     def _serve(self) -> None:
         try:
@@ -120,6 +129,7 @@ class Shipper:
             ended = key in self._ended  # before looking: what is written until then is seen
             try:
                 behind = [self._ship(one) for one in self._followed.get(key, [])]
+                behind += self._ship_collected(key, is_ended=ended)
                 self._wait_s = BACKOFF_FIRST_S
             except Unreachable:
                 self._retry_at = time.monotonic() + self._wait_s
@@ -131,14 +141,21 @@ class Shipper:
                 self._told.add(key)
                 self._listener.settled(key)
 
-    def _ship(self, one: _Followed) -> bool:
+    def _ship_collected(self, key: str, *, is_ended: bool) -> list[bool]:
+        """Of each file a chunk, as `_ship`. Logs come first: somebody may be reading them."""
+        collected = self._collected.get(key)
+        if collected is None or not (is_ended or collected.is_due()):
+            return []
+        return [self._ship(one) or collected.let_go(one) for one in collected.look()]
+
+    def _ship(self, one: _Followed | CollectedFile) -> bool:
         """Ship one chunk; whether there is more."""
         size = one.size()
-        if one.is_over:
+        if isinstance(one, _Followed) and one.is_over:
             self._listener.over_limit(one.key)
         if one.refused or size <= one.offset:
             return False
-        answer = self._channel.request("PUT", one.path, one.chunk(size))
+        answer = self._channel.request("PUT", one.path, one.chunk(size, CHUNK_BYTES))
         if answer.status in (200, 409):
             one.offset = int(answer.json()["size"])
         else:

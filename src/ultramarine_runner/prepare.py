@@ -17,6 +17,7 @@ from . import checkpoints, environments, trust
 from .checkpoints import Checkpoint
 from .config import Config
 from .files import Cache, InputFailed
+from .folders import Folders
 from .machine import platform_name
 from .ranks import Places
 from .spec import BadSpec, Environment, Input, Output, Spec
@@ -82,6 +83,7 @@ class Preparer:
             files=files,
             sites=sites,
             checkpoint=None if spec.checkpoint is None else str(folder / "checkpoint"),
+            collected=str(Folders(folder).collected),
             scratch=None if scratch is None else str(scratch),
             server=self._config.server,
             ca="" if self._config.ca is None else str(self._config.folder / trust.CA_FILE),

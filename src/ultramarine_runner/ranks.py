@@ -21,7 +21,7 @@ INHERITED = (
     "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
 )  # fmt: skip
 _INHERITED = re.compile(r"(PIP|UV|SSL)_\w+|\w+_PROXY|\w+_proxy")
-_PLACE = re.compile(r"\{\{(?:(input|output|socket|file|site):([^{}]+)|(python|folder|server|ca))\}\}")
+_PLACE = re.compile(r"\{\{(?:(input|output|socket|file|site):([^{}]+)|(python|folder|collected|server|ca))\}\}")
 _CA = "{{ca}}"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -39,6 +39,7 @@ class Places:
     files: Mapping[str, str] = field(default_factory=dict[str, str])
     sites: Mapping[str, str] = field(default_factory=dict[str, str])
     checkpoint: str | None = None
+    collected: str = ""
     scratch: str | None = None  #: a folder with a short path
     server: str = ""  #: the installation's address, as this node reaches it
     ca: str = ""  #: the file with what is trusted there; empty: what this machine trusts

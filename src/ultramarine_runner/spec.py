@@ -95,6 +95,7 @@ class Spec:
     sockets: tuple[str, ...]
     token: str
     checkpoint: Checkpoint | None = None
+    collects: bool = False  #: what it writes to `{{collected}}` is shipped as it grows
 
     @property
     def ranks(self) -> range:
@@ -235,6 +236,7 @@ def _read(raw: Mapping[str, Any]) -> Spec:
         sockets=tuple(name(one, "sockets") for one in raw.get("sockets") or ()),
         token=str(raw.get("token") or ""),
         checkpoint=_checkpoint(raw["checkpoint"]) if raw.get("checkpoint") else None,
+        collects=bool(raw.get("collects")),
     )
 
 

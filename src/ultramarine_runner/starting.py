@@ -49,6 +49,8 @@ class Starting:
         try:
             for rank, file in folders.make(read):
                 self._shipper.follow(key, rank, file, limit=read.limits.log_bytes if read else None)
+            if read is not None and read.collects:
+                self._shipper.collect(key, folders.collected)
         except OSError as error:
             cause = "disk_full" if error.errno == errno.ENOSPC else "runner"
             self.give_up(key, cause, f"No folder could be made: {error}.")

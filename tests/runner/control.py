@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 LOG = re.compile(r"/runner/v1/logs/([^/]+)/([^/]+)/([^/?]+)\?offset=(\d+)")
+COLLECTED = re.compile(r"/runner/v1/collected/([^/]+)/([^?]+)\?offset=(\d+)")
 
 
 def manifest(files: Mapping[str, bytes], kind: str = "folder") -> bytes:
@@ -57,6 +58,7 @@ class Control:
         self.heard: dict[str, list[tuple[float, str]]] = {}  #: run key -> (when, phase), each change
         self.hellos: dict[tuple[str, int], dict[str, Any]] = {}
         self.logs: dict[tuple[str, str, str], bytearray] = {}
+        self.collected: dict[tuple[str, str], bytearray] = {}  #: by run key and path
         self.refused_logs: set[str] = set()
         self.blobs: dict[str, bytes] = {}
         self.taken: list[str] = []  #: blobs that runners have sent
@@ -272,13 +274,21 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _take_log(self, control: Control, body: bytes) -> None:
         found = LOG.fullmatch(self.path)
+        if found is not None:
+            key, rank, file, offset = found.groups()
+            self._append(control, key, body, offset, to=lambda: control.logs.setdefault((key, rank, file), bytearray()))
+            return
+        found = COLLECTED.fullmatch(self.path)
         assert found
-        key, rank, file, offset = found.groups()
+        key, path, offset = found.groups()
+        self._append(control, key, body, offset, to=lambda: control.collected.setdefault((key, path), bytearray()))
+
+    def _append(self, control: Control, key: str, body: bytes, offset: str, *, to: Callable[[], bytearray]) -> None:
         if key in control.refused_logs:
             self._answer(404, {"detail": "Not known."})
             return
         with control.changed:
-            kept = control.logs.setdefault((key, rank, file), bytearray())
+            kept = to()
             fits = int(offset) == len(kept)
             if fits:
                 kept += body
