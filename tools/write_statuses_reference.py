@@ -11,6 +11,7 @@ from ultramarine.domain.compute import COMPUTE_STATES
 from ultramarine.domain.endpoint import DEPLOYMENT
 from ultramarine.domain.environment import ENVIRONMENT
 from ultramarine.domain.machine import Machine
+from ultramarine.domain.rollout import ROLLOUT
 from ultramarine.domain.run import RUN
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "statuses.md"
@@ -30,6 +31,11 @@ MACHINES: Mapping[str, tuple[Machine[Any, Any], str]] = {
     "Deployment": (
         DEPLOYMENT,
         "*Succeeded* once as many replicas as were asked for answer the gateway. (`src/ultramarine/domain/endpoint.py`)",
+    ),
+    "Rollout": (
+        ROLLOUT,
+        "*Returned*: the figures were bad, and the traffic is as it was before. *Canceled*: somebody took it back, or changed the traffic by hand. "
+        "(`src/ultramarine/domain/rollout.py`)",
     ),
     "Environment": (
         ENVIRONMENT,

@@ -1,6 +1,5 @@
 """Rollouts: steps, figures, and the way back. Pure."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,8 +9,8 @@ from hypothesis import strategies as st
 
 from ultramarine.domain.errors import InvalidInput
 from ultramarine.domain.rollout import Condition, Rollout, RolloutEvent, RolloutSpec, RolloutStatus, shared
-from ultramarine.domain.traffic import Figures, Histogram, Mirrored, together
 from ultramarine.planning.rollouts import Move, Seen, Wait, plan
+from ultramarine.planning.traffic import Latencies, Mirrored, Traffic
 
 T = datetime(2026, 11, 1, tzinfo=UTC)
 BOUNDS = (0.001, 0.01, 0.1, 1.0)
@@ -33,11 +32,14 @@ def make_rollout(*, step: int = -1, before: dict[str, int] = BEFORE, **spec: Any
     )
 
 
-def make_figures(requests: int = 0, errors: int = 0, *, within: int = 1, **mirrored: int) -> Figures:
+def make_figures(requests: int = 0, errors: int = 0, *, within: int = 1, **mirrored: int) -> Traffic:
     """`within`: which bound all of them lie below."""
     counts = tuple(requests if at == within else 0 for at in range(len(BOUNDS) + 1))
-    return Figures(
-        requests=requests, errors=errors, seconds=Histogram(BOUNDS, counts, 0.0), mirrored=Mirrored(**mirrored)
+    return Traffic(
+        requests=requests,
+        answers={"2xx": requests - errors, "5xx": errors},
+        seconds=Latencies(bounds=BOUNDS, counts=counts),
+        mirrored=Mirrored(compared=mirrored.get("compared", 0), agreed=mirrored.get("agreed", 0)),
     )
 
 
@@ -179,24 +181,3 @@ def test_conditions_are_read(written: str, condition: Condition):
 def test_what_cannot_be_meant_is_refused(spec: dict[str, Any], words: str):
     with pytest.raises(InvalidInput, match=words.replace("?", r"\?")):
         RolloutSpec.read(spec, what="the rollout")
-
-
-@given(st.lists(st.floats(0.0001, 0.9), min_size=1, max_size=50), st.floats(0, 1))
-def test_a_quantile_lies_within_the_bounds_of_the_true_one(durations: list[float], share: float):
-    counts = [0] * (len(BOUNDS) + 1)
-    for each in durations:
-        counts[next(at for at, bound in enumerate(BOUNDS) if each <= bound)] += 1
-    found = Histogram(BOUNDS, tuple(counts), sum(durations)).quantile(share)
-    assert found is not None
-    exact = sorted(durations)[max(0, min(len(durations) - 1, -int(-share * len(durations) // 1) - 1))]
-    low = max([0.0, *(bound for bound in BOUNDS if bound < exact)])
-    assert low <= found <= next(bound for bound in BOUNDS if exact <= bound)
-
-
-def test_figures_are_subtracted_and_added():
-    first, second = make_figures(10, 1), make_figures(30, 2)
-    assert (second - first).requests == 20
-    assert (second - first).seconds.total == 20
-    assert together([first, second]).seconds.total == 40
-    assert together([]).seconds.quantile(0.5) is None
-    assert replace(first, requests=0).error_rate is None

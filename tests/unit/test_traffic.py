@@ -1,8 +1,12 @@
 """What the gateway's workers count, as one figure that never goes back."""
 
+from math import ceil
 from typing import Any
 
-from ultramarine.planning.traffic import Latencies, Traffic
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ultramarine.planning.traffic import Latencies, Mirrored, Traffic
 from ultramarine.routing.totals import Totals
 
 BLUE = ("w/cancer", "blue")
@@ -65,11 +69,35 @@ def test_what_is_in_no_table_any_more_is_forgotten():
     assert totals.traffic()[BLUE].requests == 1
 
 
-def test_a_quantile_is_the_bound_below_which_so_many_lie():
+@given(st.lists(st.floats(0.0001, 9), min_size=1, max_size=50), st.floats(0, 1))
+def test_a_quantile_lies_within_the_bounds_of_the_true_one(durations: list[float], share: float):
+    bounds = (0.001, 0.01, 0.1, 1.0, 10.0)
+    counts = [0] * (len(bounds) + 1)
+    for each in durations:
+        counts[next(at for at, bound in enumerate(bounds) if each <= bound)] += 1
+    found = Latencies(bounds=bounds, counts=counts).quantile(share)
+    exact = sorted(durations)[max(0, ceil(share * len(durations)) - 1)]
+    low = max([0.0, *(bound for bound in bounds if bound < exact)])
+    assert found is not None
+    assert low <= found <= next(bound for bound in bounds if exact <= bound)
+
+
+def test_of_what_is_above_all_bounds_no_more_is_known():
     seconds = Latencies(bounds=BOUNDS, counts=(98, 1, 1), sum=1.0)
-    assert [seconds.quantile(share) for share in (0.5, 0.98, 0.99, 1)] == [0.001, 0.001, 0.01, float("inf")]
+    assert [seconds.quantile(share) for share in (0.49, 0.99, 1)] == [0.0005, 0.01, 0.01]
     assert Latencies().quantile(0.99) is None
+
+
+def test_what_has_come_after_an_earlier_look():
+    seconds = Latencies(bounds=BOUNDS, counts=(98, 1, 1), sum=1.0)
     assert seconds.since(Latencies(bounds=BOUNDS, counts=(97, 0, 0), sum=0.5)).counts == (1, 1, 1)
+    before = Traffic(requests=10, answers={"2xx": 9, "5xx": 1}, mirrored=Mirrored(compared=2, agreed=1))
+    now = Traffic(
+        in_flight=3, requests=30, answers={"2xx": 25, "5xx": 3, "429": 2}, mirrored=Mirrored(compared=5, agreed=2)
+    )
+    since = now.since(before)
+    assert (since.in_flight, since.requests, since.errors) == (3, 20, 2)
+    assert (since.answers["429"], since.mirrored.compared, since.mirrored.agreed) == (2, 3, 1)
 
 
 def test_nothing_counted_adds_nothing():

@@ -14,6 +14,7 @@ from ultramarine.api import (
     metrics,
     models,
     problem,
+    rollouts,
     runner,
     scheduler,
 )
@@ -30,6 +31,7 @@ ROUTERS = (
     files.router,
     models.router,
     endpoints.router,
+    rollouts.router,
     internal.router,
     metrics.router,
     scheduler.router,

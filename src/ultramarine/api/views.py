@@ -22,6 +22,7 @@ from ultramarine.services.endpoints import EndpointState
 from ultramarine.services.explanations import Explanation, Phase
 from ultramarine.services.leftovers import Leftover
 from ultramarine.services.models import ENVIRONMENT, JOB, TYPE, VERSION, version_of
+from ultramarine.services.rollouts import RolloutState
 from ultramarine.services.status import Status
 from ultramarine.services.streams import Piece, Standing
 from ultramarine.store.events import Happening
@@ -234,6 +235,24 @@ def endpoint(state: EndpointState, address: str) -> View:
         "scoring_uri": f"{address}/endpoints/{e.workspace}/{e.name}/score",
         "deployments": [d.name for d in state.deployments],
         "created_at": at(e.created_at),
+    }
+
+
+def rollout(state: RolloutState) -> View:
+    r = state.rollout
+    return {
+        "endpoint_name": r.endpoint,
+        "deployment_name": r.deployment,
+        "status": r.status.value,
+        "reason": state.waits or r.reason,
+        "steps": r.spec.shares,
+        "step": r.step,
+        "hold": r.spec.hold,
+        "min_requests": r.spec.min_requests,
+        "pause_on": r.spec.pause_on,
+        "traffic_before": r.before,
+        "created_at": at(r.created_at),
+        "changed_at": at(r.changed_at),
     }
 
 

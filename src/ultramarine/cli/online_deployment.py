@@ -7,6 +7,7 @@ from ultramarine.cli import resource
 from ultramarine.cli.command import ENDPOINT_NAME, FAILED, FILE, NAME, NO_WAIT, SET, YES, Call, Command, Group, Option
 from ultramarine.cli.output import Column, bare
 from ultramarine.cli.resource import changes, document
+from ultramarine.cli.rollout import COMMANDS
 from ultramarine.domain.errors import InvalidInput
 
 ALL_TRAFFIC = Option("--all-traffic", "once it answers, send it all requests of the endpoint", "switch")
@@ -160,5 +161,6 @@ GROUP = Group(
             needs=("name", "endpoint_name"),
             example="um online-deployment get-logs -e ENDPOINT -n NAME",
         ),
+        *COMMANDS,
     ),
 )

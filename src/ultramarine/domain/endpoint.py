@@ -1,5 +1,6 @@
 """Online endpoints, a stable address each, and the deployments that stand behind them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -282,8 +283,20 @@ class Endpoint:
     spec: EndpointSpec
     keys_sha256: tuple[str, str]
     keys_sealed: str  #: both keys, encrypted at rest: `get-credentials` shows them again
+    traffic_before: Mapping[str, int] | None = None  #: until it was changed last: what `rollback` brings back
     version: int = 1
     created_at: datetime
+
+    def with_spec(self, spec: EndpointSpec) -> "Endpoint":
+        """Where the traffic is another, it remembers what it was before."""
+        is_moved = spec.traffic != self.spec.traffic
+        return replace(self, spec=spec, traffic_before=self.spec.traffic if is_moved else self.traffic_before)
+
+    def with_traffic(self, traffic: Mapping[str, int]) -> "Endpoint":
+        """Nothing is mirrored any more to a deployment that gets a share."""
+        mirror = {name: share for name, share in self.spec.mirror_traffic.items() if not traffic.get(name)}
+        changes = {"traffic": dict(traffic), **({"mirror_traffic": mirror} if self.spec.mirror_traffic else {})}
+        return self.with_spec(self.spec.model_copy(update=changes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

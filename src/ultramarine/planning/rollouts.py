@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ultramarine.domain.rollout import QUANTILES, Condition, Rollout, RolloutEvent
-from ultramarine.domain.traffic import Figures
+from ultramarine.planning.traffic import Traffic
 
 E = RolloutEvent
 BARE_MINIMUM = 20  #: requests on both sides before durations are compared at all
@@ -13,14 +13,14 @@ BARE_MINIMUM = 20  #: requests on both sides before durations are compared at al
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What there is to judge by. Figures are those since the step began.
+    """What there is to judge by. Traffic are those since the step began.
 
     `traffic`: as the endpoint has it now. `why_not`: why the deployment cannot take traffic; empty when it can.
     """
 
     traffic: Mapping[str, int]
-    candidate: Figures
-    others: Figures
+    candidate: Traffic
+    others: Traffic
     why_not: str = ""
     is_lost: bool = False  #: it failed or is being deleted: nothing to wait for
 
@@ -72,7 +72,7 @@ def _waits(rollout: Rollout, seen: Seen, now: datetime) -> str:
     return ""
 
 
-def _said(figures: Figures) -> str:
+def _said(figures: Traffic) -> str:
     p99 = figures.seconds.quantile(0.99)
     words = f"{figures.requests} requests, {figures.errors} errors"
     return f"{words}." if p99 is None else f"{words}, p99 {p99 * 1000:.0f} ms."
@@ -108,11 +108,11 @@ def _too_slow(condition: Condition, seen: Seen, least: int) -> str:
     mine, theirs = seen.candidate.seconds, seen.others.seconds
     share = QUANTILES[condition.measure]
     took, usual = mine.quantile(share), theirs.quantile(share)
-    if took is None or mine.total < least:
+    if took is None or mine.count < least:
         return ""
     limit = condition.limit
     if condition.is_relative:
-        if usual is None or theirs.total < BARE_MINIMUM:
+        if usual is None or theirs.count < BARE_MINIMUM:
             return ""
         limit *= usual
     if took <= limit:

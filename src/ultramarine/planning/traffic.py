@@ -1,7 +1,7 @@
 """What the gateway counts of a deployment, over all its workers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
 
@@ -18,13 +18,19 @@ class Latencies:
         return sum(self.counts)
 
     def quantile(self, share: float) -> float | None:
-        """So many of the values (0.99: of a hundred 99) are at most this: a bound; None where nothing was counted."""
-        left = self.count * share
+        """The duration that `share` of them (0.99: of a hundred 99) do not exceed; None where nothing was counted.
+
+        Within a bound it is interpolated, as Prometheus' `histogram_quantile` does; of those above the last bound no
+        more is known than that bound.
+        """
+        if not self.count:
+            return None
+        left, low = self.count * share, 0.0
         for bound, count in zip(self.bounds, self.counts, strict=False):
-            left -= count
-            if left <= 0 and self.count:
-                return bound
-        return float("inf") if self.count else None
+            if count and left <= count:
+                return min(bound, low + (bound - low) * left / count)
+            left, low = left - count, bound
+        return low
 
     def plus(self, other: "Latencies") -> "Latencies":
         return Latencies(
@@ -56,6 +62,16 @@ class Mirrored:
             seconds=self.seconds.plus(other.seconds),
         )
 
+    def since(self, before: "Mirrored") -> "Mirrored":
+        """What has come after an earlier look."""
+        return Mirrored(
+            compared=self.compared - before.compared,
+            agreed=self.agreed - before.agreed,
+            failed=self.failed - before.failed,
+            dropped=self.dropped - before.dropped,
+            seconds=self.seconds.since(before.seconds),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
@@ -82,6 +98,21 @@ class Traffic:
             answers={code: self.answers.get(code, 0) + other.answers.get(code, 0) for code in codes},
             seconds=self.seconds.plus(other.seconds),
             mirrored=self.mirrored.plus(other.mirrored),
+        )
+
+    @property
+    def errors(self) -> int:
+        """Answers of 500 and above: a replica's, or the gateway's for want of one."""
+        return self.answers.get("5xx", 0)
+
+    def since(self, before: "Traffic") -> "Traffic":
+        """What was counted after an earlier look."""
+        return replace(
+            self,
+            requests=self.requests - before.requests,
+            answers={code: count - before.answers.get(code, 0) for code, count in self.answers.items()},
+            seconds=self.seconds.since(before.seconds),
+            mirrored=self.mirrored.since(before.mirrored),
         )
 
     def counted(self, before: "Traffic") -> "Traffic":

@@ -63,6 +63,26 @@ class OnlineDeployments(Collection):
     def delete(self, name: str, endpoint_name: str) -> None:
         self.client.call("DELETE", self._at(endpoint_name, name))
 
+    def rollout(self, name: str, endpoint_name: str, settings: Mapping[str, Any]) -> View:
+        """Begin to move traffic to it, step by step: `steps`, `hold`, `min_requests`, `pause_on`."""
+        return self.client.call("POST", f"{self._at(endpoint_name, name)}/rollout", dict(settings))
+
+    def last_rollout(self, endpoint_name: str) -> View:
+        return self.client.get(f"{self.at(endpoint_name)}/rollout")
+
+    def rollback(self, endpoint_name: str) -> View:
+        """The endpoint, with the traffic that it had before."""
+        return self.client.call("POST", f"{self.at(endpoint_name)}/rollback")
+
+    def wait_rollout(self, endpoint_name: str, *, timeout_s: float, tell: Callable[[View], None] | None = None) -> View:
+        """Until the endpoint's last rollout has ended."""
+        return until(
+            lambda: self.last_rollout(endpoint_name),
+            lambda view: view["status"] != "Running",
+            timeout_s=timeout_s,
+            tell=tell,
+        )
+
     def logs(self, name: str, endpoint_name: str, *, lines: int = 100) -> str:
         """The last lines that it has written."""
         return self.client.send("GET", f"{self._at(endpoint_name, name)}/logs?tail={lines}").decode("utf-8", "replace")

@@ -18,6 +18,7 @@ from ultramarine.controllers.environments import EnvironmentLoop
 from ultramarine.controllers.fleet import FleetLoop
 from ultramarine.controllers.loop import forever
 from ultramarine.controllers.metrics import MetricsLoop
+from ultramarine.controllers.rollouts import RolloutLoop
 from ultramarine.controllers.routes import RouteLoop
 from ultramarine.controllers.runs import RunLoop
 from ultramarine.controllers.tracking import TrackingLoop
@@ -152,6 +153,7 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
         Loop(name="runs", tick=scheduler.tick, bell=ctx.work),
         Loop(name="routes", tick=RouteLoop(ctx, publisher, upstreams).tick, bell=ctx.serving),
         Loop(name="deployments", tick=DeploymentLoop(ctx, publisher, serving).tick, bell=ctx.serving),
+        Loop(name="rollouts", tick=RolloutLoop(ctx).tick, bell=ctx.serving),
         Loop(name="environments", tick=EnvironmentLoop(ctx, uv).tick, bell=ctx.locking),
         # Never rung: nobody waits for what these do.
         Loop(name="workspaces", tick=WorkspaceLoop(ctx).tick, bell=Bell()),

@@ -42,11 +42,11 @@ async def put(ctx: Context, workspace: str, name: str, body: Mapping[str, Any]) 
         if there is not None:
             kept = {field: value for field, value in there.spec.body().items() if field in ROUTING}
             spec = EndpointSpec.read(kept | spec.body(), what=what)
-        await _check_traffic(tx, workspace, spec)
+        await check_traffic(tx, workspace, spec)
         if there is None:
             await endpoints.add(tx, _new(ctx, workspace, spec))
         else:
-            await endpoints.update(tx, replace(there, spec=spec))
+            await endpoints.update(tx, there.with_spec(spec))
         state = await _state(tx, workspace, name)
     ctx.ring(ctx.serving)
     return state, there is None
@@ -67,7 +67,8 @@ def _with_keys(ctx: Context, workspace: str, spec: EndpointSpec, keys: tuple[str
     )
 
 
-async def _check_traffic(tx: Tx, workspace: str, spec: EndpointSpec) -> None:
+async def check_traffic(tx: Tx, workspace: str, spec: EndpointSpec) -> None:
+    """Raises `InvalidInput` for a share that no deployment could take."""
     there = [d.name for d in await endpoints.deployments(tx, workspace, spec.name)]
     for field in ROUTING:
         for name, share in getattr(spec, field).items():

@@ -60,6 +60,7 @@ class Hub:
         self.held_at: dict[tuple[str, str], datetime] = {}  #: by endpoint and deployment, when a request last waited
         self.scaling: dict[str, Memory] = {}  #: by deployment's id, what its requests were lately
         self.traffic: Mapping[tuple[str, str], Traffic] = {}  #: by workspace/endpoint and deployment, since ever
+        self.rollouts: Mapping[str, str] = {}  #: by id, what each waits for
         self.is_draining = False  #: the service is being stopped: nothing new is placed, and idle nodes go at once
         self.machines = 0  #: that an autoscaler of ours holds, or is starting
         self._pools = {name: _Pool(listening_since, listening_since) for name in pools}

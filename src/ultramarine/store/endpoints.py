@@ -130,6 +130,7 @@ def _endpoint_row(endpoint: Endpoint) -> dict[str, Any]:
         "spec": endpoint.spec.body(),
         "keys_sha256": list(endpoint.keys_sha256),
         "keys_sealed": endpoint.keys_sealed,
+        "traffic_before": None if endpoint.traffic_before is None else dict(endpoint.traffic_before),
         "version": endpoint.version,
     }
 

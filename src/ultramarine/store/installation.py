@@ -74,7 +74,8 @@ async def unusable_workspaces(tx: Tx) -> Sequence[str]:
 
 async def purge_workspace(tx: Tx, name: str) -> None:
     """Remove it with every row that is of it; tokens stay, revoked, as what was given out."""
-    for table in (t.jobs, t.runs, t.events, t.environments, t.data_assets, t.deployments, t.allocations, t.computes):
+    serving = (t.endpoints, t.deployments, t.rollouts)
+    for table in (t.jobs, t.runs, t.events, t.environments, t.data_assets, *serving, t.allocations, t.computes):
         await tx.execute(table.delete().where(table.c.workspace == name))
     await tx.execute(t.workspaces.delete().where(t.workspaces.c.name == name))
 

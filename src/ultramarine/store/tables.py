@@ -250,6 +250,7 @@ endpoints = sa.Table(
     _json("spec"),
     _json("keys_sha256"),
     _text("keys_sealed"),
+    _json("traffic_before", nullable=True),
     _number("version"),
     _at("created_at"),
 )
@@ -272,6 +273,24 @@ deployments = sa.Table(
     _at("created_at"),
     _at("changed_at"),
     sa.Index("deployments_name", "workspace", "endpoint", "name"),
+)
+rollouts = sa.Table(
+    "rollouts",
+    metadata,
+    _text("id", primary_key=True),
+    _text("workspace"),
+    _text("endpoint"),
+    _text("deployment"),
+    _json("spec"),
+    _json("before"),
+    _number("step"),
+    _at("step_at"),
+    _text("status", index=True),
+    _text("reason"),
+    _number("version"),
+    _at("created_at"),
+    _at("changed_at"),
+    sa.Index("rollouts_endpoint", "workspace", "endpoint"),
 )
 
 leases = sa.Table(
