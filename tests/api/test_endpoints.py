@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.api.conftest import Api
+from tests.factories import NOON, later
 from tests.simulation.serving import SimulatedTracking
 
 from ultramarine.api.app import build
@@ -105,3 +106,77 @@ async def test_a_training_cluster_holds_no_replicas(serving: Api) -> None:
     await serving.ask("PUT", f"{W}/computes/train", json={"type": "amlcompute", "size": "cpu-1"})
     status, words = await refused(serving, "PUT", f"{E}/deployments/blue", BLUE | {"compute": "train"})
     assert (status, "train is no inferencing target" in words) == (422, True)
+
+
+async def ask_for(
+    api: Api, token: str, *, workspace: str = "w", endpoint: str = "cancer"
+) -> tuple[int, dict[str, Any]]:
+    """What the gateway is told of a token that a caller has shown."""
+    question = {"token": token, "purpose": "endpoint", "workspace": workspace, "endpoint": endpoint}
+    answer = await api.http.post("/internal/authorize", json=question)
+    return answer.status_code, answer.json()
+
+
+async def test_a_token_is_good_for_its_endpoint_until_it_expires(serving: Api) -> None:
+    await serving.ask("PUT", E, json={"auth_mode": "aml_token"})
+    await serving.ask("PUT", f"{W}/online-endpoints/other", json={"auth_mode": "aml_token"})
+    given = (await serving.ask("GET", f"{E}/credentials")).json()
+    assert sorted(given) == ["accessToken", "expiryTimeUtc", "refreshAfterTimeUtc", "tokenType"]
+    assert given["expiryTimeUtc"] == int(NOON.timestamp()) + 3600
+    assert await ask_for(serving, given["accessToken"]) == (
+        200,
+        {"workspace": "w", "subject": "endpoint cancer", "cache_s": 5},
+    )
+    assert (await ask_for(serving, given["accessToken"], endpoint="other"))[0] == 401
+    assert (await ask_for(serving, given["accessToken"], workspace="v"))[0] == 401
+    assert (await ask_for(serving, given["accessToken"].replace("cancer", "other"), endpoint="other"))[0] == 401
+    for wrong in ("", "endpoint", given["accessToken"][:-1], given["accessToken"] + "0", "endpoint:w:cancer:x:y"):
+        assert (await ask_for(serving, wrong))[0] == 401
+    for passed_s, answer in ((3598, (200, 2)), (3600, (401, None)), (4000, (401, None))):
+        old = replace(serving.ctx, clock=lambda passed_s=passed_s: later(passed_s))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(build(old)), base_url="http://test") as http:
+            status, said = await ask_for(replace(serving, http=http), given["accessToken"])
+        assert (status, said.get("cache_s")) == answer
+
+
+async def test_a_token_ends_when_the_primary_key_is_made_anew_or_keys_are_asked_for(serving: Api) -> None:
+    await serving.ask("PUT", E, json={"auth_mode": "aml_token"})
+    token = (await serving.ask("GET", f"{E}/credentials")).json()["accessToken"]
+    await serving.ask("POST", f"{E}/regenerate-keys", json={"key_type": "secondary"})
+    assert (await ask_for(serving, token))[0] == 200
+    await serving.ask("POST", f"{E}/regenerate-keys", json={"key_type": "primary"})
+    assert (await ask_for(serving, token))[0] == 401
+    fresh = (await serving.ask("GET", f"{E}/credentials")).json()["accessToken"]
+    assert (await ask_for(serving, fresh))[0] == 200
+    await serving.ask("PATCH", E, json={"auth_mode": "key"})
+    assert (await ask_for(serving, fresh))[0] == 401
+
+
+async def test_one_key_goes_on_being_good_while_the_other_is_made_anew(serving: Api) -> None:
+    before = (await serving.ask("GET", f"{E}/credentials")).json()
+    after = (await serving.ask("POST", f"{E}/regenerate-keys", json={"key_type": "secondary"})).json()
+    assert after["primaryKey"] == before["primaryKey"]
+    assert after["secondaryKey"] != before["secondaryKey"]
+    assert after == (await serving.ask("GET", f"{E}/credentials")).json()
+    assert (await serving.ask("GET", f"{E}/credentials", token="reader")).status_code == 403
+
+
+async def test_a_held_request_is_remembered_and_wakes_the_loop(serving: Api) -> None:
+    count = serving.ctx.serving.count
+    answer = await serving.http.post("/internal/held", json={"endpoint": "w/cancer", "deployment": "blue"})
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert serving.ctx.hub.held_at == {("w/cancer", "blue"): NOON}
+    assert serving.ctx.serving.count > count
+
+
+async def test_what_follows_the_requests_begins_with_one_replica_and_keeps_what_it_has(serving: Api) -> None:
+    scale = {"type": "target_utilization", "min_instances": 0, "max_instances": 4}
+    made = (
+        await serving.ask("PUT", f"{E}/deployments/blue", json={"model": "forest:1", "scale_settings": scale})
+    ).json()
+    assert (made["instance_count"], made["scale_settings"]["max_instances"]) == (1, 4)
+    await serving.ask("PUT", f"{E}/deployments/green", json=BLUE | {"instance_count": 3})
+    changed = (await serving.ask("PATCH", f"{E}/deployments/green", json={"scale_settings": scale})).json()
+    assert changed["instance_count"] == 3
+    status, words = await refused(serving, "PATCH", f"{E}/deployments/green", {"instance_count": 9})
+    assert (status, "instance_count is 9, and scale_settings say 0 to 4" in words) == (422, True)

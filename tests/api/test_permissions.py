@@ -11,7 +11,7 @@ from ultramarine.services.identity import run_token
 from ultramarine.store import runs
 
 #: What answers without a token: it says nothing, or the token is in the body, or the secret is in the message itself.
-OPEN = {"/healthz", "/internal/authorize", "/internal/exchange", "/runner/v1/hello"}
+OPEN = {"/healthz", "/internal/authorize", "/internal/exchange", "/internal/held", "/runner/v1/hello"}
 #: By the dependency that a route states, the roles of workspace `w` that may not.
 TOO_WEAK = {
     "_work": ("reader",),

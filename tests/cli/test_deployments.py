@@ -23,6 +23,9 @@ class Small(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Asked)
         self.becomes = ["Creating", "Succeeded"]
         self.traffic: dict[str, int] = {"green": 100}
+        self.mirrored: dict[str, int] = {}
+        self.is_by_token = False
+        self.keys: list[str | None] = []
         self.invoked: list[tuple[str | None, bytes]] = []
 
     @property
@@ -32,12 +35,13 @@ class Small(ThreadingHTTPServer):
     def answer(self, method: str, path: str, body: bytes, pin: str | None) -> tuple[int, Any]:
         match method, path.removeprefix("/api/v1/workspaces/default/online-endpoints/sum"):
             case "PATCH", "":
-                self.traffic = json.loads(body)["traffic"]
+                said = json.loads(body)
+                self.traffic, self.mirrored = said.get("traffic", self.traffic), said.get("mirror_traffic", {})
                 return 200, {"name": "sum", "traffic": self.traffic}
             case "GET", "":
                 return 200, {"name": "sum", "traffic": self.traffic, "scoring_uri": "/endpoints/default/sum/score"}
             case "GET", "/credentials":
-                return 200, {"primaryKey": "p", "secondaryKey": "s"}
+                return 200, {"accessToken": "access"} if self.is_by_token else {"primaryKey": "p", "secondaryKey": "s"}
             case (("PUT" | "GET"), "/deployments/blue"):
                 state = self.becomes.pop(0) if len(self.becomes) > 1 else self.becomes[0]
                 reason = "score.py: no module named 'numpi'" if state == "Failed" else ""
@@ -65,6 +69,8 @@ class Asked(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         assert isinstance(self.server, Small)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if "/score" in self.path:
+            self.server.keys.append(self.headers.get("Authorization"))
         status, content = self.server.answer(
             self.command, self.path, body, self.headers.get("azureml-model-deployment")
         )
@@ -133,6 +139,12 @@ def test_an_endpoint_is_invoked_with_its_key_and_may_be_pinned(um: Um, small: Sm
     assert small.invoked == [("blue", b'{"data": [1, 2, 3]}')]
 
 
+def test_an_endpoint_that_wants_tokens_is_invoked_with_one(um: Um, small: Small):
+    small.is_by_token = True
+    assert um("online-endpoint", "invoke", "sum", "-r", "request.json").code == OK
+    assert small.keys == ["Bearer access"]
+
+
 def test_what_an_endpoint_refuses_is_said(um: Um, small: Small, tmp_path: Path):
     (tmp_path / "request.json").write_text("bad")
     refused = um("online-endpoint", "invoke", "sum", "-r", "request.json")
@@ -144,6 +156,10 @@ def test_what_an_endpoint_refuses_is_said(um: Um, small: Small, tmp_path: Path):
 def test_traffic_is_given_in_words(um: Um, small: Small):
     assert um("endpoint", "update", "sum", "--traffic", "blue=90 green=10").code == OK
     assert small.traffic == {"blue": 90, "green": 10}
+    assert um("endpoint", "update", "sum", "--mirror-traffic", "green=10").code == OK
+    assert (small.traffic, small.mirrored) == ({"blue": 90, "green": 10}, {"green": 10})
+    wrong = um("endpoint", "update", "sum", "--mirror-traffic", "green")
+    assert (wrong.code, "--mirror-traffic: 'green' is not of the form" in wrong.err) == (USAGE, True)
 
 
 def test_a_replica_that_the_gateway_cannot_reach_is_shown_with_the_reason(um: Um, small: Small):

@@ -56,16 +56,15 @@ async def delete_endpoint(workspace: str, name: str, ctx: Ctx, _: Worker, reache
 
 @router.get("/{name}/credentials")
 async def get_credentials(workspace: str, name: str, ctx: Ctx, _: Worker) -> views.View:
-    primary, secondary = await endpoints.keys(ctx, workspace, name)
-    return {"primaryKey": primary, "secondaryKey": secondary}
+    """Both keys; with `auth_mode: aml_token` a token, and until when it is good."""
+    return views.credentials(await endpoints.credentials(ctx, workspace, name))
 
 
 @router.post("/{name}/regenerate-keys")
 async def regenerate_keys(workspace: str, name: str, body: KeyType, ctx: Ctx, _: Worker) -> views.View:
-    """A new key of one type; the other goes on being good."""
+    """A new key of one type; the other goes on being good. Tokens of before a new primary key end."""
     await endpoints.regenerate_key(ctx, workspace, name, body.key_type)
-    primary, secondary = await endpoints.keys(ctx, workspace, name)
-    return {"primaryKey": primary, "secondaryKey": secondary}
+    return views.credentials(await endpoints.credentials(ctx, workspace, name))
 
 
 @router.put("/{endpoint}/deployments/{name}", status_code=201)

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from ultramarine.api.access import Ctx, Inside
-from ultramarine.services import identity, sessions
+from ultramarine.services import endpoint_tokens, endpoints, identity, sessions
 from ultramarine.services.tracking import Question, access, run_row
 
 router = APIRouter(prefix="/internal", include_in_schema=False)
@@ -17,8 +17,28 @@ CACHE_S = 5
 @router.post("/authorize")
 async def authorize(question: Question, ctx: Ctx) -> dict[str, Any]:
     """Whose token it is, for which workspace it acts now, for which it might, and whose run's own it is."""
+    if question.purpose == endpoint_tokens.PURPOSE:
+        return await _of_endpoint(question, ctx)
     allowed = await access(ctx, question)
     return {**asdict(allowed), "cache_s": CACHE_S}
+
+
+async def _of_endpoint(question: Question, ctx: Ctx) -> dict[str, Any]:
+    workspace, name = question.workspace or "", question.endpoint or ""
+    until = await endpoint_tokens.check(ctx, question.token, workspace=workspace, endpoint=name)
+    left_s = (until - ctx.clock()).total_seconds()
+    return {"workspace": workspace, "subject": f"endpoint {name}", "cache_s": min(CACHE_S, left_s)}
+
+
+class Held(BaseModel):
+    endpoint: str
+    deployment: str
+
+
+@router.post("/held", status_code=204)
+async def held(said: Held, ctx: Ctx) -> None:
+    """A worker of the gateway holds a request for a deployment (of `WORKSPACE/ENDPOINT`) without replicas."""
+    endpoints.is_held(ctx, said.endpoint, said.deployment)
 
 
 class Code(BaseModel):

@@ -15,9 +15,9 @@ from ultramarine.domain.run import Ending, Run, RunStatus
 from ultramarine.files.logs import LogFile
 from ultramarine.planning.trace import Replayed
 from ultramarine.planning.why import ComputeWhy
-from ultramarine.routing.publisher import Reach
 from ultramarine.services.computes import ComputeState, NodeState, SizeState, Usage
 from ultramarine.services.deployments import DeploymentState
+from ultramarine.services.endpoint_tokens import EndpointToken
 from ultramarine.services.endpoints import EndpointState
 from ultramarine.services.explanations import Explanation, Phase
 from ultramarine.services.leftovers import Leftover
@@ -256,6 +256,19 @@ def rollout(state: RolloutState) -> View:
     }
 
 
+def credentials(given: tuple[str, str] | EndpointToken) -> View:
+    """In Azure's words: two keys, or a token and until when it is good."""
+    if isinstance(given, EndpointToken):
+        return {
+            "accessToken": given.token,
+            "tokenType": "Bearer",
+            "expiryTimeUtc": int(given.expires_at.timestamp()),
+            "refreshAfterTimeUtc": int(given.refresh_at.timestamp()),
+        }
+    primary, secondary = given
+    return {"primaryKey": primary, "secondaryKey": secondary}
+
+
 def deployment(state: DeploymentState) -> View:
     d = state.deployment
     model = d.serving.get("model", {})
@@ -266,17 +279,22 @@ def deployment(state: DeploymentState) -> View:
         "provisioning_state": d.status.value,
         "reason": d.reason,
         "model_used": f"{model['name']}:{model['version']}" if model else None,
-        "replicas": [_replica(run, state.reached.get(run.key)) for run in state.replicas],
+        "scaling": state.scaling,
+        "replicas": [_replica(run, state) for run in state.replicas],
         "created_at": at(d.created_at),
     }
 
 
-def _replica(run: Run, reach: Reach | None) -> View:
+def _replica(run: Run, state: DeploymentState) -> View:
+    reach, leaving_since = state.reached.get(run.key), state.leaving.get(run.key)
     why = f"The gateway cannot reach it: {reach.why}." if reach is not None and reach.why else ""
+    if leaving_since is not None:
+        why = f"It is not wanted any more, and gets no more requests since {at(leaving_since)}."
     return {
         "run": run.key,
         "status": run.status.value,
         "reason": run.reason,
+        "node": run.nodes[0] if run.nodes else None,
         "answers": reach is not None and reach.is_up,
         "why": why,
     }

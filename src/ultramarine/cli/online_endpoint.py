@@ -9,14 +9,16 @@ from ultramarine.cli.output import Column
 from ultramarine.cli.resource import changes, document
 from ultramarine.domain.errors import InvalidInput
 
-AUTH = Option("--auth-mode", "how callers sign in", choices=("key",), field="auth_mode")
+AUTH = Option("--auth-mode", "how callers sign in", choices=("key", "aml_token"), field="auth_mode")
 TRAFFIC = Option("--traffic", 'percent for each deployment: "blue=90 green=10"')
+MIRROR = Option("--mirror-traffic", 'percent that one deployment gets a copy of: "green=10"; 0 ends it')
 CREATE = (FILE, SET, NAME, AUTH, Option("--no-wait", "as in Azure ML; an endpoint is ready at once", "switch"))
-UPDATE = (FILE, SET, NAME, TRAFFIC)
+UPDATE = (FILE, SET, NAME, TRAFFIC, MIRROR)
 COLUMNS = (
     Column("name", "name"),
     Column("state", "provisioning_state"),
     Column("traffic", "traffic"),
+    Column("mirrored", "mirror_traffic"),
     Column("deployments", "deployments"),
     Column("scoring uri", "scoring_uri"),
 )
@@ -30,23 +32,24 @@ def create(call: Call) -> None:
 
 
 def update(call: Call) -> None:
-    given = call.args.traffic
-    if given and not call.args.file and not call.args.set:
-        fields: dict[str, Any] = {"traffic": shares(given)}
-    else:
-        fields = changes(call, UPDATE) | ({"traffic": shares(given)} if given else {})
+    given: dict[str, Any] = {}
+    if call.args.traffic:
+        given["traffic"] = shares("--traffic", call.args.traffic)
+    if call.args.mirror_traffic:
+        given["mirror_traffic"] = shares("--mirror-traffic", call.args.mirror_traffic)
+    fields = given if given and not call.args.file and not call.args.set else changes(call, UPDATE) | given
     call.show(call.workspace.online_endpoints.update(call.args.name, fields))
 
 
-def shares(text: str) -> dict[str, int]:
+def shares(option: str, text: str) -> dict[str, int]:
     """`blue=90 green=10` as a mapping."""
     found: dict[str, int] = {}
     for word in text.replace(",", " ").split():
         name, equals, share = word.partition("=")
         if not equals or not share.isdigit():
             raise InvalidInput(
-                f"--traffic: {word!r} is not of the form deployment=percent.",
-                hint='Example: --traffic "blue=90 green=10"',
+                f"{option}: {word!r} is not of the form deployment=percent.",
+                hint=f'Example: {option} "{"green=10" if option == "--mirror-traffic" else "blue=90 green=10"}"',
             )
         found[name] = int(share)
     return found
@@ -145,7 +148,12 @@ GROUP = Group(
             needs=("name", "request_file"),
             example="um online-endpoint invoke -n NAME --request-file request.json",
         ),
-        of_one("online-endpoint", "get-credentials", "Show the keys of an endpoint.", run=get_credentials),
+        of_one(
+            "online-endpoint",
+            "get-credentials",
+            "Show what a caller signs in with: the keys, or a token.",
+            run=get_credentials,
+        ),
         Command(
             name="regenerate-keys",
             summary="Make a new key; the old one is good no more.",

@@ -21,7 +21,7 @@ class OnlineEndpoints(Named):
     noun, plural = "online-endpoint", "online-endpoints"
 
     def credentials(self, name: str) -> View:
-        """`primaryKey` and `secondaryKey`."""
+        """`primaryKey` and `secondaryKey`; with `auth_mode: aml_token` an `accessToken`, which is good for a while."""
         return self.client.get(f"{self.at(name)}/credentials")
 
     def regenerate_keys(self, name: str, *, key_type: str = "primary") -> View:
@@ -32,7 +32,9 @@ class OnlineEndpoints(Named):
     ) -> bytes:
         """Send a request to the endpoint, or to one of its deployments: the answer's bytes."""
         address = urljoin(self.client.connection.url + "/", str(self.get(name)["scoring_uri"]))
-        headers = {"Authorization": f"Bearer {self.credentials(name)['primaryKey']}", "Content-Type": content_type}
+        given = self.credentials(name)
+        shown = given.get("primaryKey") or given["accessToken"]
+        headers = {"Authorization": f"Bearer {shown}", "Content-Type": content_type}
         if deployment_name:
             headers["azureml-model-deployment"] = deployment_name
         return _post(address, body, headers)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from ultramarine.domain.compute import Compute, ComputeStatus
@@ -34,11 +35,16 @@ LOG_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentState:
-    """`reached`: of its replicas, whether the gateway reaches each; nothing of one that it has not tried."""
+    """`reached`: of its replicas, whether the gateway reaches each; nothing of one that it has not tried.
+
+    `leaving`: those that get no more requests, since when. `scaling`: what its requests were at the last look.
+    """
 
     deployment: Deployment
     replicas: Sequence[Run]
     reached: Mapping[RunKey, Reach]
+    leaving: Mapping[RunKey, datetime]
+    scaling: str
 
 
 async def put(
@@ -215,4 +221,11 @@ async def logs(ctx: Context, workspace: str, endpoint: str, name: str, *, lines:
 async def _state(ctx: Context, tx: Tx, deployment: Deployment) -> DeploymentState:
     replicas = [run for run in await runs.of_owner(tx, deployment.id) if not run.is_final]
     reached = {run.key: ctx.hub.reached[run.key] for run in replicas if run.key in ctx.hub.reached}
-    return DeploymentState(deployment=deployment, replicas=replicas, reached=reached)
+    memory = ctx.hub.scaling.get(deployment.id)
+    return DeploymentState(
+        deployment=deployment,
+        replicas=replicas,
+        reached=reached,
+        leaving={run.key: ctx.hub.leaving[run.key] for run in replicas if run.key in ctx.hub.leaving},
+        scaling="" if memory is None else memory.words,
+    )

@@ -9,13 +9,14 @@ from ultramarine.domain.endpoint import DEPLOYMENT, Deployment, DeploymentEvent,
 from ultramarine.domain.errors import Conflict, InvalidInput
 from ultramarine.domain.names import checked_name
 from ultramarine.domain.page import Page, PageRequest
-from ultramarine.services import identity
+from ultramarine.services import endpoint_tokens, identity
 from ultramarine.services.context import Context
+from ultramarine.services.endpoint_tokens import EndpointToken
 from ultramarine.services.secrets import sha256_of
 from ultramarine.store import endpoints
 from ultramarine.store.database import Tx
 
-CHANGEABLE = ("traffic", "mirror_traffic", "description", "tags")
+CHANGEABLE = ("auth_mode", "traffic", "mirror_traffic", "description", "tags")
 ROUTING = ("traffic", "mirror_traffic")
 KEY_TYPES = ("primary", "secondary")
 
@@ -119,22 +120,33 @@ async def delete(ctx: Context, workspace: str, name: str) -> EndpointState:
     return state
 
 
-async def keys(ctx: Context, workspace: str, name: str) -> tuple[str, str]:
+def _keys(ctx: Context, endpoint: Endpoint) -> tuple[str, str]:
     """Primary and secondary, as they were given out."""
-    async with ctx.read() as tx:
-        endpoint = await endpoints.get(tx, workspace, name)
     primary, secondary = ctx.secrets.unseal(endpoint.keys_sealed).split("\n")
     return primary, secondary
+
+
+async def credentials(ctx: Context, workspace: str, name: str) -> tuple[str, str] | EndpointToken:
+    """What a caller signs in with: both keys, or a token for an hour."""
+    async with ctx.read() as tx:
+        endpoint = await endpoints.get(tx, workspace, name)
+    return endpoint_tokens.make(ctx, endpoint) if endpoint.spec.auth_mode == "aml_token" else _keys(ctx, endpoint)
+
+
+def is_held(ctx: Context, endpoint: str, deployment: str) -> None:
+    """A request waits for the first replica of a deployment. `endpoint`: `WORKSPACE/NAME`."""
+    ctx.hub.held_at[endpoint, deployment] = ctx.clock()
+    ctx.ring(ctx.serving)
 
 
 async def regenerate_key(ctx: Context, workspace: str, name: str, key_type: str) -> None:
     """A new key of one type. The other one goes on being good: clients change over without a gap."""
     if key_type not in KEY_TYPES:
         raise InvalidInput(f"key_type: {key_type!r} is not known.", hint=f"Known are {' and '.join(KEY_TYPES)}.")
-    primary, secondary = await keys(ctx, workspace, name)
     fresh = secrets.token_urlsafe(32)
     async with ctx.begin() as tx:
         there = await endpoints.get(tx, workspace, name)
+        primary, secondary = _keys(ctx, there)
         chosen = (fresh, secondary) if key_type == "primary" else (primary, fresh)
         new = _with_keys(ctx, workspace, there.spec, chosen)
         await endpoints.update(tx, replace(there, keys_sha256=new.keys_sha256, keys_sealed=new.keys_sealed))

@@ -15,11 +15,15 @@ from ultramarine.tracking.plugin.ultramarine_mlflow.names import workspace_in_ml
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What the gateway wants to know: may the owner of `token` do this, in the workspace that its client names?"""
+    """What the gateway wants to know: may the owner of `token` do this, in the workspace that its client names?
+
+    `purpose`: `mlflow`, by a bearer token; `session`, by a browser's cookie; `endpoint`, to ask that one of `endpoint`.
+    """
 
     token: str
-    purpose: str  #: `mlflow`: a bearer token; `session`: a browser's cookie
+    purpose: str
     workspace: str | None = None
+    endpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
