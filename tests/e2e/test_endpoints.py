@@ -1,4 +1,4 @@
-"""`kill -9` behind an endpoint while requests flow: what died is replaced, and what need not fail does not."""
+"""What changes and what dies behind an endpoint while requests flow: what need not fail does not."""
 
 import http.client
 import json
@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from . import dice
-from .installation import Installation, carriers, environment_of, installed, until
+from .installation import SIZE, Installation, carriers, environment_of, installed, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180 + 60 * dice.ROUNDS)]
 HERE = Path(__file__).parent
@@ -30,31 +31,44 @@ def it(cache: Path) -> Iterator[Installation]:
         there = made.workspace
         there.models.create_or_update({"name": "factor", "type": "custom_model", "path": "model"}, folder=HERE)
         there.online_endpoints.create_or_update({"name": "times"})
-        there.online_deployments.create_or_update(
-            {
-                "name": "blue",
-                "endpoint_name": "times",
-                "model": "azureml:factor@latest",
-                "code_configuration": {"code": "scoring", "scoring_script": "score.py"},
-                "environment": "azureml:minimal@latest",
-                "instance_type": "STANDARD_F1S",
-            },
-            folder=HERE,
-        )
-        deployment = there.online_deployments.wait("blue", "times", timeout_s=120)
-        assert deployment["provisioning_state"] == "Succeeded", f"{deployment}\n{made.told()}"
+        made_of = deploy(made, "blue")
+        assert made_of["provisioning_state"] == "Succeeded", f"{made_of}\n{made.told()}"
         there.online_endpoints.update("times", {"traffic": {"blue": 100}})
         yield made
         made.workspace.online_endpoints.delete("times")
         made.workspace.online_endpoints.wait_gone("times", timeout_s=60)
 
 
+def deploy(it: Installation, name: str, *, folder: Path = HERE, **different: Any) -> dict[str, Any]:
+    """A deployment that multiplies by 3, once it answers or has failed."""
+    body = {
+        "name": name,
+        "endpoint_name": "times",
+        "model": "azureml:factor@latest",
+        "code_configuration": {"code": "scoring", "scoring_script": "score.py"},
+        "environment": "azureml:minimal@latest",
+        "instance_type": SIZE,
+    }
+    it.workspace.online_deployments.create_or_update(body | different, folder=folder)
+    return it.workspace.online_deployments.wait(name, "times", timeout_s=120)
+
+
+def state(it: Installation, name: str) -> dict[str, Any]:
+    return it.workspace.online_deployments.get(name, "times")
+
+
+def remove(it: Installation, name: str) -> None:
+    it.workspace.online_deployments.delete(name, "times")
+    it.workspace.online_deployments.wait_gone(name, "times", timeout_s=60)
+
+
 @dataclass
 class Flow:
-    """Requests to the endpoint, one after the other, each with what became of it."""
+    """Requests to the endpoint, one after the other, each with what became of it. `pin`: to that deployment."""
 
     uri: str
     key: str
+    pin: str = ""
     answers: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
     is_over: threading.Event = field(default_factory=threading.Event)
 
@@ -68,6 +82,7 @@ class Flow:
         connection = http.client.HTTPConnection(parts.netloc, timeout=30)
         try:
             headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
+            headers |= {"azureml-model-deployment": self.pin} if self.pin else {}
             connection.request("POST", parts.path, json.dumps({"data": [1, 2]}), headers)
             answer = connection.getresponse()
             content = answer.read()
@@ -87,9 +102,13 @@ class Flow:
         return [wrong for _, wrong in self.answers if wrong]
 
 
-def while_requests_flow(it: Installation, strike: Callable[[Flow], None]) -> Flow:
+def flow_to(it: Installation, pin: str = "") -> Flow:
     endpoints = it.workspace.online_endpoints
-    flow = Flow(endpoints.get("times")["scoring_uri"], endpoints.credentials("times")["primaryKey"])
+    return Flow(endpoints.get("times")["scoring_uri"], endpoints.credentials("times")["primaryKey"], pin)
+
+
+def while_requests_flow(it: Installation, strike: Callable[[Flow], None]) -> Flow:
+    flow = flow_to(it)
     began = time.monotonic()
     thread = threading.Thread(target=flow.run)
     thread.start()
@@ -163,3 +182,82 @@ def test_requests_are_answered_while_the_control_plane_is_dead(it: Installation,
     flow = while_requests_flow(it, strike)
     assert flow.failed == []
     dice.survived("control, requests flowing", recovered_s=took[0])
+
+
+def test_more_and_fewer_replicas_while_requests_flow_fail_none(it: Installation):
+    def strike(flow: Flow) -> None:
+        deployments = it.workspace.online_deployments
+        for count in (2, 1):
+            deployments.update("blue", "times", {"instance_count": count})
+            until(
+                lambda count=count: [row["answers"] for row in state(it, "blue")["replicas"]] == [True] * count,
+                f"{count} replicas answer, and no other is left",
+                seconds=60,
+            )
+            changed_at = time.monotonic()
+            until(lambda changed_at=changed_at: flow.answered_since(changed_at) > 20, "requests go on")
+
+    assert while_requests_flow(it, strike).failed == []
+
+
+def test_a_green_that_cannot_load_fails_with_its_log_and_leaves_blue_serving(it: Installation, tmp_path: Path):
+    (tmp_path / "scoring").mkdir()
+    (tmp_path / "scoring" / "score.py").write_text("def init():\n    raise ValueError('no luck today')\n")
+
+    def strike(flow: Flow) -> None:
+        green = deploy(it, "green", folder=tmp_path)
+        assert green["provisioning_state"] == "Failed"
+        assert "no luck today" in green["reason"]
+        assert "Traceback" in green["reason"]
+
+    assert while_requests_flow(it, strike).failed == []
+    assert state(it, "blue")["provisioning_state"] == "Succeeded"
+    remove(it, "green")
+
+
+def test_a_change_that_fails_leaves_what_ran_and_succeeds_when_it_can(it: Installation, tmp_path: Path):
+    obstacle = tmp_path / "obstacle"
+    (tmp_path / "scoring").mkdir()
+    script = (HERE / "scoring" / "score.py").read_text()
+    script = script.replace(
+        "    global factor\n", f"    global factor\n    assert not Path({str(obstacle)!r}).exists()\n"
+    )
+    (tmp_path / "scoring" / "score.py").write_text(script)
+    assert deploy(it, "red", folder=tmp_path)["provisioning_state"] == "Succeeded"
+    obstacle.touch()
+    it.workspace.online_deployments.update("red", "times", {"instance_count": 2})
+    failed = it.workspace.online_deployments.wait("red", "times", timeout_s=60)
+    assert failed["provisioning_state"] == "Failed"
+    assert "AssertionError" in failed["reason"]
+    assert flow_to(it, "red").ask() == ""
+    obstacle.unlink()
+    until(lambda: state(it, "red")["provisioning_state"] == "Succeeded", "both answer", seconds=60)
+    remove(it, "red")
+
+
+def test_replicas_go_when_nobody_asks_and_the_next_request_waits_for_one(it: Installation):
+    scale = {"type": "target_utilization", "min_instances": 0, "max_instances": 2, "idle_time_before_scale_down": 3}
+    assert deploy(it, "elastic", scale_settings=scale)["provisioning_state"] == "Succeeded"
+
+    def is_gone() -> bool:
+        view = state(it, "elastic")
+        return view["instance_count"] == 0 and not view["replicas"]
+
+    for _ in range(2):
+        until(is_gone, "no replica is left", seconds=60)
+        assert state(it, "elastic")["reason"] == "No request for 3 s: none is kept."
+        assert flow_to(it, "elastic").ask() == ""
+    remove(it, "elastic")
+
+
+def test_replicas_stand_on_an_inferencing_cluster_with_a_model_that_is_written_out(it: Installation):
+    cluster = {"name": "inf", "type": "inferencecluster", "size": SIZE, "max_instances": 1}
+    it.workspace.computes.create_or_update(cluster | {"idle_time_before_scale_down": 1})
+    model = {"path": "model"}
+    assert deploy(it, "far", compute="inf", model=model)["provisioning_state"] == "Succeeded", it.told()
+    [row] = state(it, "far")["replicas"]
+    assert row["node"] in [node["key"] for node in it.workspace.computes.nodes("inf")]
+    assert flow_to(it, "far").ask() == ""
+    remove(it, "far")
+    until(lambda: not list(it.workspace.computes.nodes("inf")), "its node goes", seconds=60)
+    it.workspace.computes.delete("inf")

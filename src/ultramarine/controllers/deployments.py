@@ -1,6 +1,6 @@
 """The loop of online deployments: resolve the model once, keep the replicas that are wanted, say when all answer."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ultramarine.domain.endpoint import Deployment, DeploymentEvent, DeploymentStatus
@@ -33,7 +33,7 @@ class DeploymentLoop:
     async def tick(self) -> None:
         async with self._ctx.read() as tx:
             there = await endpoints.deployments(tx)
-        self._forget_others({deployment.id for deployment in there})
+        self._forget_others(there)
         if not there:
             self._ctx.hub.traffic = {}
             return
@@ -42,7 +42,7 @@ class DeploymentLoop:
         unavailable: Unavailable | None = None
         for deployment in there:
             if deployment.serving or deployment.status not in COMING:
-                await self._turn(await self._scaled(deployment, None), reached)
+                await self._turn(await self._scaled(deployment), reached)
                 continue
             try:
                 await self._resolve(deployment)
@@ -51,24 +51,28 @@ class DeploymentLoop:
         if unavailable is not None:
             raise unavailable
 
-    def _forget_others(self, ids: Set[str]) -> None:
+    def _forget_others(self, there: Sequence[Deployment]) -> None:
         """What is remembered of deployments that are gone."""
-        hub = self._ctx.hub
+        hub, ids = self._ctx.hub, {deployment.id for deployment in there}
+        places = {(f"{deployment.workspace}/{deployment.endpoint}", deployment.name) for deployment in there}
         hub.scaling = {id: memory for id, memory in hub.scaling.items() if id in ids}
-        hub.leaving = {} if not ids else hub.leaving
+        hub.held_at = {place: at for place, at in hub.held_at.items() if place in places}
+        hub.leaving = hub.leaving if ids else {}
 
-    async def _scaled(self, deployment: Deployment, load: Load | None) -> Deployment:
+    async def _scaled(self, deployment: Deployment) -> Deployment:
         """With as many replicas wanted as its requests need."""
         spec, hub, now = deployment.spec, self._ctx.hub, self._ctx.clock()
         if spec.elastic is None or deployment.status is not DeploymentStatus.SUCCEEDED:
             return deployment
+        place = (f"{deployment.workspace}/{deployment.endpoint}", deployment.name)
+        traffic = hub.traffic.get(place)
         scale = Scale(settings=spec.elastic, concurrent=spec.request_settings.max_concurrent_requests_per_instance)
         hub.scaling[deployment.id], made = decide(
             scale,
             hub.scaling.get(deployment.id, Memory(since=now)),
-            load,
+            None if traffic is None else Load.of(traffic),
             wanted=deployment.replicas_wanted,
-            held_at=hub.held_at.get((f"{deployment.workspace}/{deployment.endpoint}", deployment.name)),
+            held_at=hub.held_at.get(place),
             now=now,
         )
         if made is None:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from math import ceil
 
 from ultramarine.domain.endpoint import TargetUtilization
+from ultramarine.planning.traffic import Traffic
 
 WINDOW_S = 10.0  #: over which the requests in flight are averaged
 TOLERANCE = 0.1  #: of the load that a number of replicas is made for: so much more or less means nothing
@@ -28,6 +29,16 @@ class Load:
     held: int = 0
     requests: int = 0
     seconds: float = 0.0
+
+    @classmethod
+    def of(cls, traffic: Traffic) -> "Load":
+        return cls(
+            in_flight=traffic.in_flight,
+            queued=traffic.queued,
+            held=traffic.held,
+            requests=traffic.requests,
+            seconds=traffic.seconds.sum,
+        )
 
     @property
     def waiting(self) -> int:
