@@ -63,7 +63,7 @@ class Folders:
         }
 
 
-def tail(file: Path, *, limit: int = 4096) -> str:
+def tail(file: Path, *, limit: int = 8192) -> str:
     """The last bytes of a log, as text."""
     try:
         with file.open("rb") as stream:

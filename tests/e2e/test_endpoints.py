@@ -21,6 +21,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180 + 60 * dice.ROUNDS)]
 HERE = Path(__file__).parent
 rounds = pytest.mark.parametrize("number", range(1, dice.ROUNDS + 1))
 MOMENT_S = 1.0
+BROKEN = """
+def init():
+    raise ValueError("no luck today")
+
+def run(raw_data):
+    return raw_data
+"""
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +209,7 @@ def test_more_and_fewer_replicas_while_requests_flow_fail_none(it: Installation)
 
 def test_a_green_that_cannot_load_fails_with_its_log_and_leaves_blue_serving(it: Installation, tmp_path: Path):
     (tmp_path / "scoring").mkdir()
-    (tmp_path / "scoring" / "score.py").write_text("def init():\n    raise ValueError('no luck today')\n")
+    (tmp_path / "scoring" / "score.py").write_text(BROKEN)
 
     def strike(flow: Flow) -> None:
         green = deploy(it, "green", folder=tmp_path)
@@ -256,7 +263,7 @@ def test_replicas_stand_on_an_inferencing_cluster_with_a_model_that_is_written_o
     model = {"path": "model"}
     assert deploy(it, "far", compute="inf", model=model)["provisioning_state"] == "Succeeded", it.told()
     [row] = state(it, "far")["replicas"]
-    assert row["node"] in [node["key"] for node in it.workspace.computes.nodes("inf")]
+    assert row["node"] in [node["name"] for node in it.workspace.computes.nodes("inf")]
     assert flow_to(it, "far").ask() == ""
     remove(it, "far")
     until(lambda: not list(it.workspace.computes.nodes("inf")), "its node goes", seconds=60)

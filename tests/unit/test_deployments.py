@@ -45,6 +45,7 @@ def planned(
     reached: tuple[Run, ...] = (),
     leaving: Mapping[int, float] | None = None,
     named: tuple[Run, ...] = (),
+    dead: Mapping[int, str] | None = None,
     at_s: float = 10,
 ) -> list[Action]:
     """`leaving`: by a replica's number, since which second."""
@@ -53,6 +54,7 @@ def planned(
         runs=runs,
         reached=frozenset(RunKey(run.key) for run in reached),
         named=frozenset(RunKey(run.key) for run in named),
+        dead={make_replica(number).key: why for number, why in (dead or {}).items()},
         leaving={make_replica(number).key: later(since) for number, since in (leaving or {}).items()},
         compute=ComputeId("local"),
         need=cpus(1),
@@ -178,6 +180,21 @@ def test_what_can_never_come_up_is_given_up_at_once_with_the_end_of_its_log(hope
     assert isinstance(given_up, RecordDeployment)
     assert given_up.event is DeploymentEvent.GAVE_UP
     assert given_up.reason.endswith("the last line")
+
+
+def test_the_last_50_lines_of_its_log_are_in_the_reason():
+    ending = Ending(cause=Cause.EXITED, code=3, words="It exited.", tail="\n".join(str(n) for n in range(70)))
+    [given_up] = planned(make_deployment(), replace(failed(1), ending=ending))
+    assert isinstance(given_up, RecordDeployment)
+    assert given_up.reason.splitlines() == ["Replica 1: It exited.", *(str(n) for n in range(20, 70))]
+
+
+def test_what_its_liveness_probe_has_given_up_is_ended_and_then_replaced():
+    hangs, lives = make_replica(1), make_replica(2)
+    two = make_deployment(status=UP, instance_count=2)
+    assert canceled(planned(two, hangs, lives, dead={1: "no answer in 2 s"})) == [1]
+    ending = replace(hangs, status=RunStatus.CANCEL_REQUESTED)
+    assert isinstance(planned(two, ending, lives, dead={1: "no answer in 2 s"})[0], AddReplica)
 
 
 def test_what_fails_otherwise_is_tried_three_times():

@@ -288,6 +288,7 @@ def deployment(state: DeploymentState) -> View:
 def _replica(run: Run, state: DeploymentState) -> View:
     reach, leaving_since = state.reached.get(run.key), state.leaving.get(run.key)
     why = f"The gateway cannot reach it: {reach.why}." if reach is not None and reach.why else ""
+    why = state.unwell.get(run.key, why)
     if leaving_since is not None:
         why = f"It is not wanted any more, and gets no more requests since {at(leaving_since)}."
     return {

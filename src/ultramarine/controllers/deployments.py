@@ -1,13 +1,15 @@
 """The loop of online deployments: resolve the model once, keep the replicas that are wanted, say when all answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ultramarine.domain.endpoint import Deployment, DeploymentEvent, DeploymentStatus
 from ultramarine.domain.errors import UltramarineError, Unavailable
-from ultramarine.domain.names import is_of
+from ultramarine.domain.names import RunKey, is_of
+from ultramarine.domain.run import Run
 from ultramarine.planning.actions import RecordRun
 from ultramarine.planning.deployments import AddReplica, RecordDeployment, Standing, TakeBack, TakeOut, plan
+from ultramarine.planning.probing import Kind
 from ultramarine.planning.scaling import Load, Memory, Scale, decide
 from ultramarine.routing.publisher import Reach, RoutePublisher
 from ultramarine.services.context import Context
@@ -129,9 +131,16 @@ class DeploymentLoop:
             reached=frozenset(run.key for run in there if run.key in reached and reached[run.key].is_up),
             named=frozenset(run.key for run in there if run.key in reached),
             leaving=self._ctx.hub.leaving,
+            dead=dict(self._dead(deployment, there)),
             compute=compute.id,
             need=need_of(self._ctx, deployment.spec, compute),
         )
+
+    def _dead(self, deployment: Deployment, there: Sequence[Run]) -> Iterator[tuple[RunKey, str]]:
+        for run in there:
+            probing = self._ctx.hub.probings.get((run.key, Kind.LIVENESS))
+            if probing is not None and (why := probing.words(Kind.LIVENESS, deployment.spec.liveness_probe)):
+                yield run.key, why
 
     async def _add(self, action: AddReplica) -> None:
         spec = replica_spec(action.deployment, zip_sha256=self._files.zip_sha256)

@@ -21,6 +21,6 @@ class RouteLoop:
             open_runs: Sequence[Run] = await runs.open_ones(tx) if deployments else []
         # One of before a restore may still listen somewhere: it is not ours any more.
         of_ours = (run for run in open_runs if is_of(run.key, self._ctx.site.epoch))
-        leaving = self._ctx.hub.leaving
-        replicas = [run for run in of_ours if run.owner_noun is OwnerNoun.DEPLOYMENT and run.key not in leaving]
+        hub = self._ctx.hub
+        replicas = [run for run in of_ours if run.owner_noun is OwnerNoun.DEPLOYMENT and hub.is_ready(run.key)]
         await self._publisher.publish(render(self._upstreams, there, deployments, replicas=replicas))

@@ -21,6 +21,7 @@ FAILURES_MAX = 3  #: of a deployment that has never come up, before it is given 
 NEVER_BETTER = frozenset({Cause.ENVIRONMENT, Cause.IMPOSSIBLE, Cause.INPUT})
 INIT_FAILED = 3  #: the scoring server's exit code when the model or `init()` fails
 REST_S_MAX = 30.0
+LINES = 50  #: of the log of what failed
 RECENTLY = timedelta(minutes=5)
 DRAIN_S_MIN = 1.0
 STUCK_S = 30.0  #: how much longer a replica is kept that a gateway which does not look still names
@@ -63,7 +64,7 @@ class Standing:
     """A deployment as it stands, with its runs (open, and those that ended lately).
 
     `named`: those in the gateway's table; `reached`: those of them that it reaches. `leaving`: those that are to get no
-    more requests, since when.
+    more requests, since when. `dead`: those that their liveness probe has given up, and why.
     """
 
     deployment: Deployment
@@ -71,6 +72,7 @@ class Standing:
     reached: frozenset[RunKey]
     named: frozenset[RunKey] = frozenset()
     leaving: Mapping[RunKey, datetime] = field(default_factory=dict[RunKey, datetime])
+    dead: Mapping[RunKey, str] = field(default_factory=dict[RunKey, str])
     compute: ComputeId
     need: Amount
 
@@ -120,6 +122,10 @@ def plan(standing: Standing, now: datetime, *, epoch: Epoch) -> Iterator[Action]
     if (given_up := _give_up(standing)) is not None:
         yield given_up
         return
+    if dead := [run for run in standing.healthy if run.key in standing.dead]:
+        for run in dead:
+            yield RecordRun(run=run, event=RunEvent.CANCEL_ASKED, reason=standing.dead[run.key])
+        return
     wanted, staying = standing.wanted, standing.staying
     if (lacking := wanted - len(staying)) > 0:
         back = [run for run in standing.healthy if run.key in standing.leaving][:lacking]
@@ -168,7 +174,7 @@ def _give_up(standing: Standing) -> RecordDeployment | None:
     )
     if not is_hopeless and len(failures) < FAILURES_MAX:
         return None
-    words = last.reason if ending is None else f"{ending.words}\n{ending.tail}".strip()
+    words = last.reason if ending is None else "\n".join([ending.words, *ending.tail.splitlines()[-LINES:]])
     return RecordDeployment(deployment=deployment, event=E.GAVE_UP, reason=f"Replica {last.ordinal}: {words}")
 
 

@@ -1,6 +1,5 @@
 """The route table as a file and a notice; the gateway's own view of the replicas, and its counts."""
 
-import asyncio
 import contextlib
 import json
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Any
 from ultramarine.planning.routes import moving
 from ultramarine.planning.traffic import Traffic
 from ultramarine.private import write_private
+from ultramarine.routing.asking import ask
 from ultramarine.routing.totals import Totals
 
 TIMEOUT_S = 2.0
@@ -66,20 +66,8 @@ class RoutePublisher:
 
 
 async def _ask(socket: Path, method: str, path: str) -> bytes:
-    """The body of a worker's answer. Raises OSError.
-
-    By hand, since this is asked at each turn: making a client costs far more.
-    """
-    async with asyncio.timeout(TIMEOUT_S):
-        reader, writer = await asyncio.open_unix_connection(socket)
-        try:
-            request = f"{method} {path} HTTP/1.1\r\nHost: gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-            writer.write(request.encode("ascii"))
-            answer = await reader.read()
-        finally:
-            writer.close()
-    head, _, body = answer.partition(b"\r\n\r\n")
-    status = head.partition(b" ")[2][:3]
-    if status not in (b"200", b"204"):
-        raise OSError(f"{socket} answered {status.decode('latin-1')} to {method} {path}")
+    """The body of a worker's answer. Raises OSError."""
+    status, body = await ask(socket, method, path, timeout_s=TIMEOUT_S)
+    if status not in (200, 204):
+        raise OSError(f"{socket} answered {status} to {method} {path}")
     return body

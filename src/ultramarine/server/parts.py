@@ -18,6 +18,7 @@ from ultramarine.controllers.environments import EnvironmentLoop
 from ultramarine.controllers.fleet import FleetLoop
 from ultramarine.controllers.loop import forever
 from ultramarine.controllers.metrics import MetricsLoop
+from ultramarine.controllers.probes import ProbeLoop
 from ultramarine.controllers.rollouts import RolloutLoop
 from ultramarine.controllers.routes import RouteLoop
 from ultramarine.controllers.runs import RunLoop
@@ -156,6 +157,7 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
         Loop(name="rollouts", tick=RolloutLoop(ctx).tick, bell=ctx.serving),
         Loop(name="environments", tick=EnvironmentLoop(ctx, uv).tick, bell=ctx.locking),
         # Never rung: nobody waits for what these do.
+        Loop(name="probes", tick=ProbeLoop(ctx).tick, bell=Bell()),
         Loop(name="workspaces", tick=WorkspaceLoop(ctx).tick, bell=Bell()),
         Loop(name="tracking", tick=TrackingLoop(ctx).tick, bell=Bell()),
         Loop(name="metrics", tick=MetricsLoop(ctx).tick, bell=Bell()),

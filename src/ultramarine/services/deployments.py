@@ -12,6 +12,7 @@ from ultramarine.domain.names import Reference, RunKey, checked_name
 from ultramarine.domain.page import Page, PageRequest
 from ultramarine.domain.run import Run
 from ultramarine.domain.size import Amount
+from ultramarine.planning.probing import Kind
 from ultramarine.routing.publisher import Reach
 from ultramarine.services import endpoints as endpoint_services
 from ultramarine.services import environments, models
@@ -25,6 +26,8 @@ CHANGEABLE = (
     "instance_count",
     "scale_settings",
     "request_settings",
+    "liveness_probe",
+    "readiness_probe",
     "app_insights_enabled",
     "description",
     "tags",
@@ -37,13 +40,15 @@ LOG_BYTES = 1 << 20
 class DeploymentState:
     """`reached`: of its replicas, whether the gateway reaches each; nothing of one that it has not tried.
 
-    `leaving`: those that get no more requests, since when. `scaling`: what its requests were at the last look.
+    `leaving`: those that get no more requests, since when. `unwell`: what their probes have against them.
+    `scaling`: what its requests were at the last look.
     """
 
     deployment: Deployment
     replicas: Sequence[Run]
     reached: Mapping[RunKey, Reach]
     leaving: Mapping[RunKey, datetime]
+    unwell: Mapping[RunKey, str]
     scaling: str
 
 
@@ -226,6 +231,12 @@ async def _state(ctx: Context, tx: Tx, deployment: Deployment) -> DeploymentStat
         deployment=deployment,
         replicas=replicas,
         reached=reached,
+        unwell={run.key: words for run in replicas if (words := _unwell(ctx, run, deployment.spec))},
         leaving={run.key: ctx.hub.leaving[run.key] for run in replicas if run.key in ctx.hub.leaving},
         scaling="" if memory is None else memory.words,
     )
+
+
+def _unwell(ctx: Context, run: Run, spec: DeploymentSpec) -> str:
+    found = ((kind, ctx.hub.probings.get((run.key, kind))) for kind in Kind)
+    return " ".join(probing.words(kind, kind.settings(spec)) for kind, probing in found if probing is not None).strip()

@@ -14,6 +14,7 @@ from typing import Any
 
 from ultramarine.domain.host import THIS_MACHINE
 from ultramarine.domain.names import AllocationKey, NodeKey, RunKey
+from ultramarine.planning.probing import Kind, Probing
 from ultramarine.planning.scaling import Memory
 from ultramarine.planning.seen import AllocationNews, NodeNews, Patience, Refusal, Seen
 from ultramarine.planning.traffic import Traffic
@@ -58,6 +59,7 @@ class Hub:
         self.reached: Mapping[str, Reach] = {}  #: by replica, whether the gateway reaches it
         self.leaving: dict[RunKey, datetime] = {}  #: replicas that get no more requests, since when; then they end
         self.held_at: dict[tuple[str, str], datetime] = {}  #: by endpoint and deployment, when a request last waited
+        self.probings: dict[tuple[RunKey, Kind], Probing] = {}  #: by replica, what its probes have found
         self.scaling: dict[str, Memory] = {}  #: by deployment's id, what its requests were lately
         self.traffic: Mapping[tuple[str, str], Traffic] = {}  #: by workspace/endpoint and deployment, since ever
         self.rollouts: Mapping[str, str] = {}  #: by id, what each waits for
@@ -153,6 +155,11 @@ class Hub:
         self._news[node] = news
         self._loads[node] = load
         return before is None or _moving(before) != _moving(news)
+
+    def is_ready(self, run: RunKey) -> bool:
+        """Whether nothing is known that keeps a replica from being given requests."""
+        probing = self.probings.get((run, Kind.READINESS))
+        return run not in self.leaving and (probing is None or probing.is_well)
 
     def load(self, node: NodeKey) -> Mapping[str, Any]:
         return self._loads.get(node, {})

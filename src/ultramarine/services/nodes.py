@@ -89,7 +89,7 @@ class Reported(BaseModel):
                 code=e.code,
                 words=e.words[:2000],
                 rank=e.rank,
-                tail=e.tail[-4096:],
+                tail=e.tail[-8192:],
                 outputs=dict(e.outputs),
             )
         return RunReport(
