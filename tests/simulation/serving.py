@@ -9,6 +9,7 @@ from tests.simulation.effects import Moment, Passing
 
 from ultramarine.domain.errors import Unavailable
 from ultramarine.planning.routes import moving
+from ultramarine.planning.traffic import Traffic
 from ultramarine.routing.publisher import Reach, RoutePublisher
 from ultramarine.services.models import TYPE
 from ultramarine.tracking.artifacts import ArtifactFile, ArtifactLocation
@@ -70,6 +71,12 @@ class SimulatedGateway(RoutePublisher):
         folder.mkdir(exist_ok=True)
         super().__init__(folder)
         self._server, self._answers = server, answers
+        self.load = Traffic()  #: of each deployment in the table
+
+    @property
+    def traffic(self) -> Mapping[tuple[str, str], Traffic]:
+        there = self._last.get("endpoints", {}).items()
+        return {(endpoint, name): self.load for endpoint, said in there for name in said["deployments"]}
 
     async def publish(self, table: Mapping[str, Any]) -> bool:
         if moving(self._last) == table:

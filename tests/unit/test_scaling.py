@@ -148,6 +148,13 @@ def test_a_server_that_has_just_begun_takes_nothing_away_before_it_knows():
     assert days.pass_by(steady(2, 5)).wanted == 1
 
 
+def test_one_that_was_changed_lately_is_not_idle():
+    days = Days(scale(), wanted=1).pass_by([QUIET] * 890)
+    days.memory = days.memory.awake_at(later(880))
+    assert days.pass_by([QUIET] * 800).story == []
+    assert days.pass_by([QUIET] * 100).wanted == 0
+
+
 @pytest.mark.parametrize(
     ("wanted", "made"),
     [

@@ -71,7 +71,7 @@ class DeploymentLoop:
         scale = Scale(settings=spec.elastic, concurrent=spec.request_settings.max_concurrent_requests_per_instance)
         hub.scaling[deployment.id], made = decide(
             scale,
-            hub.scaling.get(deployment.id, Memory(since=now)),
+            hub.scaling.get(deployment.id, Memory(since=now)).awake_at(deployment.changed_at),
             None if traffic is None else Load.of(traffic),
             wanted=deployment.replicas_wanted,
             held_at=hub.held_at.get(place),

@@ -67,6 +67,10 @@ class Memory:
     def idle_since(self) -> datetime:
         return self.asked_at or self.since
 
+    def awake_at(self, changed_at: datetime) -> "Memory":
+        """A deployment that has changed is not idle before: another server may know of a request that made it so."""
+        return replace(self, asked_at=max(self.idle_since, changed_at))
+
     def with_look(self, load: Load, now: datetime, *, held: bool) -> "Memory":
         before = self.looks[-1][1] if self.looks else load
         is_asked = load.all > 0 or load.requests != before.requests or held
