@@ -63,7 +63,8 @@ def story(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sto
         it.up()
         it.pid("mlflow", within_s=300)
         told = Story(it=it, folder=folder)
-        job = told.um("job", "create", "-f", "train.yml", "--stream")["name"]
+        job = told.um("job", "create", "-f", "train.yml")["name"]
+        until(lambda: it.workspace.jobs.get(job)["status"] == "Completed", "models are trained", seconds=180)
         for name in ("blue", "green"):
             told.um("job", "download", "-n", job, "--output-name", name, "--download-path", str(folder / f"{name}-got"))
             [model] = (folder / f"{name}-got").rglob("ridge.pkl")
