@@ -12,6 +12,7 @@ from tests.factories import NOON, later
 from tests.simulation.serving import SimulatedTracking
 
 from ultramarine.api.app import build
+from ultramarine.planning.traffic import Latencies, Traffic
 
 W = "/api/v1/workspaces/w"
 E = f"{W}/online-endpoints/cancer"
@@ -180,3 +181,22 @@ async def test_what_follows_the_requests_begins_with_one_replica_and_keeps_what_
     assert changed["instance_count"] == 3
     status, words = await refused(serving, "PATCH", f"{E}/deployments/green", {"instance_count": 9})
     assert (status, "instance_count is 9, and scale_settings say 0 to 4" in words) == (422, True)
+
+
+async def test_what_the_gateway_has_counted_is_shown(serving: Api) -> None:
+    await serving.ask("PUT", f"{E}/deployments/blue", json=BLUE)
+    assert (await serving.ask("GET", f"{E}/deployments/blue")).json()["requests"] is None
+    seconds = Latencies(bounds=(0.1, 0.2), counts=(98, 1, 1), sum=9.0)
+    counted = Traffic(in_flight=3, queued=2, requests=105, answers={"2xx": 99, "5xx": 1}, seconds=seconds)
+    serving.ctx.hub.traffic = {("w/cancer", "blue"): counted}
+    shown = {
+        "in_flight": 3,
+        "queued": 2,
+        "held": 0,
+        "answered": 100,
+        "answers": {"2xx": 99, "5xx": 1},
+        "p50_s": 0.1,
+        "p99_s": 0.2,
+    }
+    assert (await serving.ask("GET", f"{E}/deployments/blue")).json()["requests"] == shown
+    assert (await serving.ask("GET", E)).json()["requests"] == {"blue": shown}

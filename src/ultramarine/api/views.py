@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from math import inf
 from typing import Any
 
 from ultramarine.domain.allocation import AllocationStatus
@@ -14,6 +15,7 @@ from ultramarine.domain.page import Page
 from ultramarine.domain.run import Ending, Run, RunStatus
 from ultramarine.files.logs import LogFile
 from ultramarine.planning.trace import Replayed
+from ultramarine.planning.traffic import Traffic
 from ultramarine.planning.why import ComputeWhy
 from ultramarine.services.computes import ComputeState, NodeState, SizeState, Usage
 from ultramarine.services.deployments import DeploymentState
@@ -234,6 +236,7 @@ def endpoint(state: EndpointState, address: str) -> View:
         "provisioning_state": "Succeeded",
         "scoring_uri": f"{address}/endpoints/{e.workspace}/{e.name}/score",
         "deployments": [d.name for d in state.deployments],
+        "requests": {name: _requests(traffic) for name, traffic in state.traffic.items()},
         "created_at": at(e.created_at),
     }
 
@@ -280,8 +283,23 @@ def deployment(state: DeploymentState) -> View:
         "reason": d.reason,
         "model_used": f"{model['name']}:{model['version']}" if model else None,
         "scaling": state.scaling,
+        "requests": None if state.traffic is None else _requests(state.traffic),
         "replicas": [_replica(run, state) for run in state.replicas],
         "created_at": at(d.created_at),
+    }
+
+
+def _requests(traffic: Traffic) -> View:
+    """Now, and since the control plane has begun to count; `/metrics` has more."""
+    p50, p99 = (traffic.seconds.quantile(share) for share in (0.5, 0.99))
+    return {
+        "in_flight": traffic.in_flight,
+        "queued": traffic.queued,
+        "held": traffic.held,
+        "answered": sum(traffic.answers.values()),
+        "answers": dict(traffic.answers),
+        "p50_s": None if p50 == inf else p50,
+        "p99_s": None if p99 == inf else p99,
     }
 
 

@@ -13,6 +13,7 @@ from ultramarine.domain.page import Page, PageRequest
 from ultramarine.domain.run import Run
 from ultramarine.domain.size import Amount
 from ultramarine.planning.probing import Kind
+from ultramarine.planning.traffic import Traffic
 from ultramarine.routing.publisher import Reach
 from ultramarine.services import endpoints as endpoint_services
 from ultramarine.services import environments, models
@@ -41,6 +42,7 @@ class DeploymentState:
     """`reached`: of its replicas, whether the gateway reaches each; nothing of one that it has not tried.
 
     `leaving`: those that get no more requests, since when. `unwell`: what their probes have against them.
+    `traffic`: what the gateway has counted, where it was asked.
     `scaling`: what its requests were at the last look.
     """
 
@@ -49,6 +51,7 @@ class DeploymentState:
     reached: Mapping[RunKey, Reach]
     leaving: Mapping[RunKey, datetime]
     unwell: Mapping[RunKey, str]
+    traffic: Traffic | None
     scaling: str
 
 
@@ -231,6 +234,7 @@ async def _state(ctx: Context, tx: Tx, deployment: Deployment) -> DeploymentStat
         deployment=deployment,
         replicas=replicas,
         reached=reached,
+        traffic=ctx.hub.traffic.get((f"{deployment.workspace}/{deployment.endpoint}", deployment.name)),
         unwell={run.key: words for run in replicas if (words := _unwell(ctx, run, deployment.spec))},
         leaving={run.key: ctx.hub.leaving[run.key] for run in replicas if run.key in ctx.hub.leaving},
         scaling="" if memory is None else memory.words,

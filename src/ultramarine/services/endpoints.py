@@ -9,6 +9,7 @@ from ultramarine.domain.endpoint import DEPLOYMENT, Deployment, DeploymentEvent,
 from ultramarine.domain.errors import Conflict, InvalidInput
 from ultramarine.domain.names import checked_name
 from ultramarine.domain.page import Page, PageRequest
+from ultramarine.planning.traffic import Traffic
 from ultramarine.services import endpoint_tokens, identity
 from ultramarine.services.context import Context
 from ultramarine.services.endpoint_tokens import EndpointToken
@@ -23,8 +24,11 @@ KEY_TYPES = ("primary", "secondary")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointState:
+    """`traffic`: by deployment, what the gateway has counted."""
+
     endpoint: Endpoint
     deployments: Sequence[Deployment]
+    traffic: Mapping[str, Traffic]
 
 
 async def put(ctx: Context, workspace: str, name: str, body: Mapping[str, Any]) -> tuple[EndpointState, bool]:
@@ -48,7 +52,7 @@ async def put(ctx: Context, workspace: str, name: str, body: Mapping[str, Any]) 
             await endpoints.add(tx, _new(ctx, workspace, spec))
         else:
             await endpoints.update(tx, there.with_spec(spec))
-        state = await _state(tx, workspace, name)
+        state = await _state(ctx, tx, workspace, name)
     ctx.ring(ctx.serving)
     return state, there is None
 
@@ -94,7 +98,7 @@ async def update(ctx: Context, workspace: str, name: str, changes: Mapping[str, 
 
 async def get(ctx: Context, workspace: str, name: str) -> EndpointState:
     async with ctx.read() as tx:
-        return await _state(tx, workspace, name)
+        return await _state(ctx, tx, workspace, name)
 
 
 async def page(ctx: Context, workspace: str, request: PageRequest) -> Page[EndpointState]:
@@ -102,15 +106,13 @@ async def page(ctx: Context, workspace: str, request: PageRequest) -> Page[Endpo
         await identity.require_workspace(tx, workspace)
         found = await endpoints.page(tx, workspace, request)
         behind = await endpoints.deployments(tx, workspace)
-    return found.map(
-        lambda each: EndpointState(endpoint=each, deployments=[d for d in behind if d.endpoint == each.name])
-    )
+    return found.map(lambda each: _with_traffic(ctx, each, [d for d in behind if d.endpoint == each.name]))
 
 
 async def delete(ctx: Context, workspace: str, name: str) -> EndpointState:
     """The address is gone at once; the deployments behind it end in their time."""
     async with ctx.begin() as tx:
-        state = await _state(tx, workspace, name)
+        state = await _state(ctx, tx, workspace, name)
         for deployment in state.deployments:
             if DeploymentEvent.DELETE_ASKED in DEPLOYMENT.events(deployment.status):
                 words = "Its endpoint was deleted."
@@ -168,6 +170,12 @@ def refuse_with_traffic(state: EndpointState, deployment: str) -> None:
         )
 
 
-async def _state(tx: Tx, workspace: str, name: str) -> EndpointState:
+async def _state(ctx: Context, tx: Tx, workspace: str, name: str) -> EndpointState:
     endpoint = await endpoints.get(tx, workspace, name)
-    return EndpointState(endpoint=endpoint, deployments=await endpoints.deployments(tx, workspace, name))
+    return _with_traffic(ctx, endpoint, await endpoints.deployments(tx, workspace, name))
+
+
+def _with_traffic(ctx: Context, endpoint: Endpoint, behind: Sequence[Deployment]) -> EndpointState:
+    place = f"{endpoint.workspace}/{endpoint.name}"
+    counted = {d.name: ctx.hub.traffic[place, d.name] for d in behind if (place, d.name) in ctx.hub.traffic}
+    return EndpointState(endpoint=endpoint, deployments=behind, traffic=counted)
