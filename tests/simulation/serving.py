@@ -66,17 +66,19 @@ class SimulatedTracking:
 class SimulatedGateway(RoutePublisher):
     """A server's own: it outlives it, as the file that is published to it does. It probes what the file names."""
 
-    def __init__(self, folder: Path, server: str, *, answers: Callable[[str, str], bool]) -> None:
-        """`answers`: whether a replica, by key, answers at an address."""
+    def __init__(
+        self, folder: Path, server: str, *, answers: Callable[[str, str], bool], load: Callable[[], int]
+    ) -> None:
+        """`answers`: whether a replica, by key, answers at an address. `load`: requests in flight to a deployment."""
         folder.mkdir(exist_ok=True)
         super().__init__(folder)
-        self._server, self._answers = server, answers
-        self.load = Traffic()  #: of each deployment in the table
+        self._server, self._answers, self._load = server, answers, load
 
     @property
     def traffic(self) -> Mapping[tuple[str, str], Traffic]:
         there = self._last.get("endpoints", {}).items()
-        return {(endpoint, name): self.load for endpoint, said in there for name in said["deployments"]}
+        names = [(endpoint, name) for endpoint, said in there for name in said["deployments"]]
+        return {name: Traffic(in_flight=self._load()) for name in names}
 
     async def publish(self, table: Mapping[str, Any]) -> bool:
         if moving(self._last) == table:

@@ -9,7 +9,6 @@ from tests.simulation.runner import Nature
 from tests.simulation.serving import MODEL
 from tests.simulation.world import World
 
-from ultramarine.planning.traffic import Traffic
 from ultramarine.services import deployments, endpoints
 from ultramarine.store import tables as t
 
@@ -60,10 +59,6 @@ async def test_from_none_to_one_to_four_and_to_none_again(tmp_path: Path) -> Non
     world.run(endpoints.put(ctx, "w", "e", {}))
     world.run(deployments.put(ctx, "w", "e", "blue", body=BODY))
 
-    def load(in_flight: int) -> None:
-        for server in world.servers:
-            server.gateway.load = Traffic(in_flight=in_flight)
-
     def hold() -> None:
         """A gateway says it to the server that it knows."""
         if wanted(world) == 0:
@@ -73,13 +68,13 @@ async def test_from_none_to_one_to_four_and_to_none_again(tmp_path: Path) -> Non
     assert len(scaled(world)) == 1, "it came up, and went when nobody asked"
     until(world, 1, each=hold)
     assert scaled(world)[1:] == ["A request waits for the first replica."]
-    load(20)
+    world.calm_load = 20
     until(world, 4)
     before = scaled(world)
     for _ in range(100):
         world.calm_step()
     assert scaled(world) == before, "a steady load changes nothing"
     assert not unsettled(world)
-    load(0)
+    world.calm_load = 0
     until(world, 0)
     assert scaled(world)[-1] == "No request for 60 s: none is kept."

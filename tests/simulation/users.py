@@ -99,7 +99,7 @@ class Users:
         failures, code = dice.choice((0, 0, 1, 4)), dice.choice((0, 1, 1, 3))
         nature = Nature(work_s=dice.uniform(0, 10), failing=0, lines=2, code=code, failures=failures)
         self._world.natures.setdefault(owner, nature)
-        body = {"model": MODEL, "environment": dice.choice(ENVIRONMENTS), "instance_count": dice.randint(1, 2)}
+        body = {"model": MODEL, "environment": dice.choice(ENVIRONMENTS), **self._replicas()}
         self._ask(lambda ctx: endpoints.put(ctx, "w", ENDPOINT, {}))
         self._ask(lambda ctx: deployments.put(ctx, "w", ENDPOINT, name, body=body))
         if self._world.seed % 8 == 1 and dice.random() < 0.3:
@@ -107,13 +107,16 @@ class Users:
 
     def scale(self) -> None:
         """To another number of replicas, or to between two numbers."""
-        dice, name = self._world.dice, self._world.dice.choice(DEPLOYMENTS)
-        least = dice.randint(1, 2)
-        between = {"type": "target_utilization", "min_instances": least, "max_instances": dice.randint(least, 2)}
-        changes: dict[str, Any] = {"instance_count": dice.randint(0, 2), "scale_settings": {"type": "default"}}
-        if dice.random() < 0.4:
-            changes = {"instance_count": least, "scale_settings": between}
+        name, changes = self._world.dice.choice(DEPLOYMENTS), self._replicas()
         self._ask(lambda ctx: deployments.update(ctx, "w", ENDPOINT, name, changes=changes))
+
+    def _replicas(self) -> dict[str, Any]:
+        """So many, or as the requests need."""
+        dice = self._world.dice
+        if dice.random() < 0.5:
+            return {"instance_count": dice.randint(0, 2), "scale_settings": {"type": "default"}}
+        between = {"min_instances": 1, "max_instances": 2, "cooldown": 5}
+        return {"instance_count": 1, "scale_settings": {"type": "target_utilization"} | between}
 
     def delete_deployment(self) -> None:
         name = self._world.dice.choice(DEPLOYMENTS)

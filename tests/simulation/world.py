@@ -80,6 +80,7 @@ class World:
     restores: int = 0
     backup: Backup | None = None
     is_mlflow_away: bool = False
+    calm_load: int = 0  #: requests in flight to each deployment when the storm is over
     aims: Sequence[Aim] = ()  #: where servers die, besides where dice say
     happened: Counter[str] = field(default_factory=Counter[str])
     _server_count: int = 0
@@ -132,7 +133,9 @@ class World:
         self._server_count += 1
         name = f"s{self._server_count}"
         ctx, driver = self.context(name), BorderedDriver(SimulatedDriver(self.target), name, is_known=self._is_known)
-        gateway = SimulatedGateway(self.folder / f"gateway-{home}", name, answers=self.answers)
+        gateway = SimulatedGateway(
+            self.folder / f"gateway-{home}", name, answers=self.answers, load=self.requests_in_flight
+        )
         loops = [Loop(RunLoop(ctx, driver, owner=name).tick, leads=True)]
         if self.has_services:
             upstreams = Upstreams(control="unix:control", mlflow="unix:mlflow")
@@ -141,6 +144,10 @@ class World:
                 Loop(RouteLoop(ctx, gateway, upstreams).tick),
             ]
         return Server(name, home, ctx, loops, gateway)
+
+    def requests_in_flight(self) -> int:
+        """To each deployment; a hundred need more than one replica. In the storm they swing."""
+        return self.calm_load if self.storm is NO_STORM else self.dice.choice((0, 10, 100))
 
     def answers(self, replica: str, address: str) -> bool:
         """Whether this replica runs, and listens there."""
