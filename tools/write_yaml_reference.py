@@ -128,6 +128,7 @@ WORDS: Mapping[type[Spec], Mapping[str, str]] = {
         "name": NAME,
         "version": VERSION,
         "conda_file": "a conda file, or its content; names are translated to PyPI's, and what cannot be is refused",
+        "image": "one of Azure ML's base images (`…/azureml/openmpi…`, `minimal…`, `base…`), beside a `conda_file`: they hold no packages, and the machine itself takes their place. Any other is refused",
         "requirements": "**ours**: a requirements file, or its lines",
         "python": "**ours**: with `requirements`",
     },

@@ -32,6 +32,7 @@ code_configuration:
   scoring_script: score.py
 environment:
   conda_file: ../../model-1/environment/conda.yaml
+  image: registry.example/azureml/openmpi4.1.0-ubuntu20.04:latest
 instance_type: Standard_DS3_v2
 instance_count: 1
 """

@@ -247,3 +247,14 @@ def test_a_compute_without_a_type_that_there_is_is_told_which_to_write(given: ob
     with pytest.raises(InvalidInput, match="type") as refused:
         read_spec(given)
     assert "amlcompute" in refused.value.hint
+
+
+def test_of_images_only_azures_bases_have_a_meaning() -> None:
+    conda = {"conda_file": {"dependencies": ["python=3.11"]}}
+    for image in ("azureml/base", "r.example/azureml/openmpi4.1.0-cuda11.8:1", "azureml/minimal-ubuntu22.04-py311"):
+        assert EnvironmentSpec.read(conda | {"image": image}, what="the environment").image == image
+    for image in ("nginx", "r.example/azureml/curated/sklearn-1.5:2", "evil/azureml/base/x", "python:3.11"):
+        error = refusal(EnvironmentSpec.read, conda | {"image": image}, what="the environment")
+        assert isinstance(error, NotSupportedYet)
+    error = refusal(EnvironmentSpec.read, {"image": "azureml/base"}, what="the environment")
+    assert "holds no packages" in str(error)

@@ -1,14 +1,17 @@
 """Environments: what is installed where a run runs."""
 
+import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ultramarine.domain.machine import Machine
 from ultramarine.domain.spec import Spec
+
+_BASE_IMAGE = re.compile(r"(?:[\w.-]+/)?azureml/(?:openmpi|minimal|base)[\w.-]*(?::[\w.-]+)?")
 
 
 class EnvironmentSpec(Spec):
@@ -18,12 +21,13 @@ class EnvironmentSpec(Spec):
     files.
     """
 
-    not_yet: ClassVar[frozenset[str]] = frozenset({"build", "datastore", "inference_config", "os_type", "image"})
+    not_yet: ClassVar[frozenset[str]] = frozenset({"build", "datastore", "inference_config", "os_type"})
     name: str | None = None
     version: str | None = Field(default=None, coerce_numbers_to_str=True)
     conda_file: str | dict[str, Any] | None = Field(
         default=None, description="a conda file: its content, as text or as a mapping"
     )
+    image: str | None = Field(default=None, description="one of Azure ML's base images, beside a conda_file")
     requirements: list[str] | None = Field(default=None, description="ours: requirement lines, as pip takes them")
     python: str | None = Field(
         default=None, coerce_numbers_to_str=True, pattern=r"^3\.\d+$", description='ours: "3.11"'
@@ -31,8 +35,18 @@ class EnvironmentSpec(Spec):
     description: str = ""
     tags: dict[str, str] = Field(default_factory=dict[str, str])
 
+    @field_validator("image")
+    @classmethod
+    def _one_that_the_machine_stands_for(cls, image: str | None) -> str | None:
+        """Azure's base images hold a system and conda, no packages: here those are the machine and `conda_file`."""
+        if image is not None and not _BASE_IMAGE.fullmatch(image):
+            raise ValueError(f"{image[:80]!r} is not supported yet: only Azure ML's base images have a meaning here")
+        return image
+
     @model_validator(mode="after")
     def _one_source(self) -> "EnvironmentSpec":
+        if self.image is not None and self.conda_file is None:
+            raise ValueError("image: a base image holds no packages: a conda_file beside it says which there are to be")
         if (self.conda_file is None) == (self.requirements is None):
             raise ValueError("exactly one of conda_file and requirements is needed")
         return self
