@@ -200,3 +200,15 @@ async def test_what_the_gateway_has_counted_is_shown(serving: Api) -> None:
     }
     assert (await serving.ask("GET", f"{E}/deployments/blue")).json()["requests"] == shown
     assert (await serving.ask("GET", E)).json()["requests"] == {"blue": shown}
+
+
+async def test_a_change_of_one_setting_leaves_the_others_as_they_are(serving: Api) -> None:
+    scale = {"type": "target_utilization", "min_instances": 0, "max_instances": 4}
+    limits = {"request_timeout_ms": 9000, "max_queue_wait_ms": 100}
+    await serving.ask("PUT", f"{E}/deployments/blue", json=BLUE | {"request_settings": limits, "scale_settings": scale})
+    change = {"request_settings": {"max_queue_wait_ms": 200}, "scale_settings": {"max_instances": 8}}
+    changed = (await serving.ask("PATCH", f"{E}/deployments/blue", json=change)).json()
+    assert changed["request_settings"] == {"request_timeout_ms": 9000, "max_queue_wait_ms": 200}
+    assert changed["scale_settings"] == scale | {"max_instances": 8}
+    plain = (await serving.ask("PATCH", f"{E}/deployments/blue", json={"scale_settings": {"type": "default"}})).json()
+    assert (plain["scale_settings"], plain["instance_count"]) == ({"type": "default"}, 1)

@@ -33,6 +33,8 @@ CHANGEABLE = (
     "description",
     "tags",
 )
+#: Of these what a change does not name stays as it is; with a `type` the settings are others altogether.
+SETTINGS = ("scale_settings", "request_settings", "liveness_probe", "readiness_probe")
 SHARE_MILLI = 100  #: what a replica on the machine itself reserves of its CPUs: it mostly waits
 LOG_BYTES = 1 << 20
 
@@ -184,8 +186,19 @@ async def update(
         )
     async with ctx.read() as tx:
         there = await endpoints.deployment(tx, workspace, endpoint, name)
-    state, _ = await put(ctx, workspace, endpoint, name, body={**there.spec.body(), **changes})
+    body = there.spec.body()
+    state, _ = await put(ctx, workspace, endpoint, name, body=body | _merged(body, changes))
     return state
+
+
+def _merged(body: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`changes`, with what there is of the settings that they name in part."""
+    return {
+        field: {**body.get(field, {}), **value}
+        if field in SETTINGS and isinstance(value, Mapping) and "type" not in value
+        else value
+        for field, value in changes.items()
+    }
 
 
 async def get(ctx: Context, workspace: str, endpoint: str, name: str) -> DeploymentState:
