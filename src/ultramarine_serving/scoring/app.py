@@ -78,7 +78,7 @@ class App:
             known = ", ".join(sorted(["/score", INVOCATIONS, *self._routes]))
             return problem(404, "Not found", f"There is nothing at {path}.", hint=f"Known: {known}.")
         if request.method not in ("GET", "HEAD"):
-            return method_not_allowed(request, b"GET, HEAD")
+            return method_not_allowed(request, ("GET", "HEAD"))
         return route(request)
 
     def refusal(self) -> Response | None:

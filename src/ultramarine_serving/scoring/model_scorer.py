@@ -19,6 +19,7 @@ from .model import Model, load
 from .oip import inputs, messages, tensors
 from .oip.errors import of_problem
 from .options import Options
+from .schemas import asked as schema_asked
 from .scorer import INVOCATIONS, JSON, Described, bad_request, method_not_allowed, out_of_time
 from .smoke import Example, SmokeTestFailed, of_model
 from .turns import Full
@@ -85,9 +86,13 @@ class ModelScorer:
             return str(error)
         return f"The model in {self._folder} could not be loaded: {type(error).__name__}: {error}"
 
+    @property
+    def methods(self) -> Sequence[str]:
+        return ("POST",)
+
     def score(self, request: Request) -> Response | asyncio.Future[Response]:
         if request.method != "POST":
-            return method_not_allowed(request, b"POST")
+            return method_not_allowed(request, self.methods)
         if refusal := _wrong_type(request):
             return refusal
         assert self._model is not None
@@ -138,20 +143,7 @@ class ModelScorer:
 
     def schemas(self) -> tuple[Mapping[str, object], Mapping[str, object]]:
         assert self._model is not None
-        names = list(self._model.shape.names)
-        anything: dict[str, object] = {}
-        columns: dict[str, object] = {"type": "array", "items": {"type": "string"}}
-        if names:
-            columns["example"] = names
-        row = {"type": "array", "items": anything}
-        properties = {"columns": columns, "index": row, "data": {"type": "array", "items": row}}
-        table: dict[str, object] = {"type": "object", "required": ["columns", "data"], "properties": properties}
-        asked: dict[str, object] = {
-            "type": "object",
-            "required": ["input_data"],
-            "properties": {"input_data": table},
-        }
-        return asked, row
+        return schema_asked(self._model.shape), {"type": "array", "items": {}} if self._model.is_row_wise else {}
 
     def _decoded(self, body: bytes, form: Form) -> Asked:
         assert self._model is not None

@@ -35,6 +35,11 @@ class Scorer(Protocol):
         """One sentence that says what went wrong in `load`."""
         ...
 
+    @property
+    def methods(self) -> Sequence[str]:
+        """What /score and /invocations answer."""
+        ...
+
     def score(self, request: Request) -> Response | asyncio.Future[Response]:
         """Answer one request to /score or /invocations."""
         ...
@@ -56,7 +61,7 @@ class Scorer(Protocol):
         ...
 
     def schemas(self) -> tuple[Mapping[str, object], Mapping[str, object]]:
-        """JSON schemas of the request's body and of the answer's."""
+        """JSON schemas, as OpenAPI 3.0 has them, of the body that /score takes and of its answer."""
         ...
 
 
@@ -91,12 +96,13 @@ def _too_busy(detail: str) -> Response:
     )
 
 
-def method_not_allowed(request: Request, allowed: bytes) -> Response:
+def method_not_allowed(request: Request, methods: Sequence[str]) -> Response:
     """405 with the methods that would do."""
+    allowed = ", ".join(methods)
     return problem(
         405,
         "Method not allowed",
         f"{request.path} does not answer {request.method}.",
-        hint=f"Use {allowed.decode()}.",
-        headers=[(b"allow", allowed)],
+        hint=f"Use {allowed}.",
+        headers=[(b"allow", allowed.encode())],
     )

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,14 @@ from types import ModuleType
 from typing import Any, cast
 from urllib.parse import parse_qs
 
-from .answers import encode
+from . import aml
+from .aml import request_of
 from .bodies import BadBody, text
-from .monitoring import request_of
 
 log = logging.getLogger("scoring")
 
 _HEADERS_ARGUMENT = "request_headers"
+_SCHEMAS = "inference_schema.schema_util"
 
 
 class ScriptError(Exception):
@@ -33,17 +35,8 @@ class Call:
     """One request for the script. Header names are in lower case."""
 
     method: str
-    query: str
+    target: str
     headers: Mapping[str, str]
-    body: bytes
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What the script answered."""
-
-    status: int
-    headers: Sequence[tuple[str, str]]
     body: bytes
 
 
@@ -51,14 +44,16 @@ class Reply:
 class Script:
     """A scoring script that was imported but whose `init()` has not run."""
 
-    init: Callable[[], object]
-    run: Callable[..., object]
+    init: Callable[[], object]  # may be asynchronous
+    run: Callable[..., Any]
     parameters: Sequence[inspect.Parameter]  # without request_headers
     wants_headers: bool
-    is_schema_decorated: bool
+    is_raw: bool  # it takes the request itself
+    is_schema_decorated: bool  # it takes arguments by name
+    is_async: bool
 
-    def answer(self, call: Call) -> Reply:
-        """Call `run()`; whatever it raises passes through.
+    def answer(self, call: Call) -> Any:
+        """What `run()` returns, which may have to be awaited; whatever it raises passes through.
 
         Raises:
             BadBody: the request does not fit what `run()` takes.
@@ -66,11 +61,22 @@ class Script:
         arguments = self._arguments(call)
         if self.wants_headers:
             arguments[_HEADERS_ARGUMENT] = dict(call.headers)
-        with request_of(call.headers):
-            return reply_of(self.run(**arguments))
+        return self.run(**arguments)
+
+    def schemas(self) -> tuple[Mapping[str, object], Mapping[str, object]]:
+        """JSON schemas of what `run()` takes and returns; empty where its decorators say nothing."""
+        if not self.is_schema_decorated:
+            return {}, {}
+        known: Any = sys.modules[_SCHEMAS]
+        needed = [each.name for each in self.parameters if each.default is each.empty]
+        asked: Mapping[str, object] = known.get_input_schema(self.run)
+        return {**asked, "required": needed} if needed else asked, known.get_output_schema(self.run)
 
     def _arguments(self, call: Call) -> dict[str, object]:
-        asked: object = _query(call.query) if call.method == "GET" else None
+        if self.is_raw:
+            request = request_of(call.method, call.target, call.headers, body=call.body)
+            return {self.parameters[0].name: request}
+        asked: object = _query(call.target.partition("?")[2]) if call.method == "GET" else None
         if not self.is_schema_decorated:
             return {self.parameters[0].name: json.dumps(asked) if call.method == "GET" else text(call.body)}
         if asked is None:
@@ -91,30 +97,12 @@ def load(folder: Path, entry: str) -> Script:
     os.environ["AZUREML_ENTRY_SCRIPT"] = entry
     for searched in dict.fromkeys((folder, path.parent)):
         sys.path.insert(0, str(searched))
+    aml.offer()
     module = _imported(path)
     for name in ("init", "run"):
         if not callable(getattr(module, name, None)):
             raise ScriptError(f"{entry} defines no {name}(). A scoring script has init() and run(raw_data).")
-    if _wants_raw_requests():
-        raise ScriptError(f"{entry} uses @rawhttp, which is not served. Let run(raw_data) take the body as text.")
     return _described(module)
-
-
-def reply_of(returned: object) -> Reply:
-    """What `run()` returned, as an answer.
-
-    A response object (flask, AMLResponse, Starlette) is sent as it is, bytes too. All else becomes JSON, a string also:
-    clients written for Azure expect `"text"` in quotes. None is `{}`, as there.
-    """
-    if isinstance(returned, (bytes, bytearray)):
-        return Reply(status=200, headers=[("content-type", "application/octet-stream")], body=bytes(returned))
-    status: Any = getattr(returned, "status_code", None)
-    headers: Any = getattr(returned, "headers", None)
-    if isinstance(status, int) and hasattr(headers, "items"):
-        return Reply(status=status, headers=_sendable(headers), body=_content(returned))
-    return Reply(
-        status=200, headers=[("content-type", "application/json")], body=encode({} if returned is None else returned)
-    )
 
 
 def _imported(path: Path) -> ModuleType:
@@ -136,19 +124,25 @@ def _described(module: ModuleType) -> Script:
     if not parameters:
         raise ScriptError("run() takes no argument for the data. Let it take run(raw_data).")
     # Only a script that has imported inference_schema can be decorated by it.
-    schemas: Any = sys.modules.get("inference_schema.schema_util")
+    schemas: Any = sys.modules.get(_SCHEMAS)
+    is_schema_decorated = bool(schemas and schemas.is_schema_decorated(run))
+    if aml.is_raw_wanted() and is_schema_decorated:
+        raise ScriptError("run() is decorated with both @rawhttp and @input_schema. Leave one of them out.")
+    plain = inspect.unwrap(run)
     return Script(
         init=module.init,
         run=run,
         parameters=parameters,
         wants_headers=len(parameters) < len(taken),
-        is_schema_decorated=bool(schemas and schemas.is_schema_decorated(run)),
+        is_raw=aml.is_raw_wanted(),
+        is_schema_decorated=is_schema_decorated,
+        is_async=inspect.iscoroutinefunction(plain) or inspect.isasyncgenfunction(plain),
     )
 
 
-def _wants_raw_requests() -> bool:
-    names = ("azureml_inference_server_http.api.aml_request", "azureml.contrib.services.aml_request")
-    return any(getattr(sys.modules.get(name), "_rawHttpRequested", False) for name in names)
+def is_unfit(error: BaseException) -> bool:
+    """Whether a decorator of inference_schema could not convert what was sent, so that `run()` was never entered."""
+    return any(frame.name == "_deserialize_input_argument" for frame in traceback.extract_tb(error.__traceback__))
 
 
 def _query(query: str) -> dict[str, object]:
@@ -184,18 +178,3 @@ def _by_name(asked: object, parameters: Sequence[inspect.Parameter]) -> dict[str
             raise BadBody(f"A value for {parameter.name!r} is missing. Send an object with the arguments of run().")
         arguments[parameter.name] = given.get(parameter.name, parameter.default)
     return arguments
-
-
-def _sendable(headers: Any) -> list[tuple[str, str]]:
-    """A response's own headers, but those that the server sets itself."""
-    own = {"content-length", "connection", "transfer-encoding", "date", "server"}
-    return [(str(name).lower(), str(value)) for name, value in headers.items() if str(name).lower() not in own]
-
-
-def _content(response: Any) -> bytes:
-    for name in ("get_data", "content", "body"):
-        found = getattr(response, name, None)
-        content = found() if callable(found) else found
-        if isinstance(content, (bytes, bytearray)):
-            return bytes(content)
-    raise TypeError(f"run() returned a {type(response).__name__}, whose content cannot be read. Return JSON or bytes.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -53,6 +54,13 @@ class Server:
     @property
     def log(self) -> str:
         return self.log_path.read_text()
+
+    @property
+    def port_address(self) -> str:
+        """HOST:PORT, of one that listens there."""
+        found = re.search(r"Listening on (\S+);", self.log)
+        assert found is not None, self.log
+        return found[1]
 
     def ask(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
         """One request on a connection of its own."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import struct
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -42,9 +41,7 @@ def by_port(serving_zip: Path, models: ModelEnvironment, started: list[Server], 
         server = servers.start(command, tmp_path, {"PATH": "/usr/bin"}, address="127.0.0.1:0")
         started.append(server)
         wait_for(lambda: "Ready." in server.log, words="the server to be ready", log=lambda: server.log)
-        found = re.search(r"Listening on (\S+);", server.log)
-        assert found is not None
-        return found[1]
+        return server.port_address
 
     return start
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from pathlib import Path
 
 import pytest
 from tests.serving.scoring.conftest import StartScript
@@ -251,7 +250,7 @@ def test_what_it_is_can_be_read(start_script: StartScript):
     server = start_script(ECHO, "--name", "cancer", "--version", "3", "--deployment", "blue").wait_until_ready()
     assert server.get("/version").json == {"name": "cancer", "version": "3", "deployment": "blue"}
     described = server.get("/swagger.json").json
-    assert (described["openapi"], described["info"]) == ("3.0.3", {"title": "cancer", "version": "3"})
+    assert (described["openapi"], described["info"]["title"], described["info"]["version"]) == ("3.0.3", "cancer", "3")
     assert "/score" in described["paths"]
 
 
@@ -273,23 +272,6 @@ def test_what_the_script_prints_is_in_the_log_at_once(start_script: StartScript)
     server = start_script(script("print('seen ' + raw_data)")).wait_until_ready()
     server.post("/score", 5)
     assert "seen 5" in server.log
-
-
-def test_run_decorated_with_a_schema_gets_its_arguments_by_name(start_script: StartScript, tmp_path: Path):
-    # The package marks a function so that the server can tell; this is the part of it that servers use.
-    package = """
-import sys, types
-marked = []
-schemas = types.ModuleType("inference_schema.schema_util")
-schemas.is_schema_decorated = lambda run: run in marked
-sys.modules["inference_schema.schema_util"] = schemas
-"""
-    source = package + "def init():\n    pass\ndef run(data, times=2):\n    return data * times\nmarked.append(run)\n"
-    server = start_script(source).wait_until_ready()
-    assert server.post("/score", {"data": 4}).json == 8
-    assert server.post("/score", {"data": 4, "times": 3}).json == 12
-    assert "'data' is missing" in server.post("/score", {}).json["detail"]
-    assert server.ask("POST", "/score", b"{").status == 400
 
 
 def test_more_requests_than_may_wait_are_told_to_come_back(start_script: StartScript):
