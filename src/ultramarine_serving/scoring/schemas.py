@@ -43,7 +43,7 @@ def _table(shape: Shape) -> Schema:
     count = len(shape.names)
     cell = _of_column(shape.columns[0])
     row = {"type": "array", "items": cell, "minItems": count, "maxItems": count}
-    columns = {"type": "array", "items": {"type": "string"}, "enum": [list(shape.names)]}
+    columns = {"type": "array", "items": {"type": "string"}, "nullable": True, "enum": [list(shape.names), None]}
     rows = {"type": "array", "items": row, "minItems": 1}
     index: Schema = {"description": "Not looked at"}
     described = _object({"columns": columns, "index": index, "data": rows}, optional=("columns", "index"))

@@ -166,7 +166,7 @@ def test_a_python_function_gets_its_params(start_model: StartModel):
 def test_the_signature_is_in_the_api_description(start_model: StartModel, cancer: Cancer):
     described = start_model("forest").get("/swagger.json").json
     table = described["components"]["schemas"]["ServiceInput"]["properties"]["input_data"]["properties"]
-    assert table["columns"]["enum"] == [cancer["columns"]]
+    assert table["columns"]["enum"][0] == cancer["columns"]
     assert (table["data"]["items"]["minItems"], table["data"]["items"]["items"]["type"]) == (30, "number")
     typed = start_model("mixed").get("/swagger.json").json["components"]["schemas"]["ServiceInput"]
     record = typed["properties"]["input_data"]["items"]["properties"]
