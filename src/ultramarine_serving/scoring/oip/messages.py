@@ -16,6 +16,7 @@ from . import tensors
 
 HEADER_LENGTH = b"inference-header-content-length"
 _DIMENSION_MAX = 2**63
+_DIGITS_MAX = 18
 _OCTETS = b"application/octet-stream"
 
 
@@ -110,7 +111,7 @@ def answer(inference: Inference, outputs: Mapping[str, Any], *, model: str, vers
 def _header_length(written: bytes, size: int) -> int:
     if not written:
         return size
-    if not written.isdigit() or int(written) > size:
+    if not written.isdigit() or len(written) > _DIGITS_MAX or int(written) > size:
         raise BadBody(f"Inference-Header-Content-Length is {written.decode('latin-1')!r}, the body has {size} bytes.")
     return int(written)
 

@@ -72,8 +72,8 @@ def from_bytes(data: memoryview, datatype: str, shape: Sequence[int]) -> Any:
     if len(data) != math.prod(shape) * dtype.itemsize:
         raise BadBody(f"{len(data)} bytes are no {datatype} of the shape {list(shape)}.")
     if datatype == "BOOL":
-        return numpy.frombuffer(data, dtype="u1").astype(bool).reshape(shape)  # a byte that is neither 0 nor 1
-    return numpy.frombuffer(data, dtype=dtype).reshape(shape)
+        return shaped(numpy.frombuffer(data, dtype="u1").astype(bool), shape)  # a byte that is neither 0 nor 1
+    return shaped(numpy.frombuffer(data, dtype=dtype), shape)
 
 
 def shaped(flat: Any, shape: Sequence[int]) -> Any:
@@ -84,7 +84,10 @@ def shaped(flat: Any, shape: Sequence[int]) -> Any:
     """
     if len(flat) != math.prod(shape):
         raise BadBody(f"There are {len(flat)} elements where the shape {list(shape)} has {math.prod(shape)}.")
-    return flat.reshape(shape)
+    try:
+        return flat.reshape(shape)
+    except ValueError as error:  # more dimensions, or longer ones, than numpy has
+        raise BadBody(f"The shape {list(shape)[:70]} cannot be made: {error}.") from error
 
 
 def to_json(array: Any) -> list[object]:
@@ -163,7 +166,10 @@ def _numbers(flat: Any, datatype: str) -> Any:
 
 def _floats(flat: Any, datatype: str) -> Any:
     if flat.dtype.kind == "O" and all(each is None or type(each) in (int, float) for each in flat):
-        flat = flat.astype("f8")  # null is NaN, which JSON has no word for
+        try:
+            flat = flat.astype("f8")  # null is NaN, which JSON has no word for
+        except OverflowError as error:
+            raise BadBody(f"data holds a number that no {datatype} can be.") from error
     if flat.dtype.kind not in "iuf":
         raise BadBody(f"data holds what is no number, and the datatype is {datatype}.")
     return flat.astype(NUMERIC[datatype])
