@@ -51,14 +51,18 @@ class Authorizer:
         self._cache: OrderedDict[bytes, tuple[float, Grant]] = OrderedDict()
         self._asking: dict[bytes, asyncio.Task[Grant]] = {}
 
-    async def grant(self, token: str, purpose: str, *, workspace: str, hold_s: float) -> Grant:
+    async def grant(self, token: str, purpose: str, *, workspace: str, hold_s: float, endpoint: str = "") -> Grant:
         """What the token allows in the workspace that the client wants; empty: it wants none in particular.
+
+        `endpoint`: the one of that workspace that it wants to call.
 
         Raises Denied, Unavailable.
         """
         question = {"token": token, "purpose": purpose}
         if workspace:
             question["workspace"] = workspace
+        if endpoint:
+            question["endpoint"] = endpoint
         key = hashlib.sha256("\0".join(question.values()).encode()).digest()
         kept = self._cache.get(key)
         if kept is not None and asyncio.get_running_loop().time() < kept[0]:

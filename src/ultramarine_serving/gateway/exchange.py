@@ -75,7 +75,9 @@ class Exchange:
     async def _send(self) -> Response:
         """Send, and send elsewhere where that does no harm."""
         request = self._request
-        headers = forwarding.onward_headers(request, self._id, drop=_DROP)
+        headers = forwarding.trace(forwarding.onward_headers(request, self._id, drop=_DROP), self._id)
+        if forwarding.is_websocket(request):
+            headers += forwarding.UPGRADE
         if self._body or request.method not in ("GET", "HEAD"):
             headers.append((b"content-length", b"%d" % len(self._body)))
         while True:

@@ -7,8 +7,11 @@ import re
 from collections.abc import Callable
 
 from ultramarine_serving.http.client import Answer
-from ultramarine_serving.http.messages import Request, Response
+from ultramarine_serving.http.messages import Request, Response, problem
+from ultramarine_serving.http.tunnel import Tunnel, join
 from ultramarine_serving.http.wire import HOP_BY_HOP, Headers, end_to_end, head
+
+UPGRADE = ((b"connection", b"upgrade"), (b"upgrade", b"websocket"))
 
 #: Said by us, or of no concern to an upstream. The client's word on where it comes from counts for nothing.
 _DROPPED = HOP_BY_HOP | {
@@ -16,6 +19,9 @@ _DROPPED = HOP_BY_HOP | {
     *(b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-request-id"),
 }
 
+_TRACE = frozenset((b"traceparent", b"tracestate"))
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?P<more>-.*)?")
+_TRACE_ID = re.compile(rb"(?!0{32})[0-9a-f]{32}")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
@@ -34,6 +40,23 @@ def onward_headers(request: Request, id: bytes, *, drop: frozenset[bytes] = froz
     made.append((b"x-forwarded-for", request.client.encode() or b"unix"))
     made.append((b"x-forwarded-proto", request.scheme.encode()))
     return made
+
+
+def trace(headers: list[tuple[bytes, bytes]], id: bytes) -> list[tuple[bytes, bytes]]:
+    """With the client's own W3C trace context if it is a good one, else with that of a trace that begins here."""
+    given = [pair for pair in headers if pair[0] in _TRACE]
+    if given:
+        parents = [value for name, value in given if name == b"traceparent"]
+        match = _TRACEPARENT.fullmatch(parents[0]) if len(parents) == 1 else None
+        if match is not None and not (match["more"] and parents[0].startswith(b"00")):
+            return headers
+        headers = [pair for pair in headers if pair[0] not in _TRACE]
+    known = id if _TRACE_ID.fullmatch(id) else os.urandom(16).hex().encode()
+    return [*headers, (b"traceparent", b"00-%b-%b-01" % (known, os.urandom(8).hex().encode()))]
+
+
+def is_websocket(request: Request) -> bool:
+    return request.upgrade and request.header(b"upgrade").lower() == b"websocket"
 
 
 def onward_head(request: Request, target: str, headers: list[tuple[bytes, bytes]]) -> bytes:
@@ -68,6 +91,8 @@ class Passing:
 
 def onward_answer(request: Request, answer: Answer, extra: Headers, *, on_end: Callable[[], None]) -> Response:
     """The answer for the client. `on_end` is called exactly once, when nothing of it is under way any more."""
+    if answer.tunnel is not None:
+        return _onward_tunnel(request, answer, answer.tunnel, on_end)
     headers = [pair for pair in end_to_end(answer.headers) if pair[0] != b"set-cookie" or not _is_ours(pair[1])]
     headers.extend(extra)
     if request.method == "HEAD" or answer.status == 304:
@@ -79,6 +104,23 @@ def onward_answer(request: Request, answer: Answer, extra: Headers, *, on_end: C
         on_end()
         return Response(answer.status, [pair for pair in headers if pair[0] != b"content-length"], body)
     return Response(answer.status, headers, Passing(answer, on_end))
+
+
+def _onward_tunnel(request: Request, answer: Answer, upstream: Tunnel, on_end: Callable[[], None]) -> Response:
+    if not is_websocket(request):
+        answer.close()
+        on_end()
+        hint = "Report it with the time of day."
+        return problem(502, "Upstream broke off", "It switched protocols unasked.", hint=hint)
+
+    async def run(client: Tunnel) -> None:
+        try:
+            await join(client, upstream)
+        finally:
+            answer.close()
+            on_end()
+
+    return Response(101, [pair for pair in answer.headers if pair[0] != b"keep-alive"], tunnel=run)
 
 
 def _is_ours(cookie: bytes) -> bool:

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ultramarine_serving.gateway import forwarding
-from ultramarine_serving.gateway.admission import refuse_key
+from ultramarine_serving.gateway.admission import refuse_key, refuse_token
 from ultramarine_serving.gateway.authorize import Authorizer
 from ultramarine_serving.gateway.deployments import DeploymentState
 from ultramarine_serving.gateway.endpoints import EndpointState
 from ultramarine_serving.gateway.exchange import Exchange
 from ultramarine_serving.gateway.holding import Bell
+from ultramarine_serving.gateway.paths import ambiguous, is_ambiguous
 from ultramarine_serving.gateway.refusals import no_endpoint
 from ultramarine_serving.gateway.replicas import ReplicaState
 from ultramarine_serving.gateway.table import Table
@@ -21,7 +22,8 @@ from ultramarine_serving.http.messages import Request, Response, problem
 PREFIX = "/endpoints/"
 
 #: What is served below an endpoint, and where at the replica: empty is the table's own word on it.
-_TAILS = {"score": "", "swagger.json": "/swagger.json", "": "/"}
+_TAILS = {"score": "", "swagger.json": "/swagger.json", "": "/", "invocations": "/invocations", "v2": "/v2"}
+_BELOW = ("v2/health/", "v2/models/")  #: the Open Inference Protocol
 
 
 class Inference:
@@ -32,10 +34,12 @@ class Inference:
         self._workers = workers
         self._states: dict[str, EndpointState] = {}
         self._bell = Bell()
+        self._authorizer: Authorizer | None = None
 
     def update(self, table: Table, *, authorizer: Authorizer | None) -> None:
         """Take over a new table at one stroke; what is under way goes on."""
         self._bell.update(authorizer)
+        self._authorizer = authorizer
         for name in self._states.keys() - table.endpoints.keys():
             self._states.pop(name).leave()
         for name, endpoint in table.endpoints.items():
@@ -66,10 +70,15 @@ class Inference:
         workspace, _, rest = request.path[len(PREFIX) :].partition("/")
         name, _, tail = rest.partition("/")
         state = self._states.get(f"{workspace}/{name}")
-        path = _TAILS.get(tail)
+        path = _TAILS.get(tail, f"/{tail}" if tail.startswith(_BELOW) else None)
         if state is None or path is None:
             return no_endpoint(request)
-        refusal = refuse_key(request, state.spec)
+        if is_ambiguous(path):
+            return ambiguous()
+        if state.spec.auth_mode == "key":
+            refusal = refuse_key(request, state.spec)
+        else:
+            refusal = await refuse_token(request, state.name, self._authorizer)
         if refusal is not None:
             return refusal
         state.requests += 1

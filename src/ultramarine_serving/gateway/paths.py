@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
+from ultramarine_serving.http.messages import Response, problem
+
 _SUSPICIOUS = re.compile(r"%|//|\\|/\.")
 _DECODE_ROUNDS_MAX = 4
 
@@ -25,6 +27,11 @@ def is_ambiguous(path: str) -> bool:
         return False
     plain = _plain(path)
     return "\0" in plain or ".." in (segment.split(";")[0] for segment in plain.split("/"))
+
+
+def ambiguous() -> Response:
+    detail, hint = "The path has a '..' in it.", "Send the path that you mean."
+    return problem(400, "Ambiguous path", detail, hint=hint, close=True)
 
 
 def is_internal(path: str) -> bool:

@@ -8,12 +8,11 @@ from collections.abc import AsyncIterator
 from ultramarine_serving.gateway import forwarding
 from ultramarine_serving.gateway.authorize import Authorizer, Denied, Grant, Unavailable
 from ultramarine_serving.gateway.browser import login, refuse_foreign, session_of
-from ultramarine_serving.gateway.paths import is_ambiguous, is_internal
+from ultramarine_serving.gateway.paths import ambiguous, is_ambiguous, is_internal
 from ultramarine_serving.gateway.table import EMPTY, Site, Table
 from ultramarine_serving.http.address import Address
-from ultramarine_serving.http.client import Answer, NotConnected, Pool, UpstreamError
+from ultramarine_serving.http.client import NotConnected, Pool, UpstreamError
 from ultramarine_serving.http.messages import Request, Response, problem
-from ultramarine_serving.http.tunnel import Tunnel, join
 
 IDLE_S = 4.0  #: shorter than uvicorn's 5 s: the upstream is never the one that closes first
 
@@ -54,9 +53,7 @@ class Sites:
         if is_internal(request.path):
             return _nothing_here(request)
         if is_ambiguous(request.path):
-            return problem(
-                400, "Ambiguous path", "The path has a '..' in it.", hint="Send the path that you mean.", close=True
-            )
+            return ambiguous()
         if listener == "second" and request.path == "/login" and self.authorizer is not None:
             return await login(request, self.authorizer)
         site = self._table.site(listener, request.path)
@@ -110,9 +107,8 @@ class Sites:
         headers = forwarding.onward_headers(request, id, drop=drop)
         if grant is not None:
             headers += _told(site, grant)
-        is_upgrade = request.upgrade and request.header(b"upgrade").lower() == b"websocket"
-        if is_upgrade:
-            headers += [(b"connection", b"upgrade"), (b"upgrade", b"websocket")]
+        if forwarding.is_websocket(request):
+            headers += forwarding.UPGRADE
         body, is_chunked = _framing(request, headers)
         head = forwarding.onward_head(request, request.target, headers)
         pool = self._pools[site.upstream]
@@ -129,8 +125,6 @@ class Sites:
             hint = "It may have been worked on: look before you send it again."
             detail = f"What answers {site.prefix} took the request, then {error}."
             return problem(502, "Upstream broke off", detail, hint=hint, headers=[(b"x-request-id", id)])
-        if answer.tunnel is not None:
-            return _tunnel(answer, answer.tunnel, is_upgrade=is_upgrade)
         return forwarding.onward_answer(request, answer, [(b"x-request-id", id)], on_end=_no_more)
 
 
@@ -161,23 +155,6 @@ def _framing(request: Request, headers: list[tuple[bytes, bytes]]) -> tuple[byte
         return stream, False
     headers.append((b"transfer-encoding", b"chunked"))
     return stream, True
-
-
-def _tunnel(answer: Answer, upstream: Tunnel, *, is_upgrade: bool) -> Response:
-    if not is_upgrade:
-        answer.close()
-        return problem(
-            502, "Upstream broke off", "It switched protocols unasked.", hint="Report it with the time of day."
-        )
-    headers = [pair for pair in answer.headers if pair[0] != b"keep-alive"]
-
-    async def run(client: Tunnel) -> None:
-        try:
-            await join(client, upstream)
-        finally:
-            answer.close()
-
-    return Response(101, headers, tunnel=run)
 
 
 def _denied(error: Denied) -> Response:
