@@ -214,9 +214,9 @@ class Connection(asyncio.Protocol):
     def _refuse(self, response: Response) -> None:
         """Nothing more is read; what was asked before is still answered, then this."""
         self._is_reading = False
-        streaming = self._active.stream if self._active is not None else None
-        if streaming is not None and not streaming.is_complete:
-            streaming.feed_error(BodyBroken("The rest of the body cannot be read.", response.status))
+        for request in [self._active, *self._queue]:
+            if isinstance(request, Request) and request.stream is not None:
+                request.stream.feed_error(BodyBroken("The rest of the body cannot be read.", response.status))
         self._queue.append(response)
 
     def _linger(self) -> None:

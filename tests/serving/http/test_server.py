@@ -211,6 +211,20 @@ async def test_a_body_that_is_fast_enough_may_last_longer_than_a_silence(serving
     writer.close()
 
 
+@pytest.mark.parametrize("chunk", [b"+5\r\nabcde\r\n", b"3\r\nabcde\r\n", b"5\nabcde\r\n"])
+async def test_a_body_that_makes_no_sense_is_400_at_once_even_if_it_came_with_its_headers(
+    serving: Serving, chunk: bytes
+):
+    async def handler(request: Request, /) -> Response:
+        return Response(body=await request.stream.read_all(100) if request.stream else b"")
+
+    talk = await serving(handler, stream_bodies=True)
+    head = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+    answer = await talk.say(head + chunk + b"0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
 async def test_an_idle_connection_is_closed_without_a_word(serving: Serving):
     talk = await serving(tell, limits=SHORT)
     assert await talk.say(b"") == b""
