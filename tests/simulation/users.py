@@ -96,10 +96,10 @@ class Users:
         dice, name = self._world.dice, self._world.dice.choice(DEPLOYMENTS)
         owner = f"{ENDPOINT}/{name}"
         # Its first replicas may end soon after their start: by themselves, or in `init()`, which is hopeless.
-        failures, code = dice.choice((0, 0, 1, 4)), dice.choice((0, 1, 1, 3))
+        failures, code = dice.choice((0, 0, 1, 4)), dice.choice((0, 1, 3, 3))
         nature = Nature(work_s=dice.uniform(0, 10), failing=0, lines=2, code=code, failures=failures)
         self._world.natures.setdefault(owner, nature)
-        body = {"model": MODEL, "environment": dice.choice(ENVIRONMENTS), **self._replicas()}
+        body = {"model": MODEL, "environment": dice.choice(ENVIRONMENTS), **self._replicas(least=1)}
         self._ask(lambda ctx: endpoints.put(ctx, "w", ENDPOINT, {}))
         self._ask(lambda ctx: deployments.put(ctx, "w", ENDPOINT, name, body=body))
         if self._world.seed % 8 == 1 and dice.random() < 0.3:
@@ -107,14 +107,14 @@ class Users:
 
     def scale(self) -> None:
         """To another number of replicas, or to between two numbers."""
-        name, changes = self._world.dice.choice(DEPLOYMENTS), self._replicas()
+        name, changes = self._world.dice.choice(DEPLOYMENTS), self._replicas(least=0)
         self._ask(lambda ctx: deployments.update(ctx, "w", ENDPOINT, name, changes=changes))
 
-    def _replicas(self) -> dict[str, Any]:
+    def _replicas(self, *, least: int) -> dict[str, Any]:
         """So many, or as the requests need."""
         dice = self._world.dice
-        if dice.random() < 0.5:
-            return {"instance_count": dice.randint(0, 2), "scale_settings": {"type": "default"}}
+        if dice.random() < 0.6:
+            return {"instance_count": dice.randint(least, 2), "scale_settings": {"type": "default"}}
         between = {"min_instances": 1, "max_instances": 2, "cooldown": 5}
         return {"instance_count": 1, "scale_settings": {"type": "target_utilization"} | between}
 
