@@ -37,7 +37,7 @@ class DeploymentState:
         self.repeats = Budget()
         self.in_flight = 0
         self.held = 0  #: requests that wait for the first replica
-        self.is_gone = False
+        self.is_up = False  #: at least one replica is
         self._on_held = on_held
         self._waiting: deque[asyncio.Future[ReplicaState]] = deque()
 
@@ -51,21 +51,21 @@ class DeploymentState:
             self.replicas.pop(id).leave()
         for replica in spec.replicas:
             if replica.id not in self.replicas:
-                self.replicas[replica.id] = ReplicaState(replica, on_up=self._hand_out, may_eject=self._may_eject)
-        self._hand_out()
+                self.replicas[replica.id] = ReplicaState(replica, on_change=self._changed, may_eject=self._may_eject)
+        self._changed()
 
     def leave(self) -> None:
         """It is no longer in the table. Who waits may choose again."""
-        self.is_gone = True
         for replica in self.replicas.values():
             replica.leave()
         for waiter in self._waiting:
             if not waiter.done():
                 waiter.set_exception(Left())
 
-    @property
-    def is_up(self) -> bool:
-        return any(replica.is_up for replica in self.replicas.values())
+    def _changed(self) -> None:
+        """A replica is up, or no longer."""
+        self.is_up = any(replica.is_up for replica in self.replicas.values())
+        self._hand_out()
 
     @property
     def is_asleep(self) -> bool:

@@ -56,6 +56,8 @@ class EndpointState:
             return state
         traffic = self.spec.traffic
         states = self.deployments
+        if len(traffic) == 1 and states:
+            return states[next(iter(traffic))]
         usable = [name for name in traffic if name in states and (states[name].is_up or states[name].is_asleep)]
         chosen = self._weights.choose(traffic, usable or states)
         if chosen is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
 from ultramarine_serving.gateway import forwarding
 from ultramarine_serving.gateway.deployments import DeploymentState
@@ -147,12 +148,12 @@ class Exchange:
                     raise UnknownDeployment(self._pin) from None
                 self._choose()
 
-    async def _ask(self, replica: ReplicaState, headers: list[tuple[bytes, bytes]]) -> Answer:
+    def _ask(self, replica: ReplicaState, headers: list[tuple[bytes, bytes]]) -> Awaitable[Answer]:
         request = self._request
         path = self._path or replica.replica.path
         head = forwarding.onward_head(request, f"{path}?{request.query}" if request.query else path, headers)
         timeout_s = self._deployment.spec.request_timeout_s
-        return await replica.pool.ask(head, self._body, is_head=request.method == "HEAD", timeout_s=timeout_s)
+        return replica.pool.ask(head, self._body, is_head=request.method == "HEAD", timeout_s=timeout_s)
 
 
 class _Release:

@@ -25,10 +25,30 @@ _TRACE_ID = re.compile(rb"(?!0{32})[0-9a-f]{32}")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
+class _Randomness:
+    """The system's own, taken in large pieces: asking for a few bytes costs as much as for many."""
+
+    def __init__(self) -> None:
+        self._digits = b""
+        self._at = 0
+
+    def digits(self, many: int) -> bytes:
+        """Hexadecimal ones."""
+        begin, end = self._at, self._at + many
+        if end > len(self._digits):
+            self._digits = os.urandom(8192).hex().encode()
+            begin, end = 0, many
+        self._at = end
+        return self._digits[begin:end]
+
+
+_random = _Randomness()
+
+
 def request_id(request: Request) -> bytes:
     """The client's own, if it is a plain word of at most 128 characters, else a new one of 128 random bits."""
     given = request.header(b"x-request-id")
-    return given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex().encode()
+    return given if given and _REQUEST_ID.fullmatch(given) else _random.digits(32)
 
 
 def onward_headers(request: Request, id: bytes, *, drop: frozenset[bytes] = frozenset()) -> list[tuple[bytes, bytes]]:
@@ -51,8 +71,8 @@ def trace(headers: list[tuple[bytes, bytes]], id: bytes) -> list[tuple[bytes, by
         if match is not None and not (match["more"] and parents[0].startswith(b"00")):
             return headers
         headers = [pair for pair in headers if pair[0] not in _TRACE]
-    known = id if _TRACE_ID.fullmatch(id) else os.urandom(16).hex().encode()
-    return [*headers, (b"traceparent", b"00-%b-%b-01" % (known, os.urandom(8).hex().encode()))]
+    known = id if _TRACE_ID.fullmatch(id) else _random.digits(32)
+    return [*headers, (b"traceparent", b"00-%b-%b-01" % (known, _random.digits(16)))]
 
 
 def is_websocket(request: Request) -> bool:

@@ -22,9 +22,9 @@ class ReplicaState:
     """Lives as long as the replica is in the table under the same address. It is used only while `is_up`."""
 
     def __init__(
-        self, replica: Replica, *, on_up: Callable[[], None], may_eject: Callable[[ReplicaState], bool]
+        self, replica: Replica, *, on_change: Callable[[], None], may_eject: Callable[[ReplicaState], bool]
     ) -> None:
-        """`may_eject`: whether enough others are up."""
+        """`on_change`: called when it is up, or no longer. `may_eject`: whether enough others are up."""
         self.replica = replica
         self.pool = Pool(replica.address, idle_s=IDLE_S)
         self.is_up = False
@@ -36,7 +36,7 @@ class ReplicaState:
         self._failures = 0  #: since the last answer
         self._ejections = 0  #: since the last answer
         self._is_ejected = False
-        self._on_up = on_up
+        self._on_change = on_change
         self._may_eject = may_eject
         self._probing: asyncio.Task[None] | None = None
         self.probe()
@@ -53,6 +53,11 @@ class ReplicaState:
         if self._is_ejected:
             return "ejected"
         return "probing" if self.why == "not probed yet" else "down"
+
+    def _set_up(self, is_up: bool) -> None:
+        if is_up is not self.is_up:
+            self.is_up = is_up
+            self._on_change()
 
     def told(self) -> dict[str, Any]:
         """For `GET /status`."""
@@ -81,7 +86,7 @@ class ReplicaState:
         self._ejections += 1
         self._failures = EJECT_AFTER - 1  # the first failure after its return ejects it again
         self._is_ejected = True
-        self.is_up = False
+        self._set_up(False)
         self.pool.drop_idle()
         self.why = f"left alone for {seconds:g} s, it failed {EJECT_AFTER} requests in a row, the last: {why}"
         if self._probing is not None:
@@ -92,7 +97,7 @@ class ReplicaState:
         """It refused or broke off: no request goes there until a probe was answered again."""
         if self._is_ejected:
             return
-        self.is_up = False
+        self._set_up(False)
         self.pool.drop_idle()
         self.why = why
         self.probe()
@@ -111,15 +116,13 @@ class ReplicaState:
             why = await self._probe_once(head)
             if not why:
                 break
-            self.is_up = False
+            self._set_up(False)
             self.why = why
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, BACKOFF_MAX_S)
         self._probing = None
         self.why = ""
-        if not self.is_up:
-            self.is_up = True
-            self._on_up()
+        self._set_up(True)
 
     async def _probe_once(self, head: bytes) -> str:
         """Why it is not up; empty if it is."""
@@ -135,7 +138,7 @@ class ReplicaState:
     def leave(self) -> None:
         """It is no longer in the table. What is in flight ends normally."""
         self.is_gone = True
-        self.is_up = False
+        self._set_up(False)
         if self._probing is not None:
             self._probing.cancel()
         self.pool.close()

@@ -257,12 +257,16 @@ class Pool:
         self._is_closed = False
         self._loop = asyncio.get_running_loop()
 
-    async def connect(self) -> Upstream:
-        """An idle connection, or a new one. Raises NotConnected."""
+    def _kept(self) -> Upstream | None:
+        """An idle connection, if there is one."""
         while self._idle:
             kept = self._idle.pop()
             if not kept.is_lost:
                 return kept
+        return None
+
+    async def connect(self) -> Upstream:
+        """A new connection. Raises NotConnected."""
         try:
             return await asyncio.wait_for(self._open(), CONNECT_TIMEOUT_S)
         except asyncio.TimeoutError:
@@ -292,7 +296,7 @@ class Pool:
 
         Raises NotConnected, Broken, TooSlow, and what reading `body` raises.
         """
-        connection = await self.connect()
+        connection = self._kept() or await self.connect()
         waiting = connection.ask(head, body, is_head=is_head, is_chunked=is_chunked)
         timer = None
         if timeout_s:

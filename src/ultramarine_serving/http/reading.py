@@ -39,6 +39,7 @@ class RequestReader:
         self._parser: Any = httptools.HttpRequestParser(self)
         self._clock = asyncio.get_running_loop().time
         self._quiet_bytes = 0  #: received without any of it being a body: head, trailers, chunk extensions
+        self._fed = 0  #: bytes of the piece being parsed
         self._waits_for_upgrade = False
         self._leftover = b""
         self.is_in_head = False
@@ -56,7 +57,8 @@ class RequestReader:
             if len(self._leftover) > self._limits.buffer_max_bytes:
                 raise self._refused(413, "Too much before the upgrade", "Bytes came before 101.", "Wait for 101.")
             return
-        self._quiet_bytes += len(data)
+        self._fed = len(data)
+        self._quiet_bytes += self._fed
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -133,7 +135,11 @@ class RequestReader:
 
     def on_headers_complete(self) -> None:
         self.is_in_head = False
-        if len(self._target) + sum(len(n) + len(v) + 4 for n, v in self._headers) > self._limits.header_max_bytes:
+        most = self._limits.header_max_bytes
+        if (
+            self._quiet_bytes + self._fed > most
+            and len(self._target) + sum(len(n) + len(v) + 4 for n, v in self._headers) > most
+        ):
             raise self._head_too_large()
         self._quiet_bytes = 0
         parser = self._parser

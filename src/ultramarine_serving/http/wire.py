@@ -38,10 +38,7 @@ def is_origin_form(target: bytes) -> bool:
 
 def head(first_line: bytes, headers: Headers, extra: Sequence[bytes] = ()) -> bytes:
     """A whole head with its empty line. Raises ValueError where a header holds a line break."""
-    lines = [first_line]
-    for name, value in headers:
-        lines.append(name + b": " + value)
-    lines.extend(extra)
+    lines = [first_line, *[name + b": " + value for name, value in headers], *extra]
     made = b"\r\n".join(lines)
     if made.count(b"\n") != len(lines) - 1 or made.count(b"\r") != len(lines) - 1:
         raise ValueError("A header holds a line break.")

@@ -157,6 +157,13 @@ async def test_headers_trailers_and_chunk_extensions_over_the_limit_are_431(
     writer.close()
 
 
+async def test_headers_over_the_limit_are_431_behind_other_requests_of_the_same_packet_too(serving: Serving):
+    talk = await serving(tell, limits=Limits(header_max_bytes=2000))
+    good = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
+    answers = await talk.say(good * 2 + good[:-2] + b"x: " + b"a" * 3000 + b"\r\n\r\n")
+    assert re.findall(rb"HTTP/1\.1 (\d+) ", answers) == [b"200", b"200", b"431"]
+
+
 SHORT = Limits(header_timeout_s=0.2, body_timeout_s=0.2, idle_timeout_s=0.2, write_timeout_s=0.2)
 
 
