@@ -12,13 +12,14 @@ from ultramarine_serving.gateway.holding import SCALE_UP_TIMEOUT, BadTimeout, ho
 from ultramarine_serving.gateway.mirroring import MARK, Copy
 from ultramarine_serving.gateway.refusals import PIN, bad_timeout, failed_answer, unroutable_answer
 from ultramarine_serving.gateway.replicas import ReplicaState
-from ultramarine_serving.gateway.unroutable import Left, UnknownDeployment, Unroutable
+from ultramarine_serving.gateway.unroutable import Left, NoReplica, UnknownDeployment, Unroutable
 from ultramarine_serving.http.client import Answer, Broken, NotConnected, UpstreamError
 from ultramarine_serving.http.messages import Request, Response
 
 _DROP = frozenset((b"authorization", PIN, SCALE_UP_TIMEOUT, MARK))
 _SAFE = frozenset(("GET", "HEAD"))
 REPEATS_MAX = 2  #: of one request
+TRIES_MAX = 200  #: as many replicas may have died at once; one that answers its probe alone is not asked for ever
 
 
 class Exchange:
@@ -81,7 +82,7 @@ class Exchange:
             headers += forwarding.UPGRADE
         if self._body or request.method not in ("GET", "HEAD"):
             headers.append((b"content-length", b"%d" % len(self._body)))
-        while True:
+        for _ in range(TRIES_MAX):
             try:
                 replica = self._deployment.take() or await self._wait()
             except Unroutable as error:
@@ -91,6 +92,8 @@ class Exchange:
             response = await self._try(replica, headers)
             if response is not None:
                 return response
+        error = NoReplica(f"no connection could be made, {TRIES_MAX} times in a row")
+        return unroutable_answer(error, self._endpoint, wait_s=self._wait_s, id=self._id)
 
     async def _try(self, replica: ReplicaState, headers: list[tuple[bytes, bytes]]) -> Response | None:
         """Send it to a replica; None if it may be sent to another."""

@@ -7,6 +7,10 @@ from typing import Any
 import pytest
 
 from ultramarine_serving.gateway.budget import Budget
+from ultramarine_serving.gateway.endpoints import EndpointState
+from ultramarine_serving.gateway.exchange import Exchange
+from ultramarine_serving.gateway.replicas import ReplicaState
+from ultramarine_serving.gateway.served import endpoint_of
 from ultramarine_serving.http.server import Request, Response
 
 from .running import AUTHORIZED, Gateway, Upstreams, endpoint, until
@@ -119,6 +123,23 @@ async def test_what_breaks_every_replica_is_not_sent_for_ever(gateway: Gateway):
     assert answer.status_code == 502
     assert breaking.asked == 3
     server.close()
+
+
+async def test_replicas_that_take_no_connections_are_not_asked_for_ever(monkeypatch: pytest.MonkeyPatch):
+    """As those would be that are up again whenever they are looked at."""
+
+    def nothing(self: ReplicaState, why: str = "") -> None:
+        pass
+
+    monkeypatch.setattr(ReplicaState, "probe", nothing)
+    monkeypatch.setattr(ReplicaState, "take_out", nothing)
+    state = EndpointState("default/cancer", on_held=lambda endpoint, deployment: None)
+    state.update(endpoint_of("default/cancer", endpoint({"blue": ["unix:/none.sock"]})), worker=0, workers=1)
+    blue = state.deployments["blue"]
+    blue.is_up = blue.replicas["blue-0"].is_up = True
+    answer = await Exchange(Request("POST", SCORE, []), state, b"", path="", id=b"1").run()
+    assert answer.status == 503
+    assert (blue.in_flight, blue.counts.answers["5xx"]) == (0, 1)
 
 
 def test_second_tries_are_a_fifth_of_the_requests_and_ten_at_once():
