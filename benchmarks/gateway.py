@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks import kept, measure, trials
@@ -215,18 +215,22 @@ def under_trial(folder: Path, *, times: int) -> list[Row]:
         "weights": f"weights 90:10, {times * 500} requests",
         "changes": f"{times * 5} changes of weights and replicas",
         "kill": f"{times} kills (-9) of one of two replicas",
+        "kill, idempotent": "the same, where what was sent may be sent again",
         "drain": f"{times} replicas drained",
     }
     return [_compared(trial, words, found, kills=times) for trial, words in names.items()]
 
 
 async def _all(proxy: Proxy, routes: Routes, replicas: Replicas, *, times: int) -> dict[str, Seen]:
-    return {
-        "weights": await trials.weights(proxy, routes, requests=times * 500),
+    found = {
+        "weights": await trials.weights(proxy, requests=times * 500),
         "changes": await trials.changes(proxy, routes, times=times * 5),
         "drain": await trials.drain(proxy, routes, replicas, times=times),
-        "kill": await trials.kill(proxy, routes, replicas, times=times),
+        "kill": await trials.kill(proxy, replicas, times=times),
     }
+    await asyncio.to_thread(proxy.publish, replace(routes, idempotent=True))
+    await asyncio.sleep(1)  # for nginx to change its workers
+    return {**found, "kill, idempotent": await trials.kill(proxy, replicas, times=times)}
 
 
 def _compared(trial: str, words: str, found: Mapping[str, Mapping[str, Seen]], *, kills: int) -> Row:

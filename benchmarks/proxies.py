@@ -14,7 +14,7 @@ import subprocess
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +29,15 @@ SOURCE = Path(__file__).parents[1] / "src"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routes:
-    """Percent and sockets by deployment."""
+    """Percent and sockets by deployment. `idempotent`: what was sent may be sent again."""
 
     traffic: Mapping[str, int]
     replicas: Mapping[str, Sequence[Path]]
+    idempotent: bool = False
 
     def without(self, gone: Path) -> "Routes":
         left = {name: [each for each in sockets if each != gone] for name, sockets in self.replicas.items()}
-        return Routes(traffic=self.traffic, replicas=left)
+        return replace(self, replicas=left)
 
 
 class Proxy(ABC):
@@ -98,6 +99,7 @@ class Ours(Proxy):
     def _write(self, routes: Routes) -> None:
         self._version += 1
         limits = {"max_concurrent": 1024, "request_timeout_s": TIMEOUT_S, "queue_max": 1024, "queue_wait_s": 0.5}
+        limits["idempotent"] = routes.idempotent
         endpoint = {
             "keys_sha256": [hashlib.sha256(key.encode()).hexdigest() for key in KEYS],
             "traffic": routes.traffic,
@@ -141,7 +143,7 @@ http {{
       proxy_set_header Authorization "";
       proxy_set_header X-Forwarded-For $remote_addr;
       proxy_set_header X-Request-Id $request_id;
-      proxy_next_upstream error timeout;
+      proxy_next_upstream error timeout{again};
       proxy_read_timeout {timeout}s;
     }}
   }}
@@ -182,6 +184,7 @@ class Nginx(Proxy):
             port=self.port,
             path=PATH,
             timeout=TIMEOUT_S,
+            again=" non_idempotent" if routes.idempotent else "",
         )
         self._replace("nginx.conf", text)
 
@@ -226,10 +229,21 @@ def _endpoints(name: str, sockets: Sequence[Path]) -> Mapping[str, Any]:
 def _routes(routes: Routes) -> Mapping[str, Any]:
     known = [{"name": "authorization", "string_match": {"exact": f"Bearer {key}"}} for key in KEYS]
     weights = [{"name": name, "weight": share} for name, share in routes.traffic.items() if share]
+    again = ",reset" if routes.idempotent else ""
     action = {
         "timeout": f"{TIMEOUT_S}s",
         "prefix_rewrite": "/score",
-        "retry_policy": {"retry_on": "connect-failure,refused-stream", "num_retries": 2},
+        "retry_policy": {
+            "retry_on": "connect-failure,refused-stream" + again,
+            "num_retries": 2,
+            "retry_host_predicate": [
+                {
+                    "name": "envoy.retry_host_predicates.previous_hosts",
+                    "typed_config": {"@type": f"{TYPE}.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"},
+                }
+            ],
+            "host_selection_retry_max_attempts": "5",
+        },
     }
     pinned = [
         {

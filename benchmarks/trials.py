@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks.proxies import KEYS, PATH, Proxy, Routes
@@ -121,7 +121,7 @@ class Load:
             self._awaited[1].set()
 
 
-async def weights(proxy: Proxy, routes: Routes, *, requests: int) -> Seen:
+async def weights(proxy: Proxy, *, requests: int) -> Seen:
     """90 to 10."""
     load = Load(proxy.port)
     async with load.running():
@@ -135,7 +135,7 @@ async def changes(proxy: Proxy, routes: Routes, *, times: int) -> Seen:
     async with load.running():
         for turn in range(times):
             share = 90 if turn % 2 else 10
-            now = Routes(traffic={"blue": share, "green": 100 - share}, replicas=routes.replicas)
+            now = replace(routes, traffic={"blue": share, "green": 100 - share})
             await asyncio.to_thread(proxy.publish, now if turn % 3 else now.without(routes.replicas["blue"][0]))
             await asyncio.sleep(0.1)
         await asyncio.to_thread(proxy.publish, routes)
@@ -143,7 +143,7 @@ async def changes(proxy: Proxy, routes: Routes, *, times: int) -> Seen:
     return load.seen
 
 
-async def kill(proxy: Proxy, routes: Routes, replicas: Replicas, *, times: int) -> Seen:
+async def kill(proxy: Proxy, replicas: Replicas, *, times: int) -> Seen:
     """`kill -9` of one of two replicas, and a new one in its place."""
     victim = replicas.sockets["blue"][1]
     load = Load(proxy.port)
