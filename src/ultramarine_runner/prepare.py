@@ -68,7 +68,7 @@ class Preparer:
         python, virtual_env = self._python(spec.environment, note)
         inputs = {one.name: self._input(one, folder, note) for one in spec.inputs}
         files = {path: self._file(path, sha256, folder, note) for path, sha256 in spec.files}
-        sites = {str(at): self._site(one, note) for at, one in enumerate(spec.behind)}
+        sites = {str(at): self._site(one, note, say) for at, one in enumerate(spec.behind)}
         checkpoint = self._checkpoint(spec, folder / "checkpoint", note=note, say=say)
         # Last: a failure before it leaves nothing outside the run's folder.
         sockets, extra = socket_folder(folder, key, spec.sockets)
@@ -85,6 +85,7 @@ class Preparer:
             checkpoint=None if spec.checkpoint is None else str(folder / "checkpoint"),
             collected=str(Folders(folder).collected),
             scratch=None if scratch is None else str(scratch),
+            cache=str(self._config.cache / "runs"),
             server=self._config.server,
             ca="" if self._config.ca is None else str(self._config.folder / trust.CA_FILE),
         )
@@ -127,8 +128,16 @@ class Preparer:
         made = self._environment(one, note)
         return str(made / "bin" / "python"), str(made)
 
-    def _site(self, one: Environment, note: Note) -> str:
-        found = sorted((self._environment(one, note) / "lib").glob("python3*/site-packages"))
+    def _site(self, one: Environment, note: Note, say: Note) -> str:
+        """Its site-packages; empty for an optional one that cannot be had."""
+        try:
+            made = self._environment(one, note)
+        except (environments.EnvironmentFailed, InputFailed) as error:
+            if not one.is_optional:
+                raise
+            say(f"Goes on without what may stand behind its environment: {error}")
+            return ""
+        found = sorted((made / "lib").glob("python3*/site-packages"))
         if not found:
             raise environments.EnvironmentFailed(f"The environment {one.digest} has no site-packages folder.")
         return str(found[0])

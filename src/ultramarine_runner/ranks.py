@@ -21,7 +21,7 @@ INHERITED = (
     "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
 )  # fmt: skip
 _INHERITED = re.compile(r"(PIP|UV|SSL)_\w+|\w+_PROXY|\w+_proxy")
-_PLACE = re.compile(r"\{\{(?:(input|output|socket|file|site):([^{}]+)|(python|folder|collected|server|ca))\}\}")
+_PLACE = re.compile(r"\{\{(?:(input|output|socket|file|site):([^{}]+)|(python|folder|collected|server|ca|cache))\}\}")
 _CA = "{{ca}}"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -42,6 +42,7 @@ class Places:
     collected: str = ""
     scratch: str | None = None  #: a folder with a short path
     server: str = ""  #: the installation's address, as this node reaches it
+    cache: str = ""  #: a folder of this node that outlives runs
     ca: str = ""  #: the file with what is trusted there; empty: what this machine trusts
 
 

@@ -25,6 +25,7 @@ class Environment:
     python: str
     lock: str
     options: Mapping[str, Any]
+    is_optional: bool = False  #: the run goes on without it where it cannot be had
 
 
 @dataclass(frozen=True)
@@ -260,6 +261,7 @@ def _environment(raw: Mapping[str, Any]) -> Environment:
         python=str(raw["python"]),
         lock=sha256(raw["lock"], "environment.lock"),
         options=raw.get("options") or {},
+        is_optional=bool(raw.get("is_optional")),
     )
 
 

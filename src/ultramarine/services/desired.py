@@ -81,9 +81,7 @@ class Renderer:
             "name": run.owner_name,
             "nodes": len(run.nodes),
             "environment": environment,
-            "behind": [
-                await self._environment(tx, self._of_same_python(each, environment)) for each in spec.get("behind", ())
-            ],
+            "behind": [await self._behind(tx, each, environment) for each in spec.get("behind", ())],
             "environment_variables": variables,
             "files": files,
             "secret_variables": secret,
@@ -108,6 +106,12 @@ class Renderer:
             "log_bytes": limits.run_log_bytes_max,
             "disk_bytes": limits.run_disk_bytes_max or None,
         }
+
+    async def _behind(
+        self, tx: Tx, each: Mapping[str, Any], environment: Mapping[str, Any] | None
+    ) -> dict[str, Any] | None:
+        found = await self._environment(tx, self._of_same_python(each, environment))
+        return None if found is None else found | {"is_optional": each.get("is_optional", False)}
 
     def _of_same_python(self, named: Mapping[str, str], environment: Mapping[str, Any] | None) -> dict[str, str]:
         """What stands behind an environment is imported by its Python."""
