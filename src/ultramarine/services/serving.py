@@ -14,7 +14,9 @@ from ultramarine.store import assets
 from ultramarine.tracking.registry import ModelVersion
 
 SERVING = "serving"  #: the curated environment with the scoring server's own two packages
+ONNX = "onnx"  #: the one with what makes and runs the ONNX form of a model
 ZIP = "serving.zip"
+_SKLEARN = re.compile(r"^  sklearn:", re.MULTILINE)  # the flavour, in an MLmodel file
 _PYTHON_LINE = re.compile(r"^python:\s*['\"]?(3\.\d+)", re.MULTILINE)
 
 
@@ -29,6 +31,7 @@ async def resolve(ctx: Context, deployment: Deployment) -> dict[str, Any]:
     return {
         "model": {"name": model.name, "version": models.version_of(model), "snapshot": snapshot},
         "environment": environment,
+        "has_onnx_form": deployment.spec.code_configuration is None and _is_sklearn(ctx, snapshot),
         "code": None
         if deployment.spec.code_configuration is None
         else uploaded(ctx, deployment.spec.code_configuration.code, field="code"),
@@ -67,6 +70,12 @@ def _asked_for(ctx: Context, snapshot: str) -> EnvironmentSpec:
     return EnvironmentSpec(requirements=[line for line in lines if line.strip()], python=wanted)
 
 
+def _is_sklearn(ctx: Context, snapshot: str) -> bool:
+    """Whether it is a model of scikit-learn, which may have an ONNX form. The model itself is not looked at here."""
+    files = {entry.path: entry.sha256 for entry in get_snapshot(ctx, snapshot).files}
+    return "MLmodel" in files and _SKLEARN.search(ctx.blobs.read(files["MLmodel"]).decode()) is not None
+
+
 def replica_spec(deployment: Deployment, *, zip_sha256: str) -> dict[str, Any]:
     """What the runner needs to run one replica: the scoring server in the model's environment, behind a Unix socket."""
     serving = deployment.serving
@@ -80,6 +89,10 @@ def replica_spec(deployment: Deployment, *, zip_sha256: str) -> dict[str, Any]:
         serving["model"]["version"],
     ]
     argv += ["--deployment", deployment.name]
+    behind = [_behind(SERVING)]
+    if serving.get("has_onnx_form"):
+        argv += ["--onnx-site", "{{site:1}}", "--cache", "{{cache}}/onnx"]
+        behind.append({**_behind(ONNX), "is_optional": True})
     if serving["code"] is not None:
         argv += ["--code", ".", "--entry", serving["entry"]]
     return {
@@ -97,7 +110,7 @@ def replica_spec(deployment: Deployment, *, zip_sha256: str) -> dict[str, Any]:
         ],
         "outputs": [],
         "environment": serving["environment"],
-        "behind": [{"workspace": assets.INTERNAL, "name": SERVING, "version": curated.load()[SERVING].version}],
+        "behind": behind,
         "environment_variables": dict(deployment.spec.environment_variables),
         "processes_per_node": 1,
         "sockets": ["http"],
@@ -106,3 +119,7 @@ def replica_spec(deployment: Deployment, *, zip_sha256: str) -> dict[str, Any]:
             "hint": "Name a larger instance_type: um compute list-sizes",
         },
     }
+
+
+def _behind(name: str) -> dict[str, Any]:
+    return {"workspace": assets.INTERNAL, "name": name, "version": curated.load()[name].version}

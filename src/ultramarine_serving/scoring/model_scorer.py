@@ -11,6 +11,7 @@ from typing import Any
 
 from ultramarine_serving.http.server import Request, Response, problem
 
+from . import onnx_path
 from .answers import NotJson, encode, rows_of, slices_of
 from .batching import Batcher, Limits
 from .bodies import CONTENT_TYPES, Arrays, BadBody, Body, Table, decode
@@ -65,9 +66,10 @@ class ModelScorer:
         self._loop = asyncio.get_running_loop()
 
     def load(self) -> None:
-        model = load(self._folder, flavor=self._flavor)
-        self._model = model
         options = self._options
+        onnx = onnx_path.of(options)
+        model = (onnx and onnx.kept()) or load(self._folder, flavor=self._flavor)
+        self._model = model
         limits = Limits(
             rows_max=options.batch_rows_max,
             requests_max=min(options.batch_rows_max, options.concurrent_max or _NO_LIMIT) if model.is_row_wise else 1,
@@ -78,8 +80,14 @@ class ModelScorer:
         self._batcher = Batcher(self._answer, _refused, limits=limits, worker=self._worker, loop=self._loop)
         if options.is_smoke_tested and (example := of_model(self._folder)):
             self._try(example)
+        if onnx is not None:
+            onnx.make(self._change_to)
         kind = "requests share calls" if limits.requests_max > 1 else "one request a call"
         log.info("Loaded the %s flavour of %s; %s.", model.flavor, self._folder.name, kind)
+
+    def _change_to(self, model: Model) -> None:
+        """From its next call on. Called in another thread: one assignment, and both take the same tables."""
+        self._model = model
 
     def describe_failure(self, error: BaseException) -> str:
         if isinstance(error, (MLModelError, SmokeTestFailed)):

@@ -131,7 +131,9 @@ def _network(graph: Graph, rows: str, model: Any) -> str:
     for layer, (weights, offsets) in enumerate(zip(model.coefs_, model.intercepts_), start=1):
         rows = graph.add("Add", graph.add("MatMul", rows, graph.double(weights)), graph.double(offsets))
         kind = model.activation if layer < count else model.out_activation_
-        operator = {"relu": "Relu", "tanh": "Tanh", "logistic": "Sigmoid", "softmax": "Softmax", "identity": ""}[kind]
+        operator = _ACTIVATIONS.get(kind)
+        if operator is None:
+            raise NotExportable(f"its activation {kind} has no ONNX form here")
         rows = graph.add(operator, rows) if operator else rows
     return rows
 
@@ -186,6 +188,7 @@ def _flat(graph: Graph, column: str) -> str:
     return graph.add("Squeeze", column, graph.axes(1))
 
 
+_ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "logistic": "Sigmoid", "softmax": "Softmax", "identity": ""}
 _BEFORE: Mapping[str, Callable[[Graph, str, Any], str]] = {
     "StandardScaler": _standard,
     "RobustScaler": _robust,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from .collected_files import ROLLING
 from .turns import Patience
 
+BATCHING = "ULTRAMARINE_BATCHING"  #: a deployment's variable; `off`: each request is a call of its own
 _MIB = 1024 * 1024
 _NONE_S = float("inf")
 _GIB = 1024 * _MIB
@@ -52,6 +54,8 @@ class Options:
     socket: str  # unix:/path or HOST:PORT
     model_dir: Path
     site: Path | None
+    onnx_site: Path | None
+    cache: Path | None
     code: Path | None  # the folder of score.py; without it the model folder must hold an MLflow model
     entry: str
     flavor: str
@@ -75,6 +79,8 @@ def read(arguments: Sequence[str]) -> Options:
     parser.add_argument("--socket", required=True, help="unix:/path.sock, or HOST:PORT")
     parser.add_argument("--model-dir", type=Path, required=True, help="becomes AZUREML_MODEL_DIR")
     parser.add_argument("--site", type=Path, help="folder with uvloop and httptools, searched after the environment")
+    parser.add_argument("--onnx-site", default="", help="folder with onnx and onnxruntime; empty: no ONNX forms")
+    parser.add_argument("--cache", type=Path, help="folder that outlives the server, where ONNX forms are kept")
     parser.add_argument("--code", type=Path, help="folder of the scoring script; not needed for MLflow models")
     parser.add_argument("--entry", default="score.py", help="scoring script, relative to --code")
     parser.add_argument("--flavor", default="auto", help="MLflow flavour to load: auto, sklearn, python_function …")
@@ -89,6 +95,8 @@ def read(arguments: Sequence[str]) -> Options:
         socket=read.socket,
         model_dir=read.model_dir.absolute(),
         site=read.site and read.site.absolute(),
+        onnx_site=Path(read.onnx_site).absolute() if read.onnx_site else None,
+        cache=read.cache and read.cache.absolute(),
         code=read.code and read.code.absolute(),
         entry=read.entry,
         flavor=read.flavor,
@@ -108,8 +116,9 @@ def read(arguments: Sequence[str]) -> Options:
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
+    rows_max = 1 if os.environ.get(BATCHING, "").lower() == "off" else 256
     parser.add_argument("--max-body", type=_positive, default=100 * _MIB, help="bytes; a larger body is a 413")
-    parser.add_argument("--max-batch-rows", type=_positive, default=256, help="rows; 1 switches batching off")
+    parser.add_argument("--max-batch-rows", type=_positive, default=rows_max, help="rows; 1 switches batching off")
     parser.add_argument("--max-waiting", type=_positive, default=2048, help="requests; more are a 429")
     parser.add_argument(
         "--max-concurrent",
