@@ -19,6 +19,7 @@ from ultramarine_serving.pack import build
 
 StartScript = Callable[..., Server]
 StartModel = Callable[..., Server]
+StartOnnx = Callable[..., Server]
 
 
 @pytest.fixture(scope="session")
@@ -76,11 +77,12 @@ def start_model(serving_zip: Path, models: ModelEnvironment) -> Iterator[StartMo
 
         def start(name: str, *options: str) -> Server:
             key = (name, *options)
+            saved = models.models / name
             if key not in running:
                 folder = Path(made) / str(len(running))
                 folder.mkdir()
                 command = [str(models.python), str(serving_zip), "--site", str(models.site)]
-                command += ["--model-dir", str(models.models / name), *options]
+                command += ["--model-dir", str(saved if saved.exists() else models.estimators / name), *options]
                 running[key] = servers.start(command, folder, {"PATH": os.environ["PATH"], "HOME": made})
             return running[key].wait_until_ready()
 
@@ -88,3 +90,22 @@ def start_model(serving_zip: Path, models: ModelEnvironment) -> Iterator[StartMo
         for server in running.values():
             server.process.kill()
             server.wait()
+
+
+@pytest.fixture
+def start_onnx(
+    serving_zip: Path, models: ModelEnvironment, started: list[Server], tmp_path: Path
+) -> Iterator[StartOnnx]:
+    """Start the server of an estimator that may answer from its ONNX form; those of a test share what is kept."""
+    with tempfile.TemporaryDirectory(prefix="um-onnx-") as made:
+
+        def start(name: str, *, site: Path = models.onnx_site, **variables: str) -> Server:
+            folder = Path(made) / str(len(started))
+            folder.mkdir()
+            command = [str(models.python), str(serving_zip), "--site", str(models.site), "--onnx-site", str(site)]
+            command += ["--cache", str(tmp_path / "kept"), "--model-dir", str(models.estimators / name)]
+            environment = {"PATH": os.environ["PATH"], "HOME": made, **variables}
+            started.append(servers.start(command, folder, environment))
+            return started[-1]
+
+        yield start

@@ -13,9 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ultramarine import curated
+from ultramarine.locks.site import site_options
+from ultramarine_runner.environments import Recipe, ensure
+
 ROOT = Path(__file__).parents[3]
 LOCK = ROOT / "requirements" / "scoring-tests.txt"
 SITE_LOCK = ROOT / "requirements" / "serving.txt"
+SAVE_ESTIMATORS = Path(__file__).with_name("save_estimators.py")
 SAVE_MODELS = Path(__file__).with_name("save_models.py")
 UV = Path(sys.executable).with_name("uv")
 
@@ -26,7 +31,9 @@ class ModelEnvironment:
 
     python: Path
     site: Path
+    onnx_site: Path
     models: Path
+    estimators: Path
 
 
 def make() -> ModelEnvironment:
@@ -42,7 +49,20 @@ def make() -> ModelEnvironment:
         cache / f"scoring-models-{locked}-{_hash(SAVE_MODELS)}",
         lambda folder: _run(str(python), str(SAVE_MODELS), str(folder)),
     )
-    return ModelEnvironment(python=python, site=site, models=models)
+    estimators = _once(
+        cache / f"scoring-estimators-{locked}-{_hash(SAVE_ESTIMATORS)}",
+        lambda folder: _run(str(python), str(SAVE_ESTIMATORS), str(folder)),
+    )
+    return ModelEnvironment(python=python, site=site, onnx_site=_onnx_site(cache), models=models, estimators=estimators)
+
+
+def _onnx_site(cache: Path) -> Path:
+    """As a node makes it."""
+    one = curated.load()["onnx"]
+    lock = one.lock(python=f"3.{sys.version_info.minor}", platform=f"linux-{os.uname().machine}")
+    recipe = Recipe(digest=lock.digest, lock=lock.text.encode(), python=lock.python)
+    home = ensure(cache, recipe, options=site_options().to_json(), uv=str(UV), progress=lambda _: None)
+    return next(home.glob("lib/python3*/site-packages"))
 
 
 def _make_environment(folder: Path) -> None:

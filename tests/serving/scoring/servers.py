@@ -88,6 +88,11 @@ class Server:
         wait_for(is_ready, words="the server to be ready", log=lambda: self.log)
         return self
 
+    def wait_until_it_says(self, words: str) -> Server:
+        """Until its log holds these words."""
+        wait_for(lambda: words in self.log, words=f"{words!r} in the log", log=lambda: self.log)
+        return self
+
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
 
