@@ -38,6 +38,18 @@ def test_an_environment_that_cannot_be_built_is_told_apart_from_the_users_code(w
     assert "no-such-package-at-all" in ended["words"] + world.control.log("e1-j1-1", "node0", "preparation.txt")
 
 
+def test_a_run_goes_on_without_an_optional_one_behind_it_and_says_so(world: World):
+    token = world.runner(uv=str(UV))
+    lock = world.control.keep(f"no-such-package-at-all==1.0 --hash=sha256:{'0' * 64}\n".encode())
+    behind: dict[str, Any] = {"digest": "b" * 64, "python": VERSION, "lock": lock, "is_optional": True}
+    behind["options"] = {"no_index": True, "offline": True}
+    world.go(token, "e1-j1-1", "echo site={{site:0}} cache={{cache}}", behind=[behind])
+    ended = world.control.ended("e1-j1-1", within_s=60)
+    assert ended["cause"] == "completed", ended
+    assert world.control.log("e1-j1-1") == f"site= cache={world.folder}/cache/runs\n"
+    assert "Goes on without" in world.control.log("e1-j1-1", "node0", "preparation.txt")
+
+
 def test_a_node_without_uv_gets_it_from_the_control_plane(world: World):
     token = world.runner()
     environment = {"digest": "d", "python": VERSION, "lock": world.control.keep(b"")}

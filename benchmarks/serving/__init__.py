@@ -1,0 +1,1 @@
+"""Our scoring server beside its peers."""
