@@ -80,7 +80,7 @@ def load(folder: Path, report: Report, described: MLModel) -> Model:
         raise Damaged(f"{GRAPH} is not what was written")
     answer = Answerer(content, report)
     return Model(
-        flavor="sklearn, in its ONNX form",
+        flavor="sklearn (ONNX)",
         predict=lambda made, params: answer(made),
         shape=Shape.of(described.signature, names=report.names, takes_arrays=True),
         is_row_wise=True,
