@@ -31,7 +31,7 @@ class Limits:
     waiting_max: int
     # A model whose calls take longer than this is called in the worker's thread, so that liveness and new connections
     # are answered meanwhile; a quicker one is called right in the loop: no thread has to be woken, and the two do not
-    # take the interpreter from each other. benchmarks/scoring.py measures both.
+    # take the interpreter from each other. benchmarks/serving measures both.
     inline_max_s: float
     patience: Patience
 
