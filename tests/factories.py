@@ -14,6 +14,7 @@ from ultramarine.domain.names import AllocationKey, ComputeId, Epoch, JobId, Nod
 from ultramarine.domain.run import Cause, Ending, Mode, OwnerNoun, Run, RunReport
 from ultramarine.domain.size import GIB, Amount, Sizes
 from ultramarine.files.blobs import Blobs
+from ultramarine.files.collected import Collected
 from ultramarine.files.logs import Logs
 from ultramarine.files.reserve import Reserve
 from ultramarine.planning.seen import AllocationNews, NodeNews, Patience, Seen
@@ -197,6 +198,7 @@ def make_context(db: Database, folder: Path, **different: Any) -> Context:
         "names": lambda: sha256(str(next(count)).encode()).hexdigest()[:32],
         "blobs": Blobs(folder / "files", Reserve(folder, 0)),
         "logs": Logs(folder / "logs", Reserve(folder, 0)),
+        "collected": Collected(folder / "collected", Reserve(folder, 0)),
         "secrets": Secrets(b"0" * 32),
         "hub": Hub(patience=Patience(), listening_since=NOON),
         "site": make_site(),

@@ -36,6 +36,7 @@ TITLES: Mapping[str, str] = {
     "files": "Files",
     "models": "Files of models",
     "endpoints": "Online endpoints and deployments",
+    "collected": "What deployments have collected",
 }
 INSIDE = "What the parts of an installation say to each other is not listed: the runners' protocol has a page of its own, [runner-protocol.md](runner-protocol.md)."
 

@@ -164,7 +164,7 @@ WORDS: Mapping[type[Spec], Mapping[str, str]] = {
         "request_settings": "limits of one request",
         "liveness_probe": "a replica that answers nothing at `/health/live` is dead, and is replaced",
         "readiness_probe": "a replica that does not answer 200 at `/health/ready` is given no requests until it does again. That a new one is ready, and that one has died, the gateway finds out by itself, and at once",
-        "data_collector": "checked, and refused where a collection is enabled: not supported yet",
+        "data_collector": "what of requests and answers is kept as files: [how to](../how-to/collect-data.md)",
         "app_insights_enabled": "rates, errors and latencies of every deployment are in `/metrics` and in `show`, whatever is written here",
         "egress_public_network_access": "a replica reaches what its machine reaches",
     },
@@ -204,13 +204,15 @@ WORDS: Mapping[type[Spec], Mapping[str, str]] = {
         "failure_threshold": "so many in a row, and it is not",
     },
     DataCollector: {
-        "collections": "by name: `model_inputs` and `model_outputs`, or the script's own",
+        "collections": "by name: `model_inputs`, `model_outputs`, `request`, `response`, or the script's own",
         "sampling_rate": "which part of the requests",
         "rolling_rate": "how often a new file begins",
         "request_logging": "what else is kept of a request",
     },
     Collection: {"enabled": "whether it is kept", "sampling_rate": "where it is another for this one"},
-    RequestLogging: {"capture_headers": "names of headers"},
+    RequestLogging: {
+        "capture_headers": "headers that are kept with `request` and `response`; never those that hold secrets"
+    },
 }
 SECTIONS: Mapping[str, tuple[str, tuple[type[Spec], ...]]] = {
     "Workspace": ("um workspace create -f workspace.yml", (WorkspaceSpec, Quota)),

@@ -108,7 +108,7 @@ def test_every_field_of_a_deployment_means_something():
     assert full.readiness_probe == ProbeSettings(initial_delay=30, period=5, success_threshold=2, failure_threshold=3)
     assert full.environment_variables == {"WORKER_COUNT": "2", "LOG_LEVEL": "debug"}
     assert full.data_collector is not None
-    assert (full.data_collector.is_on, full.data_collector.rolling_rate) == (True, "hour")
+    assert (full.data_collector.shares, full.data_collector.rolling_rate) == ({"model_inputs": 1.0}, "hour")
     assert DeploymentSpec.read(full.body(), what="what was kept") == full
 
 
@@ -120,7 +120,7 @@ def test_without_settings_they_are_azures():
     assert (plain.request_settings.request_timeout_ms, plain.request_settings.max_queue_wait_ms) == (5000, 500)
     assert plain.elastic is None
     assert deployment(scale_settings={"type": "default"}).elastic is None
-    assert not DataCollector(collections={}).is_on
+    assert DataCollector(collections={}).shares == {}
 
 
 @pytest.mark.parametrize(("written", "seconds"), [("PT10S", 10), ("PT1M30S", 90), ("PT2H", 7200), ("30", 30), (7, 7)])
@@ -187,6 +187,11 @@ def test_the_way_to_sign_in_is_read_in_azures_spellings(mode: str):
         ({"data_collector": {"collections": {"model_inputs": {"enable": True}}}}, "did you mean 'enabled'?"),
         ({"data_collector": {"collections": {}, "sampling_rate": 2}}, "data_collector.sampling_rate"),
         ({"data_collector": {"collections": {}, "rolling_rate": "weekly"}}, "data_collector.rolling_rate"),
+        ({"data_collector": {"collections": {"../x": {}}}}, "'../x' is no name of a collection"),
+        (
+            {"data_collector": {"collections": {}, "request_logging": {"capture_headers": ["Cookie"]}}},
+            "Cookie holds a secret",
+        ),
     ],
 )
 def test_what_cannot_be_of_a_deployment_is_refused_in_words(wrong: dict[str, Any], words: str):

@@ -5,6 +5,7 @@ from fastapi import FastAPI, Response
 from ultramarine import __version__
 from ultramarine.api import (
     assets,
+    collected,
     computes,
     endpoints,
     files,
@@ -32,12 +33,13 @@ ROUTERS = (
     models.router,
     endpoints.router,
     rollouts.router,
+    collected.router,
     internal.router,
     metrics.router,
     scheduler.router,
 )
 JSON_BYTES_MAX = 8 * 1024**2
-STREAMING = ("/blobs/", "/snapshots/", "/runner/v1/files/", "/runner/v1/logs/")
+STREAMING = ("/blobs/", "/snapshots/", "/runner/v1/files/", "/runner/v1/logs/", "/runner/v1/collected/")
 
 
 def build(ctx: Context) -> FastAPI:

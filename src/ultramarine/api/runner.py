@@ -11,7 +11,7 @@ from ultramarine.api.body import limited
 from ultramarine.domain.errors import NotFound
 from ultramarine.domain.names import RunKey
 from ultramarine.files.logs import LogPlace
-from ultramarine.services import nodes, snapshots
+from ultramarine.services import collected, nodes, snapshots
 
 router = APIRouter(prefix="/runner/v1", tags=["runner"])
 LOG_BYTES_MAX = 16 * 1024**2
@@ -41,6 +41,14 @@ async def append_log(
     place = LogPlace(run=RunKey(run), rank=rank, file=file)
     content = await limited(request, LOG_BYTES_MAX)
     return {"size": await nodes.append_log(ctx, node, place, content, offset=offset)}
+
+
+@router.put("/collected/{run}/{path:path}")
+async def append_collected(
+    run: str, path: str, offset: int, request: Request, ctx: Ctx, node: OfNode
+) -> dict[str, int]:
+    content = await limited(request, LOG_BYTES_MAX)
+    return {"size": await collected.append(ctx, node, RunKey(run), path, content=content, offset=offset)}
 
 
 @router.get("/files/{sha256}")

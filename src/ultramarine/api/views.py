@@ -13,6 +13,7 @@ from ultramarine.domain.identity import Token
 from ultramarine.domain.job import Job
 from ultramarine.domain.page import Page
 from ultramarine.domain.run import Ending, Run, RunStatus
+from ultramarine.files.collected import CollectedFile
 from ultramarine.files.logs import LogFile
 from ultramarine.planning.trace import Replayed
 from ultramarine.planning.traffic import Traffic
@@ -138,6 +139,10 @@ def news(news: Standing | Piece | Happening) -> View:
 def log(found: tuple[Run, LogFile]) -> View:
     run, log = found
     return {"attempt": run.ordinal, "rank": log.place.rank, "file": log.place.file, "size": log.size}
+
+
+def collected(file: CollectedFile) -> View:
+    return {"collection": file.collection, "path": file.path, "size": file.size}
 
 
 def compute(state: ComputeState) -> View:

@@ -15,6 +15,8 @@ COUNT = Option("--instance-count", "how many replicas", "number", field="instanc
 CREATE = (FILE, SET, NAME, ENDPOINT_NAME, COUNT, ALL_TRAFFIC, NO_WAIT)
 UPDATE = (FILE, SET, NAME, ENDPOINT_NAME, COUNT, NO_WAIT)
 ONE = (NAME, ENDPOINT_NAME)
+COLLECTION = Option("--collection", "this collection alone: model_inputs, model_outputs, request …")
+COLLECTED = (Column("file", "path"), Column("bytes", "size"))
 COLUMNS = (
     Column("name", "name"),
     Column("state", "provisioning_state"),
@@ -110,6 +112,33 @@ def get_logs(call: Call) -> None:
     )
 
 
+def collected(call: Call) -> None:
+    args, deployments = call.args, call.workspace.online_deployments
+    collection = args.collection or ""
+    if args.download_path is None:
+        call.show(deployments.collected(args.name, args.endpoint_name, collection=collection), COLLECTED)
+        return
+    count = 0
+    for file in deployments.download_collected(
+        args.name, args.endpoint_name, args.download_path, collection=collection
+    ):
+        call.talk.say(f"  {file}")
+        count += 1
+    call.talk.say(f"{count} file{'s' * (count != 1)} in {args.download_path}")
+
+
+def delete_collected(call: Call) -> int | None:
+    args = call.args
+    what = f"what {args.name} of {args.endpoint_name} has collected" + (f" before {args.before}" * bool(args.before))
+    if not (args.yes or call.talk.confirm(f"Delete {what}?")):
+        return FAILED
+    gone = call.workspace.online_deployments.delete_collected(
+        args.name, args.endpoint_name, collection=args.collection or "", before=args.before or ""
+    )
+    call.talk.say(f"Deleted: {gone['files']} files, {gone['bytes']} bytes")
+    return None
+
+
 GROUP = Group(
     noun="online-deployment",
     summary="Online deployments: what stands behind an endpoint.",
@@ -162,5 +191,25 @@ GROUP = Group(
             example="um online-deployment get-logs -e ENDPOINT -n NAME",
         ),
         *COMMANDS,
+        Command(
+            name="collected",
+            summary="List or download what a deployment's data_collector has kept.",
+            run=collected,
+            options=(
+                *ONE,
+                COLLECTION,
+                Option("--download-path -p", "folder to download to; without it the files are listed", "path"),
+            ),
+            needs=("name", "endpoint_name"),
+            example="um online-deployment collected -e ENDPOINT -n NAME --collection model_inputs -p kept",
+        ),
+        Command(
+            name="delete-collected",
+            summary="Delete what a deployment's data_collector has kept.",
+            run=delete_collected,
+            options=(*ONE, COLLECTION, Option("--before", "only what is older than this day or time (UTC)"), YES),
+            needs=("name", "endpoint_name"),
+            example="um online-deployment delete-collected -e ENDPOINT -n NAME --before 2026-11-28",
+        ),
     ),
 )

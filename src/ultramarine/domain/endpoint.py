@@ -1,5 +1,6 @@
 """Online endpoints, a stable address each, and the deployments that stand behind them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,6 +17,9 @@ from ultramarine.domain.spec import Seconds, Spec
 
 MIRROR_PERCENT_MAX = 50
 REPLICAS_MAX = 100
+SECRET_HEADERS = frozenset(("authorization", "proxy-authorization", "cookie", "set-cookie"))
+_COLLECTION = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 
 
 class EndpointSpec(Spec):
@@ -140,13 +144,23 @@ class Collection(Spec):
 
 
 class RequestLogging(Spec):
-    capture_headers: list[str] = Field(default_factory=list[str])
+    capture_headers: list[str] = Field(default_factory=list[str], max_length=20)
+
+    @field_validator("capture_headers")
+    @classmethod
+    def _no_secrets(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if not _HEADER.fullmatch(name):
+                raise ValueError(f"{name!r} is no name of a header")
+            if name.lower() in SECRET_HEADERS:
+                raise ValueError(f"{name} holds a secret, and is never collected")
+        return names
 
 
 class DataCollector(Spec):
     """What of requests and answers is kept, as files."""
 
-    collections: dict[str, Collection]
+    collections: dict[str, Collection] = Field(max_length=10)
     sampling_rate: float = Field(default=1.0, ge=0, le=1)
     rolling_rate: Literal["minute", "hour", "day", "month", "year"] = "hour"
     request_logging: RequestLogging = RequestLogging()
@@ -156,9 +170,23 @@ class DataCollector(Spec):
     def _in_any_case(cls, rate: object) -> object:
         return rate.lower() if isinstance(rate, str) else rate
 
+    @field_validator("collections")
+    @classmethod
+    def _named(cls, collections: dict[str, Collection]) -> dict[str, Collection]:
+        """Azure's rule for names; each becomes a folder."""
+        for name in collections:
+            if not _COLLECTION.fullmatch(name):
+                raise ValueError(f"{name!r} is no name of a collection: letters, digits, '_' and '-', a letter first")
+        return collections
+
     @property
-    def is_on(self) -> bool:
-        return any(each.enabled for each in self.collections.values())
+    def shares(self) -> dict[str, float]:
+        """Of the collections that are enabled, which part of the requests each keeps."""
+        return {
+            name: self.sampling_rate if each.sampling_rate is None else each.sampling_rate
+            for name, each in self.collections.items()
+            if each.enabled
+        }
 
 
 class DeploymentSpec(Spec):
@@ -224,6 +252,11 @@ class DeploymentSpec(Spec):
             return self.instance_count
         asked = self.instance_count if "instance_count" in self.model_fields_set else 0
         return max(asked, self.elastic.min_instances, 1)
+
+    @property
+    def collected(self) -> dict[str, float]:
+        """By collection, which part of the requests is kept; empty where nothing is."""
+        return {} if self.data_collector is None else self.data_collector.shares
 
     @property
     def hold_s(self) -> float:

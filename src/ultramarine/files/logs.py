@@ -16,7 +16,7 @@ class OffsetDiffers(Conflict):
 
     def __init__(self, size: int, offset: int) -> None:
         super().__init__(
-            f"The log has {size} bytes, and the bytes sent begin at {offset}.", hint=f"Send from byte {size} on."
+            f"The file has {size} bytes, and the bytes sent begin at {offset}.", hint=f"Send from byte {size} on."
         )
         self.size = size
 
@@ -36,6 +36,26 @@ class LogFile:
     size: int
 
 
+def append(path: Path, content: bytes, *, offset: int, reserve: Reserve) -> int:
+    """Add bytes at `offset` to a file that is made where there is none. The size now.
+
+    Raises `OffsetDiffers` where the file does not end at `offset`, and `DiskFull`.
+    """
+    reserve.check(len(content))
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        size = os.fstat(descriptor).st_size
+        if offset != size:
+            raise OffsetDiffers(size, offset)
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        return size + len(content)
+    finally:
+        os.close(descriptor)
+
+
 class Logs:
     def __init__(self, folder: Path, reserve: Reserve) -> None:
         self._reserve = reserve
@@ -47,20 +67,7 @@ class Logs:
 
         Raises `OffsetDiffers` where the log does not end at `offset`, and `DiskFull`.
         """
-        self._reserve.check(len(content))
-        path = self._path(place)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            size = os.fstat(descriptor).st_size
-            if offset != size:
-                raise OffsetDiffers(size, offset)
-            view = memoryview(content)
-            while view:
-                view = view[os.write(descriptor, view) :]
-            return size + len(content)
-        finally:
-            os.close(descriptor)
+        return append(self._path(place), content, offset=offset, reserve=self._reserve)
 
     def files(self, run: RunKey) -> list[LogFile]:
         """What there is of a run, ranks in order, what the runner itself says first."""

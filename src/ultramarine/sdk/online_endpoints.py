@@ -8,7 +8,7 @@ from urllib.parse import urljoin, urlsplit
 
 from ultramarine.domain.errors import Unavailable
 from ultramarine.sdk.collection import Collection, Named, until, until_gone
-from ultramarine.sdk.http import View, part
+from ultramarine.sdk.http import View, part, with_query
 from ultramarine.sdk.problems import error_of
 
 if TYPE_CHECKING:
@@ -88,6 +88,31 @@ class OnlineDeployments(Collection):
     def logs(self, name: str, endpoint_name: str, *, lines: int = 100) -> str:
         """The last lines that it has written."""
         return self.client.send("GET", f"{self._at(endpoint_name, name)}/logs?tail={lines}").decode("utf-8", "replace")
+
+    def collected(self, name: str, endpoint_name: str, *, collection: str = "") -> Iterator[View]:
+        """The files of what its `data_collector` has kept: `path` and `size` of each, by name and time."""
+        return self.client.pages(f"{self._at(endpoint_name, name)}/collected", collection=collection)
+
+    def download_collected(
+        self, name: str, endpoint_name: str, folder: Path, *, collection: str = ""
+    ) -> Iterator[Path]:
+        """Write them to `folder/COLLECTION/yyyy/MM/dd/HH`, as far as they go now; gives each file."""
+        for file in self.collected(name, endpoint_name, collection=collection):
+            parts = str(file["path"]).split("/")
+            path = "/".join(part(each) for each in parts)
+            target = folder.joinpath(*parts)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb") as stream:
+                while piece := self.client.send(
+                    "GET", f"{self._at(endpoint_name, name)}/collected/{path}?offset={stream.tell()}"
+                ):
+                    stream.write(piece)
+            yield target
+
+    def delete_collected(self, name: str, endpoint_name: str, *, collection: str = "", before: str = "") -> View:
+        """Delete what was collected before a time (ISO 8601): how many `files` and `bytes`."""
+        query = {"collection": collection, "before": before}
+        return self.client.call("DELETE", with_query(f"{self._at(endpoint_name, name)}/collected", query))
 
     def wait(
         self, name: str, endpoint_name: str, *, timeout_s: float = 900, tell: Callable[[View], None] | None = None

@@ -37,6 +37,7 @@ from ultramarine.drivers.ray import Autoscaling, EngineSettings, Places, RayDriv
 from ultramarine.drivers.ray import keep as keep_engine
 from ultramarine.drivers.ray import read as read_provider
 from ultramarine.files.blobs import Blobs
+from ultramarine.files.collected import Collected
 from ultramarine.files.logs import Logs
 from ultramarine.files.reserve import Reserve
 from ultramarine.locks.lock import Uv
@@ -129,6 +130,7 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
         names=lambda: secrets.token_hex(16),
         blobs=blobs,
         logs=Logs(home / "files" / "logs", reserve),
+        collected=Collected(home / "files" / "collected", reserve),
         secrets=keys,
         hub=Hub(patience=_patience(settings), listening_since=datetime.now(UTC), pools=(THIS_MACHINE, *clusters)),
         tracking=MlflowClient(home / "run" / "mlflow.sock"),

@@ -11,6 +11,7 @@ from ultramarine.domain.identity import Session
 from ultramarine.domain.names import Epoch
 from ultramarine.domain.size import Amount, Sizes
 from ultramarine.files.blobs import Blobs
+from ultramarine.files.collected import Collected
 from ultramarine.files.logs import Logs
 from ultramarine.services.bell import Bell
 from ultramarine.services.hub import Hub
@@ -75,6 +76,7 @@ class Context:
     names: Callable[[], str]  #: a new name of 32 hexadecimal digits, never given twice
     blobs: Blobs
     logs: Logs
+    collected: Collected
     secrets: Secrets
     hub: Hub
     tracking: MlflowClient

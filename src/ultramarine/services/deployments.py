@@ -36,6 +36,8 @@ CHANGEABLE = (
 #: Of these what a change does not name stays as it is; with a `type` the settings are others altogether.
 SETTINGS = ("scale_settings", "request_settings", "liveness_probe", "readiness_probe")
 SHARE_MILLI = 100  #: what a replica on the machine itself reserves of its CPUs: it mostly waits
+#: Collections that fill without a script's doing.
+COLLECTED_BY_ITSELF = ("model_inputs", "model_outputs", "request", "response")
 LOG_BYTES = 1 << 20
 
 
@@ -88,10 +90,10 @@ async def put(
 async def _check(ctx: Context, workspace: str, spec: DeploymentSpec) -> None:
     """What is wrong with it is said now, not by a replica that fails in a minute."""
     ctx.site.sizes.fitted(spec.instance_type, ctx.site.machine)
-    if spec.data_collector is not None and spec.data_collector.is_on:
-        raise NotSupportedYet(
-            "data_collector: requests and answers are not kept yet.",
-            hint="Leave out data_collector, or set enabled: false in its collections.",
+    if spec.code_configuration is None and (unknown := spec.collected.keys() - COLLECTED_BY_ITSELF):
+        raise InvalidInput(
+            f"data_collector: {', '.join(sorted(unknown))} would be collected by a script, and there is none.",
+            hint=f"Without code_configuration there are: {', '.join(COLLECTED_BY_ITSELF)}.",
         )
     if spec.code_configuration is not None:
         uploaded(ctx, spec.code_configuration.code, field="code_configuration.code")

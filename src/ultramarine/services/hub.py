@@ -204,6 +204,11 @@ class Hub:
         now = self._wanted(node)
         return now is not None and run in now.runs
 
+    def spec(self, node: NodeKey, run: RunKey) -> Mapping[str, Any] | None:
+        """What was published of a run that is wanted there."""
+        now = self._wanted(node)
+        return None if now is None or run not in now.runs else now.runs[run].get("spec")
+
     def fences(self, node: NodeKey, run: RunKey) -> bool:
         """Whether a run must not be there (any more). Nobody is judged before the turn of who plans for the node."""
         its = self._pool_of(node)

@@ -1,5 +1,6 @@
 """From a deployment to what its replicas run: the model's files, an environment, the scoring server."""
 
+import json
 import re
 from typing import Any
 
@@ -95,6 +96,8 @@ def replica_spec(deployment: Deployment, *, zip_sha256: str) -> dict[str, Any]:
         behind.append({**_behind(ONNX), "is_optional": True})
     if serving["code"] is not None:
         argv += ["--code", ".", "--entry", serving["entry"]]
+    if deployment.spec.collected:
+        argv += ["--collect-into", "{{collected}}", "--collect", _collecting(deployment)]
     return {
         "argv": argv,
         "code": None if serving["code"] is None else {"snapshot": serving["code"]},
@@ -114,6 +117,9 @@ def replica_spec(deployment: Deployment, *, zip_sha256: str) -> dict[str, Any]:
         "environment_variables": dict(deployment.spec.environment_variables),
         "processes_per_node": 1,
         "sockets": ["http"],
+        "collects": {"endpoint": deployment.endpoint, "deployment": deployment.name}
+        if deployment.spec.collected
+        else None,
         "limits": {
             "of": f"its instance_type {deployment.spec.instance_type}",
             "hint": "Name a larger instance_type: um compute list-sizes",
@@ -123,3 +129,16 @@ def replica_spec(deployment: Deployment, *, zip_sha256: str) -> dict[str, Any]:
 
 def _behind(name: str) -> dict[str, Any]:
     return {"workspace": assets.INTERNAL, "name": name, "version": curated.load()[name].version}
+
+
+def _collecting(deployment: Deployment) -> str:
+    asked = deployment.spec.data_collector
+    assert asked is not None, "only of deployments that collect"
+    of = f"/workspaces/{deployment.workspace}/onlineEndpoints/{deployment.endpoint}/deployments/{deployment.name}"
+    wanted = {
+        "collections": deployment.spec.collected,
+        "rolling": asked.rolling_rate,
+        "headers": asked.request_logging.capture_headers,
+        "source": of,
+    }
+    return json.dumps(wanted, separators=(",", ":"))

@@ -92,6 +92,7 @@ async def purge(ctx: Context) -> None:
             await ctx.tracking.runs.delete_workspace(name, secret=ctx.secrets.of("internal"))
         except NotFound:
             pass  # it never was in MLflow, or it is gone since an earlier turn
+        ctx.collected.remove_workspace(name)
         async with ctx.begin() as tx:
             await installation.purge_workspace(tx, name)
         ctx.ring()

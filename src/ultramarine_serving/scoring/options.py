@@ -31,14 +31,14 @@ class Collecting:
     bytes_max: int
 
     @classmethod
-    def read(cls, written: str) -> Collecting:
+    def read(cls, written: str, *, folder: Path) -> Collecting:
         """From a JSON object. Raises ValueError where it makes no sense."""
         given: Mapping[str, Any] = json.loads(written)
         rolling = str(given.get("rolling", "hour"))
         if rolling not in ROLLING:
             raise ValueError(f"rolling: {rolling!r} is none of {', '.join(ROLLING)}")
         return cls(
-            folder=Path(given["folder"]).absolute(),
+            folder=folder.absolute(),
             collections={str(name): float(share) for name, share in given["collections"].items()},
             rolling=rolling,
             source=str(given.get("source", "")),
@@ -89,8 +89,13 @@ def read(arguments: Sequence[str]) -> Options:
     parser.add_argument("--name", default="model", help="name of the model, shown by /version")
     parser.add_argument("--version", default="1", help="version of the model, shown by /version")
     parser.add_argument("--deployment", default="", help="name of the deployment, shown by /version")
-    parser.add_argument("--collect", type=Collecting.read, help="what to keep of requests and answers, as JSON")
+    parser.add_argument("--collect", help="what to keep of requests and answers, as JSON")
+    parser.add_argument("--collect-into", type=Path, default=Path("collected"), help="the folder for that")
     read = parser.parse_args(arguments)
+    try:
+        collecting = Collecting.read(read.collect, folder=read.collect_into) if read.collect else None
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        parser.error(f"--collect: {error}")
     return Options(
         socket=read.socket,
         model_dir=read.model_dir.absolute(),
@@ -111,7 +116,7 @@ def read(arguments: Sequence[str]) -> Options:
         name=read.name,
         version=read.version,
         deployment=read.deployment,
-        collecting=read.collect,
+        collecting=collecting,
     )
 
 

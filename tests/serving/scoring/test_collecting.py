@@ -74,10 +74,10 @@ def folder() -> Iterator[Path]:
         yield Path(made)
 
 
-def options(folder: Path, *names: str, **different: Any) -> tuple[str, str]:
+def options(folder: Path, *names: str, **different: Any) -> tuple[str, ...]:
     collections = different.pop("collections", dict.fromkeys(names, 1.0))
-    plain = {"folder": str(folder), "collections": collections, "source": "/workspaces/w"}
-    return "--collect", json.dumps(plain | different)
+    plain = {"collections": collections, "source": "/workspaces/w"}
+    return "--collect-into", str(folder), "--collect", json.dumps(plain | different)
 
 
 def lines(folder: Path, collection: str) -> list[dict[str, Any]]:
