@@ -135,7 +135,7 @@ def delete_collected(call: Call) -> int | None:
     gone = call.workspace.online_deployments.delete_collected(
         args.name, args.endpoint_name, collection=args.collection or "", before=args.before or ""
     )
-    call.talk.say(f"Deleted: {gone['files']} files, {gone['bytes']} bytes")
+    call.talk.say(f"Deleted: {gone['files']} file{'s' * (gone['files'] != 1)}, {gone['bytes']} bytes")
     return None
 
 

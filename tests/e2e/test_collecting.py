@@ -1,0 +1,115 @@
+"""What is sent to an endpoint and what it answers, read again from the files that its deployment has collected."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .installation import UM, Installation, carriers, installed, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+HERE = Path(__file__).parent
+OF = ("-e", "kept", "-n", "blue")
+
+
+@pytest.fixture(scope="module")
+def it(cache: Path) -> Iterator[Installation]:
+    with installed(cache) as made:
+        made.up()
+        made.pid("mlflow", within_s=300)
+        there = made.workspace
+        there.models.create_or_update({"name": "factor", "type": "custom_model", "path": "model"}, folder=HERE)
+        there.online_endpoints.create_or_update({"name": "kept"})
+        there.online_deployments.create_or_update(
+            {
+                "name": "blue",
+                "endpoint_name": "kept",
+                "model": "azureml:factor@latest",
+                "code_configuration": {"code": "scoring", "scoring_script": "score.py"},
+                "environment": "azureml:minimal@latest",
+                "instance_type": "STANDARD_F1S",
+                "data_collector": {
+                    "collections": {"request": {"enabled": "True"}, "response": {"enabled": "True"}},
+                    "rolling_rate": "Year",
+                },
+            },
+            folder=HERE,
+        )
+        deployment = there.online_deployments.wait("blue", "kept", timeout_s=120)
+        assert deployment["provisioning_state"] == "Succeeded", f"{deployment}\n{made.told()}"
+        there.online_endpoints.update("kept", {"traffic": {"blue": 100}})
+        yield made
+        made.workspace.online_endpoints.delete("kept")
+        made.workspace.online_endpoints.wait_gone("kept", timeout_s=60)
+
+
+def um(it: Installation, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {**it.environment, "ULTRAMARINE_HOME": str(it.home)}
+    return subprocess.run([str(UM), *words], env=environment, capture_output=True, text=True, timeout=60)
+
+
+def ask(it: Installation, number: int) -> Any:
+    return json.loads(it.workspace.online_endpoints.invoke("kept", json.dumps({"data": [number]}).encode()))
+
+
+def downloaded(it: Installation, folder: Path) -> dict[str, dict[str, Any]]:
+    """By collection, the data of each line by its correlation."""
+    done = um(it, "online-deployment", "collected", *OF, "--download-path", str(folder))
+    assert done.returncode == 0, done.stderr
+    lines = {
+        name: [json.loads(line) for file in (folder / name).rglob("*.jsonl") for line in file.open()]
+        for name in ("request", "response")
+    }
+    found = {name: {each["correlationid"]: each["data"] for each in those} for name, those in lines.items()}
+    assert {name: len(those) for name, those in found.items()} == {name: len(those) for name, those in lines.items()}
+    return found
+
+
+def pairs(found: dict[str, dict[str, Any]]) -> list[tuple[Any, Any]]:
+    """Question and answer, joined."""
+    answers = found["response"]
+    return sorted((asked["data"][0], answers.get(id)) for id, asked in found["request"].items())
+
+
+def test_what_was_sent_and_answered_is_read_again_though_the_replica_was_killed(it: Installation, tmp_path: Path):
+    replicas = it.workspace.online_deployments.get("blue", "kept")["replicas"]
+    run = next(row["run"] for row in replicas if row["answers"])
+    expected: list[tuple[Any, Any]] = []
+    for number in range(60):
+        expected.append((number, ask(it, number)))
+    assert expected[2] == (2, [6])
+
+    def written() -> int:
+        [file] = it.home.glob(f"nodes/*/runs/{run}/collected/response/*/*.jsonl")
+        return file.read_bytes().count(b"\n")
+
+    until(lambda: written() == 60, "all is written on the node")
+    for pid in carriers(f"ULTRAMARINE_RUN_KEY={run}"):
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: pairs(downloaded(it, tmp_path)) == expected, "what was written comes here", seconds=60)
+
+    def answers_again() -> bool:
+        there = it.workspace.online_deployments.get("blue", "kept")["replicas"]
+        return any(row["answers"] and row["run"] != run for row in there)
+
+    until(answers_again, "another replica answers", seconds=90)
+    expected.append((60, ask(it, 60)))
+    until(lambda: pairs(downloaded(it, tmp_path)) == expected, "what the next one wrote comes too", seconds=60)
+
+
+def test_it_stays_when_the_deployment_goes_until_somebody_deletes_it(it: Installation, tmp_path: Path):
+    expected = len(pairs(downloaded(it, tmp_path / "before")))
+    refused = um(it, "online-deployment", "delete-collected", *OF, "--yes")
+    assert (refused.returncode, "may be collecting" in refused.stderr) != (0, False)
+    it.workspace.online_endpoints.update("kept", {"traffic": {"blue": 0}})
+    it.workspace.online_deployments.delete("blue", "kept")
+    it.workspace.online_deployments.wait_gone("blue", "kept", timeout_s=60)
+    assert len(pairs(downloaded(it, tmp_path / "after"))) == expected > 0
+    assert um(it, "online-deployment", "delete-collected", *OF, "--yes").returncode == 0
+    assert um(it, "online-deployment", "collected", *OF).returncode != 0
+    assert list((it.home / "files" / "collected").rglob("*.jsonl")) == []
