@@ -1,7 +1,7 @@
 """What goes in and out is kept as files, beside the answers: no request waits for it, and none fails with it.
 
 A request costs a place in a bounded queue. One thread makes lines of what is there, gives the interpreter away after
-each of them, and writes them every now and then in one piece. What does not fit is left out, counted and said.
+a few of them, and writes them every now and then in one piece. What does not fit is left out, counted and said.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ CORRELATION = b"x-ultramarine-correlation"  #: how a script's own calls know the
 _WAITING_BYTES = 32 * 1024 * 1024
 _WAITING_MAX = 20_000
 _GATHER_S = 0.1
+_TURN_S, _TURN_MORE_S = 0.0005, 0.01  #: after so long the interpreter is given away
 _RETRY_S = 10.0  #: after a disk that was full, or a folder that is gone
 _SAY_S = 60.0  #: so often at most it is said that records are left out
 _CLOSE_S = 5.0
@@ -135,6 +136,7 @@ class Collector:
             file.close()
 
     def _write_all(self) -> None:
+        begun = time.perf_counter()
         while self._queue:
             record, size = self._queue.popleft()
             with self._lock:
@@ -143,7 +145,10 @@ class Collector:
                 self._count_left_out(1)
             else:
                 self._add(record)
-            time.sleep(0)  # whoever answers requests goes first
+            # Whoever answers requests goes first; the more waits here, the longer is a turn.
+            if time.perf_counter() - begun > _TURN_S + _TURN_MORE_S * len(self._queue) / _WAITING_MAX:
+                time.sleep(0)
+                begun = time.perf_counter()
         for file in self._files.values():
             self._guarded(file.flush)
 
