@@ -7,7 +7,7 @@ from typing import Any
 
 from ultramarine.domain.compute import Compute, ComputeStatus
 from ultramarine.domain.endpoint import Deployment, DeploymentEvent, DeploymentSpec, DeploymentStatus
-from ultramarine.domain.errors import Conflict, InvalidInput, NotSupportedYet
+from ultramarine.domain.errors import Conflict, InvalidInput
 from ultramarine.domain.names import Reference, RunKey, checked_name
 from ultramarine.domain.page import Page, PageRequest
 from ultramarine.domain.run import Run

@@ -23,6 +23,7 @@ from .options import Options
 from .schemas import asked as schema_asked
 from .scorer import INVOCATIONS, JSON, Described, bad_request, method_not_allowed, out_of_time
 from .smoke import Example, SmokeTestFailed, of_model
+from .tracing import readable, words_of
 from .turns import Full
 from .worker import Worker
 
@@ -50,6 +51,7 @@ class Asked:
     input: Table | Arrays
     params: Mapping[str, object]
     form: Form
+    headers: Sequence[tuple[bytes, bytes]] = ()
 
 
 class ModelScorer:
@@ -107,7 +109,7 @@ class ModelScorer:
         assert self._batcher is not None
         form = _PREDICTIONS if request.path == INVOCATIONS else _BARE
         try:
-            asked = self._decoded(request.body, form)
+            asked = self._decoded(request.body, form, request.headers)
             table = asked.input if isinstance(asked.input, Table) else None
             return self._batcher.submit(
                 asked,
@@ -130,7 +132,7 @@ class ModelScorer:
             asked = self._model.input_of(Body(input=asked, params=params))
             table = asked if isinstance(asked, Table) else None
             return self._batcher.submit(
-                Asked(input=asked, params=params, form=self._tensor_form(inference)),
+                Asked(input=asked, params=params, form=self._tensor_form(inference), headers=request.headers),
                 kind=inputs.kind_of(table) if table is not None and not params else object(),
                 rows=len(table.rows) if table is not None else 1,
             )
@@ -153,10 +155,10 @@ class ModelScorer:
         assert self._model is not None
         return schema_asked(self._model.shape), {"type": "array", "items": {}} if self._model.is_row_wise else {}
 
-    def _decoded(self, body: bytes, form: Form) -> Asked:
+    def _decoded(self, body: bytes, form: Form, headers: Sequence[tuple[bytes, bytes]] = ()) -> Asked:
         assert self._model is not None
         decoded = decode(body, self._model.shape.names)
-        return Asked(input=self._model.input_of(decoded), params=decoded.params, form=form)
+        return Asked(input=self._model.input_of(decoded), params=decoded.params, form=form, headers=headers)
 
     def _answer(self, asked: Sequence[Asked]) -> Sequence[Response]:
         assert self._model is not None
@@ -206,19 +208,18 @@ class ModelScorer:
 
 
 def _refused(asked: Asked, error: BaseException) -> Response:
-    return asked.form.refused(_refusal(error))
+    return asked.form.refused(_refusal(error, asked.headers))
 
 
-def _refusal(error: BaseException) -> Response:
+def _refusal(error: BaseException, headers: Sequence[tuple[bytes, bytes]] = ()) -> Response:
     if (answer := out_of_time(error)) is not None:
         return answer
     if isinstance(error, BadBody):
         return bad_request(str(error))
     if isinstance(error, _VALUES_REFUSED):
         return bad_request(f"The model cannot use these values: {error}")
-    log.error(
-        "The model failed:\n%s", "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
-    )
+    written = traceback.format_exception(type(error), error, error.__traceback__)
+    log.error("The model failed%s:\n%s", words_of(readable(headers)), "".join(written).rstrip())
     what = (
         f"Its answer cannot be sent: {error}." if isinstance(error, NotJson) else f"It raised {type(error).__name__}."
     )

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -215,3 +216,35 @@ def test_a_library_that_is_missing_is_named(serving_zip: Path, models: ModelEnvi
     last = failed_log(serving_zip, models, broken, tmp_path)[-1]
     assert "ModuleNotFoundError: No module named 'no_such'" in last
     assert "Use the environment that was saved with the model" in last
+
+
+SPOIL = """
+import pickle, sys
+from operator import methodcaller
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+with open(sys.argv[1], "rb") as stream:
+    model = pickle.load(stream)
+with open(sys.argv[1], "wb") as stream:
+    pickle.dump(make_pipeline(FunctionTransformer(methodcaller("no_such_method")), model), stream)
+"""
+
+
+def test_a_model_that_fails_says_whose_request_it_was(
+    serving_zip: Path, models: ModelEnvironment, tmp_path: Path, cancer: Cancer, started: list[servers.Server]
+):
+    spoilt = shutil.copytree(models.models / "forest", tmp_path / "m")
+    subprocess.run([str(models.python), "-c", SPOIL, str(spoilt / "model.pkl")], check=True)
+    (spoilt / "serving_input_example.json").unlink()
+    command = [str(models.python), str(serving_zip), "--site", str(models.site), "--model-dir", str(spoilt)]
+    with tempfile.TemporaryDirectory(prefix="um-spoilt-") as made:
+        server = servers.start(command, Path(made), {"PATH": os.environ["PATH"]})
+        started.append(server)
+        server.wait_until_ready()
+        body = json.dumps({"input_data": split(cancer, slice(1))}).encode()
+        trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        headers = {"content-type": "application/json", "x-request-id": "req-1", "traceparent": trace}
+        assert server.ask("POST", "/score", body, headers).status == 500
+        assert f"The model failed (x-request-id req-1, traceparent {trace}):" in server.log
+        server.process.kill()
