@@ -174,7 +174,7 @@ async def _hangs(scorer: Scorer, options: Options, stop: asyncio.Event) -> bool:
 def _collector(options: Options) -> Collector | None:
     if options.collecting is None:
         return None
-    return Collector(options.collecting, model_version=options.version, has_script=options.code is not None)
+    return Collector(options.collecting, options.version, has_script=options.code is not None)
 
 
 async def _load(scorer: Scorer, worker: Worker, stop: asyncio.Event) -> BaseException | None:

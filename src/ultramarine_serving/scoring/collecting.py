@@ -28,6 +28,7 @@ _WAITING_BYTES = 32 * 1024 * 1024
 _WAITING_MAX = 20_000
 _GATHER_S = 0.1
 _TURN_S, _TURN_MORE_S = 0.0005, 0.01  #: after so long the interpreter is given away
+_FLUSH_S = 1.0  #: a line waits no longer for others, however many there are
 _RETRY_S = 10.0  #: after a disk that was full, or a folder that is gone
 _SAY_S = 60.0  #: so often at most it is said that records are left out
 _CLOSE_S = 5.0
@@ -41,7 +42,7 @@ Score = Callable[[Request], Answer]
 class Collector:
     """Takes what passes by. `close` writes what is left."""
 
-    def __init__(self, settings: Collecting, *, model_version: str, has_script: bool) -> None:
+    def __init__(self, settings: Collecting, model_version: str, *, has_script: bool) -> None:
         self.settings = settings
         self._origin = Origin(settings.source, model_version, settings.headers)
         self._files = {name: Rolled(settings.folder / name, rolling=settings.rolling) for name in settings.collections}
@@ -58,6 +59,7 @@ class Collector:
         self._wake = threading.Event()
         self._is_closing = False
         self._retry_at = 0.0
+        self._flush_at = 0.0
         self._state = _COLLECTING
         self._left_out = 0
         self._said, self._say_at = 0, 0.0
@@ -149,6 +151,12 @@ class Collector:
             if time.perf_counter() - begun > _TURN_S + _TURN_MORE_S * len(self._queue) / _WAITING_MAX:
                 time.sleep(0)
                 begun = time.perf_counter()
+            if begun > self._flush_at:
+                self._flush()
+        self._flush()
+
+    def _flush(self) -> None:
+        self._flush_at = time.perf_counter() + _FLUSH_S
         for file in self._files.values():
             self._guarded(file.flush)
 

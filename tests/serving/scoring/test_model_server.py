@@ -236,7 +236,8 @@ def test_a_model_that_fails_says_whose_request_it_was(
 ):
     spoilt = shutil.copytree(models.models / "forest", tmp_path / "m")
     subprocess.run([str(models.python), "-c", SPOIL, str(spoilt / "model.pkl")], check=True)
-    (spoilt / "serving_input_example.json").unlink()
+    for example in ("input_example.json", "serving_input_example.json"):
+        (spoilt / example).unlink()
     command = [str(models.python), str(serving_zip), "--site", str(models.site), "--model-dir", str(spoilt)]
     with tempfile.TemporaryDirectory(prefix="um-spoilt-") as made:
         server = servers.start(command, Path(made), {"PATH": os.environ["PATH"]})
