@@ -48,6 +48,7 @@ class App:
         self._scorer = scorer
         self._collector = collector
         self._score = scorer.score if collector is None else collector.around(scorer.score)
+        self._infer = scorer.infer if collector is None else collector.around(scorer.infer)
         self._state = _State.LOADING
         self._swagger = b""
         self._oip = OpenInference(self, name=options.name, version=options.version)
@@ -97,7 +98,7 @@ class App:
 
     def infer(self, request: Request) -> Response | asyncio.Future[Response]:
         """Answer one inference of that protocol."""
-        return self._scorer.infer(request)
+        return self._infer(request)
 
     def _healthy(self, request: Request) -> Response:
         # The gateway's probe asks this: a replica that is still loading must not get traffic, nor one that hangs.
@@ -121,14 +122,23 @@ class App:
 
 async def run(options: Options, make_scorer: MakeScorer) -> int:
     """Serve until SIGTERM or SIGINT; the exit code."""
+    asked = options.collecting
+    collector = None if asked is None else Collector(asked, options.version, has_script=options.code is not None)
+    monitoring.install(collector)
+    try:
+        return await _live(options, make_scorer, collector)
+    finally:
+        if collector is not None:
+            collector.close()
+
+
+async def _live(options: Options, make_scorer: MakeScorer, collector: Collector | None) -> int:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     worker = Worker(loop)
     scorer = make_scorer(options, worker)
-    collector = _collector(options)
-    monitoring.install(collector)
     app = App(options, scorer, collector)
     limits = Limits(body_max_bytes=options.body_bytes_max)
     server = await serve(app.handle, listeners=[Address.parse(options.socket)], limits=limits)
@@ -148,8 +158,6 @@ async def run(options: Options, make_scorer: MakeScorer) -> int:
             await server.drain(grace_s=0)
             return EXIT_HANGS
     await _end(server)
-    if collector is not None:
-        collector.close()
     return 0
 
 
@@ -169,12 +177,6 @@ async def _hangs(scorer: Scorer, options: Options, stop: asyncio.Event) -> bool:
             log.error("A call has gone on for %.0f s after its time-out. This replica ends for it.", overdue_s)
             return True
     return False
-
-
-def _collector(options: Options) -> Collector | None:
-    if options.collecting is None:
-        return None
-    return Collector(options.collecting, options.version, has_script=options.code is not None)
 
 
 async def _load(scorer: Scorer, worker: Worker, stop: asyncio.Event) -> BaseException | None:
