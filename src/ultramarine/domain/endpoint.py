@@ -17,6 +17,7 @@ from ultramarine.domain.spec import Seconds, Spec
 
 MIRROR_PERCENT_MAX = 50
 REPLICAS_MAX = 100
+REQUEST_TIMEOUT_MS_MAX = 180_000
 SECRET_HEADERS = frozenset(("authorization", "proxy-authorization", "cookie", "set-cookie"))
 _COLLECTION = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
@@ -95,7 +96,7 @@ class InlineModel(Spec):
 
 
 class RequestSettings(Spec):
-    request_timeout_ms: int = Field(default=5000, ge=1, le=180_000)
+    request_timeout_ms: int = Field(default=5000, ge=1, le=REQUEST_TIMEOUT_MS_MAX)
     max_concurrent_requests_per_instance: int = Field(
         default=64, ge=1, description="64 by default: waiting requests are answered in one call"
     )

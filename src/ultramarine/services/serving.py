@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from ultramarine import curated
-from ultramarine.domain.endpoint import Deployment
+from ultramarine.domain.endpoint import REQUEST_TIMEOUT_MS_MAX, Deployment
 from ultramarine.domain.environment import EnvironmentSpec
 from ultramarine.domain.errors import InvalidInput
 from ultramarine.services import environments, models
@@ -89,7 +89,8 @@ def replica_spec(deployment: Deployment, *, zip_sha256: str) -> dict[str, Any]:
         "--version",
         serving["model"]["version"],
     ]
-    argv += ["--deployment", deployment.name]
+    # The gateway alone keeps request_settings, which may change while a replica runs: this is the most there can be.
+    argv += ["--deployment", deployment.name, "--request-timeout-ms", str(REQUEST_TIMEOUT_MS_MAX)]
     behind = [_behind(SERVING)]
     if serving.get("has_onnx_form"):
         argv += ["--onnx-site", "{{site:1}}", "--cache", "{{cache}}/onnx"]
