@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from .installation import UM, Installation, installed, until
+from ultramarine.cli.command import FAILED, OK
+
+from .installation import SIZE, UM, Installation, installed, until
 from .load import Load, shares
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -28,7 +30,7 @@ class Story:
     it: Installation
     folder: Path
 
-    def um(self, *words: str) -> Any:
+    def um(self, *words: str, code: int = OK) -> Any:
         """What a command answers as JSON."""
         done = subprocess.run(
             [str(UM), *words, "-o", "json"],
@@ -38,7 +40,7 @@ class Story:
             timeout=300,
             cwd=self.folder,
         )
-        assert done.returncode == 0, f"um {' '.join(words)}: {done.stdout}{done.stderr}\n{self.it.told()}"
+        assert done.returncode == code, f"um {' '.join(words)}: {done.stdout}{done.stderr}\n{self.it.told()}"
         return json.loads(done.stdout) if done.stdout.strip() else None
 
     def invoke(self, *more: str) -> list[float]:
@@ -47,11 +49,10 @@ class Story:
     def traffic(self, shares: str) -> None:
         self.um("online-endpoint", "update", "-n", "diabetes", "--traffic", shares)
 
-    def load(self, **more: Any) -> Load:
+    def load(self, *, name: str = "diabetes", rate: float = RATE) -> Load:
         endpoints = self.it.workspace.online_endpoints
-        uri, key = endpoints.get("diabetes")["scoring_uri"], endpoints.credentials("diabetes")["primaryKey"]
-        body = (self.folder / "sample-request.json").read_bytes()
-        return Load(uri=uri, key=key, body=body, rate=RATE, **more)
+        uri, key = endpoints.get(name)["scoring_uri"], endpoints.credentials(name)["primaryKey"]
+        return Load(uri=uri, key=key, body=(self.folder / "sample-request.json").read_bytes(), rate=rate)
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +105,94 @@ def test_blue_green(story: Story):
         json.dumps(of_blue),
         json.dumps(of_green),
     }
+
+
+def test_a_rollout_moves_the_traffic_and_a_bad_one_returns_it(story: Story):
+    story.um("online-deployment", "create", "-f", "blue-deployment.yml")
+    at_once = ("--hold", "2", "--min-requests", "50", "--pause-on", "error_rate>2%")
+    with story.load() as load:
+        ended = story.um("online-deployment", "rollout", "-e", "diabetes", "-n", "blue", "--canary", "10", *at_once)
+        moved_at = time.monotonic() + 1
+        until(lambda: len(load.since(moved_at)) > RATE, "requests go on")
+    print(load.told())
+    assert (ended["status"], ended["step"]) == ("Completed", 2)
+    assert not load.failed, f"{load.told()}\n{story.it.told()}"
+    assert shares(load.since(moved_at)) == {"blue": 100}
+
+    (story.folder / "moody").mkdir()
+    moody = "def run(raw_data):\n    if ones.pop():\n        raise ValueError('no')\n    return inner(raw_data)\n"
+    score = (story.folder / "onlinescoring" / "score.py").read_text().replace("def run(", "def inner(")
+    (story.folder / "moody" / "score.py").write_text(f"{score}\nones = [1, 0, 0] * 99999\n\n\n{moody}")
+    red = (story.folder / "green-deployment.yml").read_text().replace("green\n", "red\n", 1)
+    (story.folder / "red-deployment.yml").write_text(red.replace("./onlinescoring", "./moody"))
+    story.um("online-deployment", "create", "-f", "red-deployment.yml")
+    with story.load() as load:
+        ended = story.um("online-deployment", "rollout", "-e", "diabetes", "-n", "red", *at_once, code=FAILED)
+        back_at = time.monotonic() + 1
+        until(lambda: len(load.since(back_at)) > RATE, "requests go on")
+    assert ended["status"] == "Returned"
+    assert "error_rate>2% was not to be" in ended["reason"]
+    assert {answer.deployment for answer in load.failed} == {"red"}
+    assert shares(load.since(back_at)) == {"blue": 100}
+
+    began = time.monotonic()
+    story.traffic("blue=50 green=50")
+    story.um("online-deployment", "rollback", "-e", "diabetes")
+    print(f"changed and taken back in {time.monotonic() - began:.2f} s, with two starts of um")
+    traffic: dict[str, int] = story.um("online-endpoint", "show", "-n", "diabetes")["traffic"]
+    assert {name: share for name, share in traffic.items() if share} == {"blue": 100}
+
+
+SLOW = """
+import time
+
+
+def init():
+    pass
+
+
+def run(raw_data):
+    time.sleep(0.2)
+    return 1
+"""
+
+
+def test_replicas_follow_the_requests_from_none_to_four_and_back(story: Story):
+    """Each answers five requests a second, one at a time: fourteen a second keep 2.8 of four busy."""
+    (story.folder / "slow").mkdir()
+    (story.folder / "slow" / "score.py").write_text(SLOW)
+    there, folder = story.it.workspace, story.folder
+    there.online_endpoints.create_or_update({"name": "elastic"})
+    scale = {"type": "target_utilization", "min_instances": 0, "max_instances": 4, "polling_interval": 1}
+    there.online_deployments.create_or_update(
+        {
+            "name": "blue",
+            "endpoint_name": "elastic",
+            "model": {"path": "blue-model"},
+            "code_configuration": {"code": "slow", "scoring_script": "score.py"},
+            "environment": "azureml:minimal@latest",
+            "instance_type": SIZE,
+            "request_settings": {"max_concurrent_requests_per_instance": 1, "max_queue_wait_ms": 60_000},
+            "scale_settings": {**scale, "cooldown": 5, "idle_time_before_scale_down": 3},
+        },
+        folder=folder,
+    )
+    assert there.online_deployments.wait("blue", "elastic", timeout_s=120)["provisioning_state"] == "Succeeded"
+    there.online_endpoints.update("elastic", {"traffic": {"blue": 100}})
+
+    def count() -> int:
+        return story.it.workspace.online_deployments.get("blue", "elastic")["instance_count"]
+
+    def alive() -> int:
+        return len(story.it.workspace.online_deployments.get("blue", "elastic")["replicas"])
+
+    until(lambda: count() == alive() == 0, "none is kept", seconds=60)
+    with story.load(name="elastic", rate=1) as first:
+        until(lambda: count() == 1 and first.answers, "one came", seconds=60)
+    with story.load(name="elastic", rate=14) as many:
+        until(lambda: count() == 4, "four are wanted", seconds=60)
+        until(lambda: alive() == 4, "four are there", seconds=60)
+    until(lambda: count() == alive() == 0, "all went", seconds=90)
+    print(first.told(), many.told(), sep="\n")
+    assert not first.failed, f"{first.told()}\n{story.it.told()}"
+    assert not many.failed, f"{many.told()}\n{story.it.told()}"
