@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 
-from cluster import Cluster
+from cluster import Cluster, Severed
 
 EACH_S = 0.5
 SILENT_S = 5.0  #: what was seen before a look that takes longer is no news any more
@@ -61,6 +61,8 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
             try:
                 self.cluster.look()
                 self.problem = ""
+            except Severed as error:
+                leave(f"{error} Another engine joins anew.")
             except Exception as error:
                 traceback.print_exc()
                 self.problem = f"Ray does not answer: {error}"
@@ -71,9 +73,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         pause = threading.Event()
         while self.quiet_s() < STUCK_S:
             pause.wait(EACH_S)
-        sys.stderr.write(f"Ray at {sys.argv[1]} has not answered for {STUCK_S:g} s: another engine asks it anew.\n")
-        sys.stderr.flush()
-        os._exit(1)
+        leave(f"Ray at {sys.argv[1]} has not answered for {STUCK_S:g} s: another engine asks it anew.")
 
 
 def leave_with_starter():
@@ -82,7 +82,12 @@ def leave_with_starter():
 
 
 def too_late():
-    sys.stderr.write(f"Ray at {sys.argv[1]} did not take us within {CONNECT_S:g} s: is the address right, the token?\n")
+    leave(f"Ray at {sys.argv[1]} did not take us within {CONNECT_S:g} s: is the address right, the token?")
+
+
+def leave(words):
+    """Nothing is lost: all that is known of allocations is in the cluster."""
+    sys.stderr.write(f"ray: {words}\n")
     sys.stderr.flush()
     os._exit(1)
 

@@ -27,6 +27,13 @@ RELEASED = "Released."
 GONE = "Its Ray actor is gone."
 
 
+class Severed(Exception):
+    """The node of Ray that this process has joined is gone.
+
+    What goes through the head is answered all the same; tasks, and what Ray tells of actors, are waited for for ever.
+    """
+
+
 class Cluster:
     def __init__(self, address, namespace):
         self.lock = threading.Lock()
@@ -36,6 +43,7 @@ class Cluster:
         self._sweeps = {}  #: by key, what cleans up after an actor that is gone
         ray.cloudpickle.register_pickle_by_value(agent)
         ray.init(address=address, namespace=namespace, log_to_driver=False, logging_level="warning")
+        self._at = ray.get_runtime_context().get_node_id()
         self._agent, self._sweep = ray.remote(agent.Agent), ray.remote(agent.sweep)
 
     def allocate(self, key, *, config, bundle, runner, lease_s):
@@ -80,12 +88,14 @@ class Cluster:
             self._heard.discard(key)
 
     def look(self):
-        """One round over all of ours; `news` is what it has seen."""
+        """One round over all of ours; `news` is what it has seen. Raises `Severed`."""
         with self.lock:
+            nodes = Nodes.now()
+            if self._at not in nodes.alive:
+                raise Severed(f"Node {self._at[:8]} of Ray, through which it asks, is gone.")
             keys = [key.decode() for key in _internal_kv_list(b"", namespace=self._store)]
             records = {key: record for key in keys if (record := self._record(key)) is not None}
             groups = {group["name"]: group for group in placement_group_table().values() if group["state"] != "REMOVED"}
-            nodes = Nodes.now()
             asked = {key: self._ask(key) for key, record in records.items() if record["state"] in ("made", "releasing")}
             refs = [ref for ref in asked.values() if ref is not None]
             if refs:
