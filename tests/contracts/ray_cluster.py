@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +62,44 @@ class RayHosts:
         """The process that is Ray's there."""
         (found,) = [pid for pid in host.pids() if Path(f"/proc/{pid}/comm").read_text().strip() == "raylet"]
         return found
+
+
+@contextmanager
+def beside_a_head(environments: Path) -> Generator[RayCluster]:
+    """A node of two CPUs beside a head that has none, and keeps what it knows on disk."""
+    with _prepared(environments, f"127.0.0.1:{_free_port()}") as made, ExitStack() as ends:
+        (made.folder / "storage").mkdir()
+        kept = {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(made.folder / "storage")}
+        at = ["--node-ip-address", "127.0.0.1"]
+        ends.enter_context(_head(made, [*at, "--num-cpus", "0"], variables=kept))
+        apart = ["--temp-dir", str(made.folder / "node")]
+        ends.enter_context(_node(made, "node.log", ["--address", made.address, *at, *apart, *CPUS]))
+        ends.callback(lambda: _send(carrying(f"{made.folder}/"), signal.SIGKILL))
+        yield made
+
+
+@contextmanager
+def with_another_head(ray: RayCluster) -> Generator[None]:
+    """The head is killed, and is there again at once, without a raylet."""
+    _send(carrying(f"--head\0--port\0{ray.address.rpartition(':')[2]}\0"), signal.SIGSTOP)
+    [raylet] = carrying(f"--raylet_socket_name={ray.folder}/session")
+    [gcs] = carrying(f"gcs_server\0--log_dir={ray.folder}/session")
+    command, variables = (Path(f"/proc/{gcs}/{what}").read_bytes().split(b"\0")[:-1] for what in ("cmdline", "environ"))
+    agents = [path.read_text().split() for path in Path(f"/proc/{raylet}/task").glob("*/children")]
+    _send([gcs, raylet, *(int(pid) for each in agents for pid in each)], signal.SIGKILL)
+    with (ray.folder / "gcs.log").open("wb") as log:
+        again = subprocess.Popen(command, stdout=log, stderr=log, env=dict(each.split(b"=", 1) for each in variables))
+    try:
+        yield
+    finally:
+        again.kill()
+        again.wait()
+
+
+def _send(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 @contextmanager
@@ -145,21 +183,25 @@ def engine(ray: RayCluster, path: Path) -> Generator[subprocess.Popen[bytes]]:
 
 def engines(path: Path) -> list[int]:
     """Living engines that were told to listen there."""
+    return carrying(f"{path}\0")
+
+
+def carrying(words: str) -> list[int]:
+    """Living processes with that in their command line."""
     found: list[int] = []
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if os.fsencode(path) in command:
-            found.append(int(folder.name))
+        with suppress(OSError):
+            if words.encode() in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
     return found
 
 
-def _head(ray: RayCluster, flags: list[str]) -> AbstractContextManager[None]:
+def _head(
+    ray: RayCluster, flags: list[str], *, variables: Mapping[str, str] | None = None
+) -> AbstractContextManager[None]:
     port = ray.address.rpartition(":")[2]
     head = ["--head", "--port", port, "--temp-dir", str(ray.folder), "--include-dashboard", "false"]
-    return _node(ray, "head.log", [*head, *flags])
+    return _node(ray, "head.log", [*head, *flags], variables=variables)
 
 
 @contextmanager

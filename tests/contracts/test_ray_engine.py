@@ -7,13 +7,13 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contracts.ray_cluster import RayCluster, engines
+from tests.contracts.ray_cluster import RayCluster, beside_a_head, engines, with_another_head
 from tests.contracts.test_drivers import parent_of, runner_config, runner_of
 from tests.factories import cpus, make_allocation
 
@@ -33,22 +33,28 @@ SECRET = "not-to-be-seen"
 
 @pytest.fixture
 async def kept(ray_cluster: RayCluster) -> AsyncIterator[RayDriver]:
-    """A driver whose engine is kept running as the control plane does it."""
+    async with kept_on(ray_cluster) as driver:
+        yield driver
+
+
+@contextlib.asynccontextmanager
+async def kept_on(ray: RayCluster) -> AsyncGenerator[RayDriver]:
+    """A driver whose engine is kept running as the control plane does it. In the end nothing is left."""
     settings = EngineSettings(
-        address=ray_cluster.address,
-        token=ray_cluster.folder / "token",
+        address=ray.address,
+        token=ray.folder / "token",
         namespace="um-kept",
-        socket=ray_cluster.folder / "kept.sock",
-        environments=ray_cluster.python.parents[2],
+        socket=ray.folder / "kept.sock",
+        environments=ray.python.parents[2],
     )
     keeping = asyncio.create_task(keep(settings))
 
     def config(allocation: Allocation, rank: int) -> dict[str, Any]:
         more = {"join_secret": SECRET, "gpus": list(allocation.gpu_ids)}
-        return runner_config(ray_cluster.folder, allocation, rank) | more
+        return runner_config(ray.folder, allocation, rank) | more
 
     joining = Joining(config=config, wake=lambda: None)
-    driver = RayDriver(settings.socket, pyz=pyz.build(ray_cluster.folder / "tools"), joining=joining)
+    driver = RayDriver(settings.socket, pyz=pyz.build(ray.folder / "tools"), joining=joining)
     yield driver
     for key in await observed(driver):
         await driver.release(key, grace_s=1)
@@ -93,6 +99,22 @@ async def test_killed_it_is_started_again_and_finds_what_it_has_made_while_the_r
     await until(kept, allocation.key, "up")
     assert engines(ray_cluster.folder / "kept.sock") != [engine]
     assert runner_of(allocation.key) == before
+
+
+async def test_an_engine_whose_own_node_went_with_the_head_is_replaced_and_sees_what_ends_afterwards(
+    ray_cluster: RayCluster,
+) -> None:
+    allocation = make_allocation(17)
+    with beside_a_head(ray_cluster.python.parents[2]) as ray:
+        async with kept_on(ray) as driver:
+            await observed(driver)
+            await driver.allocate(allocation)
+            await until(driver, allocation.key, "up")
+            actor = parent_of(runner_of(allocation.key))
+            with with_another_head(ray):
+                os.kill(actor, signal.SIGKILL)
+                assert "actor" in (await until(driver, allocation.key, "ended")).reason
+                await driver.forget(allocation.key)
 
 
 async def test_what_ray_has_no_node_for_is_pending_with_what_is_missing(kept: RayDriver) -> None:
