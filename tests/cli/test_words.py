@@ -10,6 +10,7 @@ from ultramarine.cli.app import main
 from ultramarine.cli.command import NOT_ALLOWED, OK, UNREACHABLE, USAGE
 from ultramarine.cli.dispatch import load
 from ultramarine.cli.groups import GROUPS, group_of
+from ultramarine.cli.installation import still_there
 from ultramarine.cli.parsing import attribute, parser_of
 
 EVERY = [(noun, command.name) for noun in GROUPS for command in load(str(group_of(noun))).commands]
@@ -127,3 +128,12 @@ def test_a_password_among_the_words_is_refused_and_not_shown_again(um: Um, signe
             assert "postgresql://ann@db/um" in said.err
             assert "~/.pgpass" in said.err
             assert "secret" not in said.err + said.out
+
+
+def test_what_has_not_ended_is_named_the_first_few_of_it():
+    run = {"workspace": "default", "noun": "job", "name": "train", "status": "Canceling"}
+    node = {"key": "e1-c1-4", "compute": "c", "status": "Releasing"}
+    assert still_there({"runs": [], "allocations": [], "machines": 0}) == ""
+    there = still_there({"runs": [run], "allocations": [node], "machines": 1})
+    assert there == "job train (Canceling), node e1-c1-4 of c (Releasing), 1 machine of the provider"
+    assert still_there({"runs": [run] * 5, "allocations": []}) == "job train (Canceling), " * 3 + "2 more"

@@ -97,7 +97,7 @@ def fleet(cache: Path, folder: Path, *, count: int = 2, **settings: str) -> Gene
             try:
                 yield made
             finally:
-                it.um("down")
+                it.um("down", within_s=150)  # beyond its own patience: it says what has not ended
                 made.clear()
 
 

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 import webbrowser
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ if sys.platform == "linux":  # the client is for every system
 PAGES = {"mlflow": "/mlflow/"}
 DRAIN_WITHIN_S = 120.0
 LOOK_S = 0.3
+TELL_S = 15.0  #: between two words of what has not ended
+NAMED_MAX = 3
 GRACE_S = 10.0
 HOME = Option(
     "--home",
@@ -158,7 +161,7 @@ def _has_machines(fleet: Path) -> bool:
 def _drained(call: Call, folder: Path, *, within_s: float) -> bool:
     """Say what runs, ask it to end, wait for that (and for a server that is started again); whether all has ended."""
     deadline = time.monotonic() + within_s
-    is_told, why = False, ""
+    is_told, why, told_at = False, "", time.monotonic()
     with call.talk.spinning("Ending what runs") as words:
         while time.monotonic() < deadline and any(part.pid for part in commands.parts(folder)):
             try:
@@ -175,17 +178,29 @@ def _drained(call: Call, folder: Path, *, within_s: float) -> bool:
                 why = str(error)
                 break
             else:
-                count = len(left["runs"]) + len(left["allocations"]) + left.get("machines", 0)
-                if count == 0:
+                if not (there := still_there(left)):
                     return True
-                words[0] = f"Ending what runs: {count} left"
-                why = f"{count} did not end within {within_s:g} s."
+                words[0] = f"Ending what runs: {there}"
+                why = f"Within {within_s:g} s these did not end: {there}."
+                if time.monotonic() - told_at > TELL_S:
+                    call.talk.say(f"  still there: {there}")
+                    told_at = time.monotonic()
             time.sleep(LOOK_S)
     call.talk.problem(
         f"Not all that runs is known to have ended. {why}",
         hint="Jobs end by themselves when their lease is over; um up shows what is left.",
     )
     return False
+
+
+def still_there(left: Mapping[str, Any]) -> str:
+    """What has not ended, the first few by name; nothing where all has."""
+    runs = [f"{run['noun']} {run['name']} ({run['status']})" for run in left["runs"]]
+    nodes = [f"node {each['key']} of {each['compute']} ({each['status']})" for each in left["allocations"]]
+    count = left.get("machines", 0)
+    named = [*runs, *nodes, *([f"{count} machine{'s' * (count > 1)} of the provider"] if count else [])]
+    more = [f"{len(named) - NAMED_MAX} more"] if len(named) > NAMED_MAX else []
+    return ", ".join([*named[:NAMED_MAX], *more])
 
 
 def _tell(call: Call, running: dict[str, Any]) -> None:
