@@ -37,6 +37,11 @@ def allocations(home: Path) -> list[str]:
     return [key for (key,) in select(home, f"select key from allocations where status in {HOLDS_ROOM} order by key")]
 
 
+def held(home: Path) -> list[tuple[str, str, str]]:
+    """Of each allocation that is not forgotten: its key, its status, why it has it."""
+    return [(str(k), str(s), str(r)) for k, s, r in select(home, "select key, status, reason from allocations")]
+
+
 def attempts(home: Path) -> dict[str, list[Attempt]]:
     """By job, in their order."""
     found: dict[str, list[Attempt]] = defaultdict(list)

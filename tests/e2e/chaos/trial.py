@@ -10,6 +10,8 @@ from pathlib import Path
 
 from tests.e2e.chaos.figures import Figures, withstood  # by one name, so that all worlds note in one place
 
+from ultramarine.domain.errors import UltramarineError
+
 from ..installation import FINAL, Installation, environment_of, leftovers, until
 from . import ledger, rows, verdict
 from .campaign import CLUSTERS, LOW, SIZE, Planned, planned
@@ -95,7 +97,18 @@ def all_end(it: Installation, jobs: Sequence[Planned]) -> None:
             until(lambda left=left: len(open_ones()) < len(left), "one more job has ended", seconds=STILL_S)
         except AssertionError as error:
             stories = "\n".join(verdict.story(it, name) for name in left[:5])
-            raise AssertionError(f"{error}\n{left}\n{stories}\n{it.told()}") from None
+            raise AssertionError(f"{error}\n{left}\n{stories}\n{stands(it)}\n{it.told()}") from None
+
+
+def stands(it: Installation) -> str:
+    """What is held and what drivers say of it, when nothing moves any more."""
+    held = [f"{key} {status}: {reason}" for key, status, reason in rows.held(it.home)]
+    try:
+        seen = [f"{each['pool']} {each['key']}: {each['words']}" for each in it.workspace.installation.leftovers()]
+        nodes = [str(it.workspace.computes.explain(each["name"])) for each in it.workspace.computes.list()]
+    except UltramarineError as error:
+        seen, nodes = [str(error)], []
+    return "\n".join(["== allocations", *held, "== um leftovers", *seen, "== um compute explain", *nodes])
 
 
 def is_as_it_should_be(it: Installation, jobs: Sequence[Planned], facts: verdict.Facts, storm: Storm) -> None:

@@ -143,6 +143,7 @@ def story(it: Installation, name: str) -> str:
             for row in it.workspace.jobs.timeline(name)
         ]
         events = [f"{e['at'][11:23]} {e['event']}: {e['status']} {e['reason']}" for e in it.workspace.jobs.events(name)]
-        return "\n".join([f"-- {name}", *timeline, *events, str(it.job(name)["ending"])])
+        why = it.workspace.jobs.explain(name)
+        return "\n".join([f"-- {name}", *timeline, *events, f"why: {why}", f"ending: {it.job(name)['ending']}"])
     except UltramarineError as error:
         return f"-- {name}: {error}"
