@@ -202,6 +202,7 @@ def _on_ray(
         namespace=f"um-{ctx.secrets.of('namespace', RayDriver.kind)[:12]}",
         socket=home / "run" / "ray.sock",
         environments=_cache(settings, home) / RayDriver.kind,
+        node=settings.ray_head.rpartition(":")[0],
     )
     joining = _joining(ctx, door, None)
     autoscaling = _autoscaling(settings, engine, home)

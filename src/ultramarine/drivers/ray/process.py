@@ -30,6 +30,7 @@ class EngineSettings:
     namespace: str
     socket: Path
     environments: Path  #: the folder in which Ray's environment is kept
+    node: str = ""
 
 
 def ensure_environment(folder: Path, environ: Mapping[str, str]) -> Path:
@@ -58,7 +59,7 @@ async def _live(settings: EngineSettings, python: Path) -> int:
     """One life of it. It goes when its standard input is closed, so it never outlives this process."""
     engine = await asyncio.create_subprocess_exec(
         *(str(python), "-I", "-B", str(ENGINE)),
-        *(settings.address, settings.namespace, str(settings.socket)),
+        *(settings.address, settings.namespace, str(settings.socket), settings.node),
         stdin=asyncio.subprocess.PIPE,
         stdout=sys.stderr,
         env=_environment(settings),

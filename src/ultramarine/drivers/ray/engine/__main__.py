@@ -1,4 +1,4 @@
-"""`python -I engine ADDRESS NAMESPACE SOCKET`: the four verbs of a driver over a Unix socket, one JSON line each way.
+"""`python -I engine ADDRESS NAMESPACE SOCKET NODE`: the four verbs of a driver over a Unix socket, a JSON line each way.
 
 It runs in Ray's own environment. It ends when its standard input does: with who started it.
 """
@@ -93,11 +93,11 @@ def leave(words):
 
 
 def main():
-    address, namespace, path = sys.argv[1:]
+    address, namespace, path, node = sys.argv[1:]
     threading.Thread(target=leave_with_starter, daemon=True).start()
     late = threading.Timer(CONNECT_S, too_late)
     late.start()
-    cluster = Cluster(address, namespace)
+    cluster = Cluster(address, namespace, node)
     late.cancel()
     if os.path.exists(path):
         os.unlink(path)

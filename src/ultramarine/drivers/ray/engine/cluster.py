@@ -22,7 +22,9 @@ from ray.util import get_placement_group, placement_group, placement_group_table
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 LOOK_S = 1.0  #: that actors have to answer
+SWEEP_S = 20.0  #: that a node has to sweep; then it is asked anew, for the answer may have been lost
 STUCK_S = 5.0  #: after its grace an actor that does not tell of its runner's end is killed with it
+OVER_S = 60.0  #: after its grace what is released is over, whether or not Ray tells of its end
 RELEASED = "Released."
 GONE = "Its Ray actor is gone."
 
@@ -35,14 +37,19 @@ class Severed(Exception):
 
 
 class Cluster:
-    def __init__(self, address, namespace):
+    def __init__(self, address, namespace, node):
+        """`node`: the IP address of the node to join through; empty: any that is on this machine.
+
+        Without a word Ray takes any raylet that it finds here while the head's own one still starts.
+        """
         self.lock = threading.Lock()
         self.news = {}  #: by key, what was seen last
         self._namespace, self._store = namespace, namespace.encode()
         self._heard = set()  #: keys whose actors have answered once
-        self._sweeps = {}  #: by key, what cleans up after an actor that is gone
+        self._sweeps = {}  #: by key, what cleans up after an actor that is gone, and until when it may take
         ray.cloudpickle.register_pickle_by_value(agent)
-        ray.init(address=address, namespace=namespace, log_to_driver=False, logging_level="warning")
+        said = {"log_to_driver": False, "logging_level": "warning", **({"_node_ip_address": node} if node else {})}
+        ray.init(address=address, namespace=namespace, **said)
         self._at = ray.get_runtime_context().get_node_id()
         self._agent, self._sweep = ray.remote(agent.Agent), ray.remote(agent.sweep)
 
@@ -126,8 +133,8 @@ class Cluster:
             return {"state": "ended", "reason": record["reason"]}
         if record["state"] == "asked":
             return {"state": "pending", "reason": "Ray is asked for it."}
-        if record["state"] == "releasing" and is_waiting:
-            return self._end(key, RELEASED)
+        if record["state"] == "releasing" and (is_waiting or time.time() > record["until"] + OVER_S):
+            return self._end(key, RELEASED)  # a runner that lives on is turned away when it asks what to do
         if said is GONE:
             return self._without_actor(key, record, nodes, is_late=is_late)
         if said:
@@ -139,7 +146,9 @@ class Cluster:
             return {"state": "up", "reason": ""}
         if is_waiting:
             return {"state": "pending", "reason": nodes.why_not(record["bundle"], group)}
-        return {"state": "unknown" if key in self._heard else "pending", "reason": "Ray starts its actor."}
+        # It has a machine: from here on it is for its runner to say hello in time, whatever Ray knows of its actor.
+        has_begun = key in self._heard or "at" in record
+        return {"state": "unknown" if has_begun else "pending", "reason": "Ray starts its actor."}
 
     def _without_actor(self, key, record, nodes, *, is_late):
         """That its actor is gone does not say that its runner is: its node is asked to sweep.
@@ -155,10 +164,15 @@ class Cluster:
             return {"state": "unknown", "reason": "Ray takes its node for dead, or it is cut off."}
         if key not in self._sweeps:
             there = NodeAffinitySchedulingStrategy(at, soft=False)
-            self._sweeps[key] = self._sweep.options(num_cpus=0, scheduling_strategy=there).remote(key)
+            asked = self._sweep.options(num_cpus=0, scheduling_strategy=there).remote(key)
+            self._sweeps[key] = asked, time.monotonic() + SWEEP_S
+        swept, until = self._sweeps[key]
         try:
-            ray.get(self._sweeps[key], timeout=0)
+            ray.get(swept, timeout=0)
         except GetTimeoutError:
+            if time.monotonic() > until:
+                ray.cancel(swept, force=True)
+                del self._sweeps[key]
             return {"state": "unknown", "reason": "What its actor has left on its node is being ended."}
         except RayError as error:  # something that was killed lives on, or the node is gone by now
             del self._sweeps[key]
