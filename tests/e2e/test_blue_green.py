@@ -183,16 +183,17 @@ def test_replicas_follow_the_requests_from_none_to_four_and_back(story: Story):
     def count() -> int:
         return story.it.workspace.online_deployments.get("blue", "elastic")["instance_count"]
 
-    def alive() -> int:
-        return len(story.it.workspace.online_deployments.get("blue", "elastic")["replicas"])
+    def answering() -> int:
+        return sum(row["answers"] for row in story.it.workspace.online_deployments.get("blue", "elastic")["replicas"])
 
-    until(lambda: count() == alive() == 0, "none is kept", seconds=60)
+    until(lambda: count() == answering() == 0, "none is kept", seconds=60)
     with story.load(name="elastic", rate=1) as first:
         until(lambda: count() == 1 and first.answers, "one came", seconds=60)
     with story.load(name="elastic", rate=14) as many:
         until(lambda: count() == 4, "four are wanted", seconds=60)
-        until(lambda: alive() == 4, "four are there", seconds=60)
-    until(lambda: count() == alive() == 0, "all went", seconds=90)
+        until(lambda: answering() == 4, "four answer", seconds=60)
+        time.sleep(5)
+    until(lambda: count() == answering() == 0, "all went", seconds=90)
     print(first.told(), many.told(), sep="\n")
     assert not first.failed, f"{first.told()}\n{story.it.told()}"
     assert not many.failed, f"{many.told()}\n{story.it.told()}"

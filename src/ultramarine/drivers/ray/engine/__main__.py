@@ -1,4 +1,4 @@
-"""`python -I engine ADDRESS NAMESPACE SOCKET NODE`: the four verbs of a driver over a Unix socket, a JSON line each way.
+"""`python -I engine ADDRESS NAMESPACE SOCKET NODE`: a driver's four verbs over a Unix socket, a JSON line each way.
 
 It runs in Ray's own environment. It ends when its standard input does: with who started it.
 """
