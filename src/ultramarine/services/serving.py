@@ -89,7 +89,7 @@ def replica_spec(deployment: Deployment, *, zip_sha256: str) -> dict[str, Any]:
         "--version",
         serving["model"]["version"],
     ]
-    # The gateway alone keeps request_settings, which may change while a replica runs: this is the most there can be.
+    # request_settings may change while a replica runs: the gateway says with each request what holds.
     argv += ["--deployment", deployment.name, "--request-timeout-ms", str(REQUEST_TIMEOUT_MS_MAX)]
     behind = [_behind(SERVING)]
     if serving.get("has_onnx_form"):

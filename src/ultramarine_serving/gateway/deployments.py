@@ -14,6 +14,8 @@ from ultramarine_serving.gateway.replicas import ReplicaState
 from ultramarine_serving.gateway.served import Deployment
 from ultramarine_serving.gateway.unroutable import Left, NoReplica, QueueFull, WaitedTooLong
 
+TIMEOUT = b"x-ultramarine-timeout-ms"
+
 
 def share(total: int, worker: int, workers: int) -> int:
     """A worker's part of a limit, at least 1 (or 0 of 0); the parts add up to the limit where it is large enough."""
@@ -46,6 +48,8 @@ class DeploymentState:
         self.spec = spec
         self.slots_max = share(spec.max_concurrent, worker, workers)  #: in flight at one replica, from this worker
         self.queue_max = share(spec.queue_max, worker, workers)
+        #: Sent with each request, so that a replica knows when a call of it hangs.
+        self.timeout = (TIMEOUT, b"%d" % max(1, round(spec.request_timeout_s * 1000)))
         wanted = {replica.id: replica for replica in spec.replicas}
         for id in [id for id, old in self.replicas.items() if wanted.get(id) != old.replica]:
             self.replicas.pop(id).leave()

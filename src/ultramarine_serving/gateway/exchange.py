@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 
 from ultramarine_serving.gateway import forwarding
-from ultramarine_serving.gateway.deployments import DeploymentState
+from ultramarine_serving.gateway.deployments import TIMEOUT, DeploymentState
 from ultramarine_serving.gateway.endpoints import EndpointState
 from ultramarine_serving.gateway.holding import SCALE_UP_TIMEOUT, BadTimeout, hold_s_of
 from ultramarine_serving.gateway.mirroring import MARK, Copy
@@ -16,7 +16,7 @@ from ultramarine_serving.gateway.unroutable import Left, NoReplica, UnknownDeplo
 from ultramarine_serving.http.client import Answer, Broken, NotConnected, UpstreamError
 from ultramarine_serving.http.messages import Request, Response
 
-_DROP = frozenset((b"authorization", PIN, SCALE_UP_TIMEOUT, MARK))
+_DROP = frozenset((b"authorization", PIN, SCALE_UP_TIMEOUT, MARK, TIMEOUT))
 _SAFE = frozenset(("GET", "HEAD"))
 REPEATS_MAX = 2  #: of one request
 TRIES_MAX = 200  #: as many replicas may have died at once; one that answers its probe alone is not asked for ever
@@ -153,8 +153,8 @@ class Exchange:
 
     def _ask(self, replica: ReplicaState, headers: list[tuple[bytes, bytes]]) -> Awaitable[Answer]:
         request = self._request
-        path = self._path or replica.replica.path
-        head = forwarding.onward_head(request, f"{path}?{request.query}" if request.query else path, headers)
+        path, sent = self._path or replica.replica.path, [*headers, self._deployment.timeout]
+        head = forwarding.onward_head(request, f"{path}?{request.query}" if request.query else path, sent)
         timeout_s = self._deployment.spec.request_timeout_s
         return replica.pool.ask(head, self._body, is_head=request.method == "HEAD", timeout_s=timeout_s)
 

@@ -12,6 +12,7 @@ from ultramarine_serving.http.client import Broken, NotConnected, Pool, Upstream
 BACKOFF_FIRST_S = 0.05
 BACKOFF_MAX_S = 5.0
 PROBE_TIMEOUT_S = 5.0
+OVERDUE_S = 0.3  #: later than we do a scoring server knows that its call has taken too long
 EJECT_AFTER = 5  #: requests in a row that it took and did not answer
 EJECTED_FIRST_S = 1.0
 EJECTED_MAX_S = 30.0
@@ -77,6 +78,8 @@ class ReplicaState:
             self._eject(str(error))
         elif isinstance(error, Broken):
             self.take_out(str(error))  # it may be dying: let the probe say, before others are sent there
+        else:
+            self.probe(after_s=OVERDUE_S)  # it may hang: then it says so, once its call is over its time
 
     def _eject(self, why: str) -> None:
         """It answers its probe, maybe, but no requests: leave it alone for a while, longer each time."""
@@ -102,12 +105,12 @@ class ReplicaState:
         self.why = why
         self.probe()
 
-    def probe(self) -> None:
+    def probe(self, *, after_s: float = 0.0) -> None:
         """Ask until it answers 200."""
         if self._probing is None and not self.is_gone:
-            self._probing = asyncio.get_running_loop().create_task(self._probe())
+            self._probing = asyncio.get_running_loop().create_task(self._probe(after_s=after_s))
 
-    async def _probe(self, *, after_s: float = 0.0) -> None:
+    async def _probe(self, *, after_s: float) -> None:
         await asyncio.sleep(after_s)
         self._is_ejected = False
         head = f"GET {self.replica.probe} HTTP/1.1\r\nhost: probe\r\nuser-agent: ultramarine-gateway\r\n\r\n".encode()

@@ -28,6 +28,7 @@ EXIT_NOT_LOADED = 3  # as Azure's server: the model or the script's init() faile
 EXIT_HANGS = 4  # a call does not come back, and nobody has replaced this process for it
 _LOOK_S = 1.0
 _SCORED = frozenset({"/score", INVOCATIONS})
+_TIMEOUT = b"x-ultramarine-timeout-ms"
 _TEXT = ((b"content-type", b"text/plain; charset=utf-8"),)
 # Whoever stops us kills after its own grace; this only keeps a forgotten process from staying for ever.
 _DRAIN_MAX_S = 3600.0
@@ -71,6 +72,7 @@ class App:
         """The server's handler."""
         path = request.path
         if path in _SCORED:
+            self._options.patience.hear(request.header(_TIMEOUT))
             return self._score(request) if self._state is _State.READY else _loading()
         route = self._routes.get(path)
         if route is None and (path == PREFIX or path.startswith(PREFIX + "/")):
@@ -98,6 +100,7 @@ class App:
 
     def infer(self, request: Request) -> Response | asyncio.Future[Response]:
         """Answer one inference of that protocol."""
+        self._options.patience.hear(request.header(_TIMEOUT))
         return self._infer(request)
 
     def _healthy(self, request: Request) -> Response:

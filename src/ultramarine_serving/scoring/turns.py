@@ -12,6 +12,7 @@ Answered = TypeVar("Answered")
 
 _STEP_MAX_S = 0.25
 _STEP_MIN_S = 0.01
+_DIGITS_MAX = 12
 
 clock = time.monotonic
 
@@ -28,12 +29,20 @@ class TookTooLong(Exception):
     """Its call goes on for longer than it may."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Patience:
     """Limits in seconds; infinity is none."""
 
     wait_max_s: float = float("inf")  # from its arrival to the beginning of its call
     call_max_s: float = float("inf")
+
+    def hear(self, timeout_ms: bytes) -> None:
+        """The gateway says with each request how long its deployment lets a call last, which may change at any time.
+
+        The newest word counts for all calls. What is no number, or nothing, changes nothing.
+        """
+        if timeout_ms.isdigit() and len(timeout_ms) < _DIGITS_MAX and (seconds := int(timeout_ms) / 1000) > 0:
+            self.call_max_s = seconds
 
     @property
     def step_s(self) -> float:

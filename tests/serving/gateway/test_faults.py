@@ -44,6 +44,46 @@ async def replica(gateway: Gateway, name: str) -> dict[str, Any]:
     return (await gateway.status())["replicas"][name]
 
 
+class Hanging:
+    """A replica whose first call hangs until it is let go, which it says to whoever probes it."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.go = asyncio.Event()
+
+    async def __call__(self, request: Request, /) -> Response:
+        hangs = self.asked > 0 and not self.go.is_set()
+        if request.path == "/":
+            return Response(503 if hangs else 200)
+        self.asked += 1
+        await self.go.wait()
+        return Response()
+
+
+async def test_a_replica_that_hangs_says_so_when_it_is_asked_and_is_left_out_until_it_returns(
+    gateway: Gateway, upstreams: Upstreams
+):
+    hanging = Hanging()
+    addresses = [str((await upstreams.start(hanging)).addresses[0]), await upstreams.replica(answer="good")]
+    await gateway.use(endpoints={"default/cancer": endpoint({"blue": addresses}, request_timeout_s=0.1)})
+    async with gateway.client(headers=AUTHORIZED) as client:
+
+        async def is_out() -> bool:
+            await client.post(SCORE)
+            return (await replica(gateway, "blue-0"))["state"] == "down"
+
+        await until(is_out)
+        asked = hanging.asked
+        assert [(await client.post(SCORE)).status_code for _ in range(20)] == [200] * 20
+        assert hanging.asked == asked
+        hanging.go.set()
+
+        async def is_back() -> bool:
+            return (await replica(gateway, "blue-0"))["state"] == "up"
+
+        await until(is_back)
+
+
 async def test_a_replica_that_answers_its_probe_but_no_request_is_left_alone(gateway: Gateway, upstreams: Upstreams):
     hanging = str((await upstreams.start(hang)).addresses[0])
     good = [await upstreams.replica(answer="good") for _ in range(2)]

@@ -22,8 +22,9 @@ async def use_endpoint(gateway: Gateway, replicas: dict[str, list[str]], **diffe
 async def test_a_request_with_the_key_reaches_the_replica_without_it(gateway: Gateway, upstreams: Upstreams):
     server = await upstreams.start(echo)
     await use_endpoint(gateway, {"blue": [str(server.addresses[0])]})
+    given = {"x-request-id": "my-1", "cookie": "a=b", "x-ultramarine-timeout-ms": "1"}
     async with gateway.client(headers=AUTHORIZED) as client:
-        answer = await client.post(SCORE + "?a=b", content=b"[1]", headers={"x-request-id": "my-1", "cookie": "a=b"})
+        answer = await client.post(SCORE + "?a=b", content=b"[1]", headers=given)
     assert answer.status_code == 200
     assert answer.headers["azureml-model-deployment"] == "blue"
     assert answer.headers["x-request-id"] == "my-1"
@@ -32,6 +33,7 @@ async def test_a_request_with_the_key_reaches_the_replica_without_it(gateway: Ga
     assert (seen["method"], seen["target"], seen["body"]) == ("POST", "/score?a=b", "[1]")
     assert headers["x-forwarded-for"] == "127.0.0.1"
     assert headers["x-request-id"] == "my-1"
+    assert headers["x-ultramarine-timeout-ms"] == "5000", "the deployment's own, whatever the client says"
     assert not {"authorization", "cookie", "connection"} & headers.keys()
 
 

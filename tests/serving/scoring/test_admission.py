@@ -62,6 +62,17 @@ def test_a_call_over_its_time_is_a_408_and_the_replica_not_ready_until_it_return
     assert server.ask("POST", "/score", b"quick").json == "quick"
 
 
+def test_the_gateway_says_how_long_a_call_may_last_and_a_client_says_nothing_that_harms(start_script: StartScript):
+    server = start_script(SLOW).wait_until_ready()
+    for nonsense in ("-1", "0", "1e3", "9" * 30, ""):
+        headers = {"x-ultramarine-timeout-ms": nonsense}
+        assert server.ask("POST", "/score", b"quick", headers).json == "quick"
+    answer = server.ask("POST", "/score", b"slow", {"x-ultramarine-timeout-ms": "100"})
+    assert (answer.status, server.get("/health/ready").status) == (408, 503)
+    (folder(server) / "go").touch()
+    server.wait_until_ready()
+
+
 def test_a_run_that_hangs_is_not_alive_and_ends_when_nobody_replaces_it(start_script: StartScript):
     server = start_script(SLOW, "--request-timeout-ms", "50", "--hang-ms", "1500").wait_until_ready()
     assert server.ask("POST", "/score", b"slow").status == 408
