@@ -162,7 +162,7 @@ WORDS: Mapping[type[Spec], Mapping[str, str]] = {
         "scale_settings": "whether replicas follow the requests",
         "compute": "**ours**: where replicas run; `local` is the machine itself, or an `inferencecluster`",
         "request_settings": "limits of one request",
-        "liveness_probe": "a replica that answers nothing at `/health/live` is dead, and is replaced",
+        "liveness_probe": "a replica that does not answer 200 at `/health/live` is dead, and is replaced; one that still loads does",
         "readiness_probe": "a replica that does not answer 200 at `/health/ready` is given no requests until it does again. That a new one is ready, and that one has died, the gateway finds out by itself, and at once",
         "data_collector": "what of requests and answers is kept as files: [how to](../how-to/collect-data.md)",
         "app_insights_enabled": "rates, errors and latencies of every deployment are in `/metrics` and in `show`, whatever is written here",

@@ -78,8 +78,13 @@ async def test_one_that_answers_is_alive_and_ready(api: Api, short: Path) -> Non
     assert api.ctx.hub.is_ready(REPLICA.key)
 
 
+async def test_one_that_says_itself_that_it_hangs_is_dead(api: Api, short: Path) -> None:
+    async with replica_at(short / "s", lambda path: 503 if path == "/health/live" else 200):
+        assert await probed(api, short / "s", turns=4) == {Kind.LIVENESS: False, Kind.READINESS: True}
+
+
 async def test_one_that_says_it_is_not_ready_lives_and_gets_no_requests(api: Api, short: Path) -> None:
-    async with replica_at(short / "s", lambda path: 503):
+    async with replica_at(short / "s", lambda path: 503 if path == "/health/ready" else 200):
         assert await probed(api, short / "s", turns=4) == {Kind.LIVENESS: True, Kind.READINESS: False}
     assert not api.ctx.hub.is_ready(REPLICA.key)
     view = (await api.ask("GET", "/api/v1/workspaces/w/online-endpoints/cancer/deployments/blue")).json()

@@ -192,9 +192,21 @@ def test_the_last_50_lines_of_its_log_are_in_the_reason():
 def test_what_its_liveness_probe_has_given_up_is_ended_and_then_replaced():
     hangs, lives = make_replica(1), make_replica(2)
     two = make_deployment(status=UP, instance_count=2)
-    assert canceled(planned(two, hangs, lives, dead={1: "no answer in 2 s"})) == [1]
+    assert canceled(planned(two, hangs, lives, reached=(hangs, lives), dead={1: "no answer in 2 s"})) == [1]
     ending = replace(hangs, status=RunStatus.CANCEL_REQUESTED)
-    assert isinstance(planned(two, ending, lives, dead={1: "no answer in 2 s"})[0], AddReplica)
+    assert isinstance(planned(two, ending, lives, reached=(lives,), dead={1: "no answer in 2 s"})[0], AddReplica)
+
+
+def test_when_most_look_dead_at_once_they_are_replaced_a_few_at_a_time():
+    four = make_deployment(status=UP, instance_count=4)
+    one, two, three, other = there = [make_replica(number) for number in (1, 2, 3, 4)]
+    dead: dict[int, str] = dict.fromkeys((1, 2, 3, 4), "no answer in 2 s")
+    assert canceled(planned(four, *there, reached=(), dead=dead)) == [1, 2]
+    assert not canceled(planned(four, three, other, dead=dead)), "their places are to be filled first"
+    fresh = [make_replica(5), make_replica(6)]
+    assert not canceled(planned(four, three, other, *fresh, dead=dead)), "they are to answer first"
+    assert canceled(planned(four, three, other, *fresh, reached=(*fresh,), dead=dead)) == [3, 4]
+    assert not canceled(planned(four, one, two, *fresh, reached=(*fresh, one, two))), "they live again"
 
 
 def test_what_fails_otherwise_is_tried_three_times():

@@ -32,7 +32,7 @@ class _Probed:
     settings: ProbeSettings
 
     async def why_not(self) -> str:
-        """What is wrong; nothing where all is well. To live it is enough to answer anything."""
+        """What is wrong; nothing where all is well."""
         socket = Path(self.run.sockets["http"].removeprefix(UNIX))
         try:
             status, _ = await ask(socket, "GET", PATHS[self.kind], timeout_s=self.settings.timeout)
@@ -40,7 +40,7 @@ class _Probed:
             return f"no answer in {self.settings.timeout} s"
         except OSError as error:
             return str(error)
-        return f"it answered {status}" if self.kind is Kind.READINESS and status != 200 else ""
+        return f"it answered {status}" if status != 200 else ""
 
 
 class ProbeLoop:

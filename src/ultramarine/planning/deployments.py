@@ -122,7 +122,7 @@ def plan(standing: Standing, now: datetime, *, epoch: Epoch) -> Iterator[Action]
     if (given_up := _give_up(standing)) is not None:
         yield given_up
         return
-    if dead := [run for run in standing.healthy if run.key in standing.dead]:
+    if dead := _to_replace(standing):
         for run in dead:
             yield RecordRun(run=run, event=RunEvent.CANCEL_ASKED, reason=standing.dead[run.key])
         return
@@ -137,6 +137,19 @@ def plan(standing: Standing, now: datetime, *, epoch: Epoch) -> Iterator[Action]
     is_awaited = deployment.status in (S.CREATING, S.UPDATING) or (deployment.status is S.FAILED and deployment.came_up)
     if is_awaited and sum(run.key in standing.reached for run in staying) >= deployment.wanted:
         yield RecordDeployment(deployment=deployment, event=E.ALL_ANSWER, reason="")
+
+
+def _to_replace(standing: Standing) -> list[Run]:
+    """The dead, as many of them as leave half of the replicas in peace.
+
+    When most look dead at once it is rather their machine, or who asks them, that is slow: then they are replaced a few
+    at a time, the next ones when those before them are back.
+    """
+    healthy, wanted = standing.healthy, standing.wanted
+    dead = [run for run in healthy if run.key in standing.dead]
+    coming = sum(run.key not in standing.reached and run.key not in standing.dead for run in healthy)
+    at_once = max(1, wanted // 2) - coming - max(0, wanted - len(healthy))
+    return dead[: max(0, at_once)]
 
 
 def _leave(standing: Standing, surplus: Sequence[Run], now: datetime) -> Iterator[Action]:
