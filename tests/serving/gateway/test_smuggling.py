@@ -129,14 +129,15 @@ async def test_headers_for_the_next_hop_and_those_that_we_say_do_not_pass(gatewa
         b"proxy-authorization: Basic x\r\nx-forwarded-for: 10.0.0.1\r\nforwarded: for=10.0.0.1\r\n"
         b"x-forwarded-host: evil\r\nx-forwarded-proto: https\r\nx-request-id: a b\r\ncookie: ultramarine=x\r\n"
         b"azureml-model-deployment: blue\r\nx-ultramarine-mirrored: true\r\nx-scale-up-timeout: 1\r\n"
+        b"x-ultramarine-timeout-ms: 1\r\n"
     )
     answers = await send(gateway, replica, post(said + b"content-length: 0\r\n"))
     assert answers.startswith(b"HTTP/1.1 200 ")
     lines = replica.got.lower().split(b"\r\n")
     names = [line.partition(b":")[0] for line in lines[1:] if line]
-    assert sorted(names) == sorted(
-        [b"host", b"content-length", b"x-request-id", b"x-forwarded-for", b"x-forwarded-proto", b"traceparent"]
-    )
+    ours = [b"x-request-id", b"x-forwarded-for", b"x-forwarded-proto", b"traceparent", b"x-ultramarine-timeout-ms"]
+    assert sorted(names) == sorted([b"host", b"content-length", *ours])
+    assert b"x-ultramarine-timeout-ms: 1" not in lines
     assert b"x-forwarded-for: 127.0.0.1" in lines
     assert b"x-forwarded-proto: http" in lines
 
