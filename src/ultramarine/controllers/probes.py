@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ultramarine.domain.endpoint import Deployment, ProbeSettings
 from ultramarine.domain.names import RunKey, is_of
-from ultramarine.domain.run import OwnerNoun, Run, RunStatus
+from ultramarine.domain.run import Run, RunStatus
 from ultramarine.planning.probing import Kind, Probing
 from ultramarine.routing.asking import ask
 from ultramarine.services.context import Context
@@ -70,11 +70,11 @@ class ProbeLoop:
     async def _replicas(self) -> list[_Probed]:
         async with self._ctx.read() as tx:
             deployments: dict[str, Deployment] = {d.id: d for d in await endpoints.deployments(tx)}
-            open_runs: Sequence[Run] = await runs.open_ones(tx) if deployments else []
+            replicas: Sequence[Run] = await runs.open_replicas(tx) if deployments else []
         return [
             _Probed(run=run, kind=kind, settings=kind.settings(deployments[run.owner_id].spec))
-            for run in open_runs
-            if run.owner_noun is OwnerNoun.DEPLOYMENT and run.owner_id in deployments
+            for run in replicas
+            if run.owner_id in deployments
             if run.status is RunStatus.RUNNING and is_of(run.key, self._ctx.site.epoch)
             if run.sockets.get("http", "").startswith(UNIX)
             for kind in Kind

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ultramarine.domain.names import is_of
-from ultramarine.domain.run import OwnerNoun, Run
+from ultramarine.domain.run import Run
 from ultramarine.planning.routes import Upstreams, render
 from ultramarine.routing.publisher import RoutePublisher
 from ultramarine.services.context import Context
@@ -18,9 +18,8 @@ class RouteLoop:
         async with self._ctx.read() as tx:
             there = await endpoints.every(tx)
             deployments = await endpoints.deployments(tx)
-            open_runs: Sequence[Run] = await runs.open_ones(tx) if deployments else []
+            open_ones: Sequence[Run] = await runs.open_replicas(tx) if deployments else []
         # One of before a restore may still listen somewhere: it is not ours any more.
-        of_ours = (run for run in open_runs if is_of(run.key, self._ctx.site.epoch))
-        hub = self._ctx.hub
-        replicas = [run for run in of_ours if run.owner_noun is OwnerNoun.DEPLOYMENT and hub.is_ready(run.key)]
+        of_ours = (run for run in open_ones if is_of(run.key, self._ctx.site.epoch))
+        replicas = [run for run in of_ours if self._ctx.hub.is_ready(run.key)]
         await self._publisher.publish(render(self._upstreams, there, deployments, replicas=replicas))

@@ -36,6 +36,7 @@ _VERSIONS = sa.select(t.runs.c.key, t.runs.c.version).where(t.runs.c.is_open).or
 #: Of computes that are deleted too: the rows of those stay.
 _IN_POOL = t.runs.c.compute.in_(sa.select(t.computes.c.id).where(t.computes.c.host.in_(hosts.NAMES_OF_POOL)))
 _OPEN_OF_POOL = _OPEN.where(_IN_POOL)
+_OPEN_REPLICAS = _OPEN.where(t.runs.c.owner_noun == OwnerNoun.DEPLOYMENT.value)
 _BY_KEY = sa.select(*_COLUMNS).where(t.runs.c.key == sa.bindparam("of_key"))
 _BY_KEYS = sa.select(*_COLUMNS).where(t.runs.c.key.in_(sa.bindparam("of_keys", expanding=True)))
 _OF_OWNER = sa.select(*_COLUMNS).where(t.runs.c.owner_id == sa.bindparam("of_owner"))
@@ -88,6 +89,11 @@ async def open_ones(tx: Tx, pool: str | None = None) -> Sequence[Run]:
     """All that have not ended, on the computes of one pool or of all, in the order of the queue."""
     query, given = hosts.of_pool(pool, _OPEN, _OPEN_OF_POOL)
     return await fetch_many(tx, query, _run, given)
+
+
+async def open_replicas(tx: Tx) -> Sequence[Run]:
+    """Those of `open_ones` that are replicas of deployments: few, however many jobs wait."""
+    return [_run(row) for row in await fetch(tx, _OPEN_REPLICAS)]
 
 
 def known(pool: str | None = None) -> Known[Run]:
