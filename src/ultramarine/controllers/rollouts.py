@@ -40,7 +40,8 @@ class RolloutLoop:
             await move(self._ctx, rollout, RolloutEvent.TRAFFIC_WAS_CHANGED, reason="Its endpoint was deleted.")
             return ""
         begun = self._begun.setdefault((rollout.id, rollout.step), figures)
-        since = {key: now.since(begun.get(key, NONE)) for key, now in figures.items()}
+        at = f"{rollout.workspace}/{rollout.endpoint}"
+        since = {name: now.since(begun.get((of, name), NONE)) for (of, name), now in figures.items() if of == at}
         match plan(rollout, _seen(endpoint, rollout, there, since), self._ctx.clock()):
             case Wait(reason=waits):
                 return waits
@@ -50,13 +51,12 @@ class RolloutLoop:
                 return ""
 
 
-def _seen(endpoint: Endpoint, rollout: Rollout, there: Sequence[Deployment], since: ByDeployment) -> Seen:
-    at = f"{rollout.workspace}/{rollout.endpoint}"
+def _seen(endpoint: Endpoint, rollout: Rollout, there: Sequence[Deployment], since: Mapping[str, Traffic]) -> Seen:
     candidate = next((each for each in there if each.name == rollout.deployment), None)
-    others = [since.get((at, name), NONE) for name in endpoint.spec.traffic if name != rollout.deployment]
+    others = [since.get(name, NONE) for name in endpoint.spec.traffic if name != rollout.deployment]
     return Seen(
         traffic=endpoint.spec.traffic,
-        candidate=since.get((at, rollout.deployment), NONE),
+        candidate=since.get(rollout.deployment, NONE),
         others=reduce(Traffic.plus, others, NONE),
         why_not=_why_not(candidate),
         is_lost=candidate is None or candidate.status in GONE,
