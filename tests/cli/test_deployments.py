@@ -1,14 +1,14 @@
 """Deployments on the command line, with a small server that speaks the same HTTP and says when a replica answers."""
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.cli.conftest import Um
+from tests.cli.small import Small, serving
 
 from ultramarine.cli.command import FAILED, NOT_ALLOWED, OK, USAGE
 
@@ -16,11 +16,11 @@ REFUSED = "The gateway cannot reach it: connection refused."
 BLUE = "name: blue\nendpoint_name: sum\nmodel: azureml:weights@latest\n"
 
 
-class Small(ThreadingHTTPServer):
+class Deploying(Small):
     """An endpoint named sum. A deployment is what `becomes` says, one state at each look."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Asked)
+        super().__init__()
         self.becomes = ["Creating", "Succeeded"]
         self.traffic: dict[str, int] = {"green": 100}
         self.mirrored: dict[str, int] = {}
@@ -28,11 +28,7 @@ class Small(ThreadingHTTPServer):
         self.keys: list[str | None] = []
         self.invoked: list[tuple[str | None, bytes]] = []
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def answer(self, method: str, path: str, body: bytes, pin: str | None) -> tuple[int, Any]:
+    def answer(self, method: str, path: str, body: bytes, headers: Message) -> tuple[int, Any]:
         match method, path.removeprefix("/api/v1/workspaces/default/online-endpoints/sum"):
             case "PATCH", "":
                 said = json.loads(body)
@@ -57,58 +53,31 @@ class Small(ThreadingHTTPServer):
                 }
                 return 200, view
             case "POST", "/endpoints/default/sum/score":
-                self.invoked.append((pin, body))
+                self.keys.append(headers["Authorization"])
+                self.invoked.append((headers["azureml-model-deployment"], body))
                 return (200, {"sum": 6}) if body != b"bad" else (403, {"detail": "The key is wrong."})
             case _:
                 return 404, {"code": "not-found", "detail": f"{method} {path}", "hint": "-"}
 
 
-class Asked(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        assert isinstance(self.server, Small)
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if "/score" in self.path:
-            self.server.keys.append(self.headers.get("Authorization"))
-        status, content = self.server.answer(
-            self.command, self.path, body, self.headers.get("azureml-model-deployment")
-        )
-        encoded = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(encoded)))
-        self.end_headers()
-        self.wfile.write(encoded)
-
-    do_PUT = do_POST = do_PATCH = do_GET  # noqa: N815  (names that the library calls)
-
-    def log_message(self, format: str, *args: Any) -> None: ...
-
-
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Small]:
-    server = Small()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    monkeypatch.setenv("ULTRAMARINE_URL", server.url)
-    monkeypatch.setenv("ULTRAMARINE_TOKEN", "t")
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Deploying]:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "blue.yml").write_text(BLUE)
     (tmp_path / "request.json").write_text('{"data": [1, 2, 3]}')
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    server = Deploying()
+    with serving(server, monkeypatch):
+        yield server
 
 
-def test_create_waits_until_the_deployment_answers_and_gives_it_the_traffic(um: Um, small: Small):
+def test_create_waits_until_the_deployment_answers_and_gives_it_the_traffic(um: Um, small: Deploying):
     made = um("online-deployment", "create", "-f", "blue.yml", "--all-traffic")
     assert (made.code, json.loads(made.out)["provisioning_state"]) == (OK, "Succeeded")
     assert "Deployment blue: Succeeded\nEndpoint sum: all traffic goes to blue\n" in made.err
     assert small.traffic == {"green": 0, "blue": 100}
 
 
-def test_a_deployment_that_fails_says_why_and_keeps_the_traffic(um: Um, small: Small):
+def test_a_deployment_that_fails_says_why_and_keeps_the_traffic(um: Um, small: Deploying):
     small.becomes = ["Creating", "Failed"]
     failed = um("online-deployment", "create", "-f", "blue.yml", "--all-traffic")
     assert failed.code == FAILED
@@ -117,7 +86,7 @@ def test_a_deployment_that_fails_says_why_and_keeps_the_traffic(um: Um, small: S
     assert small.traffic == {"green": 100}
 
 
-def test_no_wait_does_not_wait_and_goes_with_no_all_traffic(um: Um, small: Small):
+def test_no_wait_does_not_wait_and_goes_with_no_all_traffic(um: Um, small: Deploying):
     made = um("deployment", "create", "-f", "blue.yml", "--no-wait")
     assert (made.code, json.loads(made.out)["provisioning_state"]) == (OK, "Creating")
     small.becomes = ["Creating", "Succeeded"]
@@ -125,7 +94,7 @@ def test_no_wait_does_not_wait_and_goes_with_no_all_traffic(um: Um, small: Small
     assert small.becomes == ["Creating", "Succeeded"], "nothing was asked of the server"
 
 
-def test_a_deployment_without_an_endpoint_is_refused(um: Um, small: Small, tmp_path: Path):
+def test_a_deployment_without_an_endpoint_is_refused(um: Um, small: Deploying, tmp_path: Path):
     (tmp_path / "bare.yml").write_text("name: blue\nmodel: m:1\n")
     refused = um("deployment", "create", "-f", "bare.yml")
     assert refused.code == USAGE
@@ -133,19 +102,19 @@ def test_a_deployment_without_an_endpoint_is_refused(um: Um, small: Small, tmp_p
     assert um("deployment", "create", "-f", "bare.yml", "-e", "sum").code == OK
 
 
-def test_an_endpoint_is_invoked_with_its_key_and_may_be_pinned(um: Um, small: Small):
+def test_an_endpoint_is_invoked_with_its_key_and_may_be_pinned(um: Um, small: Deploying):
     answered = um("online-endpoint", "invoke", "-n", "sum", "--request-file", "request.json", "-d", "blue")
     assert (answered.code, answered.out) == (OK, '{"sum": 6}\n')
     assert small.invoked == [("blue", b'{"data": [1, 2, 3]}')]
 
 
-def test_an_endpoint_that_wants_tokens_is_invoked_with_one(um: Um, small: Small):
+def test_an_endpoint_that_wants_tokens_is_invoked_with_one(um: Um, small: Deploying):
     small.is_by_token = True
     assert um("online-endpoint", "invoke", "sum", "-r", "request.json").code == OK
     assert small.keys == ["Bearer access"]
 
 
-def test_what_an_endpoint_refuses_is_said(um: Um, small: Small, tmp_path: Path):
+def test_what_an_endpoint_refuses_is_said(um: Um, small: Deploying, tmp_path: Path):
     (tmp_path / "request.json").write_text("bad")
     refused = um("online-endpoint", "invoke", "sum", "-r", "request.json")
     assert (refused.code, refused.out) == (NOT_ALLOWED, "")
@@ -153,7 +122,7 @@ def test_what_an_endpoint_refuses_is_said(um: Um, small: Small, tmp_path: Path):
     assert um("online-endpoint", "invoke", "sum", "-r", "nowhere.json").code == USAGE
 
 
-def test_traffic_is_given_in_words(um: Um, small: Small):
+def test_traffic_is_given_in_words(um: Um, small: Deploying):
     assert um("endpoint", "update", "sum", "--traffic", "blue=90 green=10").code == OK
     assert small.traffic == {"blue": 90, "green": 10}
     assert um("endpoint", "update", "sum", "--mirror-traffic", "green=10").code == OK
@@ -162,7 +131,7 @@ def test_traffic_is_given_in_words(um: Um, small: Small):
     assert (wrong.code, "--mirror-traffic: 'green' is not of the form" in wrong.err) == (USAGE, True)
 
 
-def test_a_replica_that_the_gateway_cannot_reach_is_shown_with_the_reason(um: Um, small: Small):
+def test_a_replica_that_the_gateway_cannot_reach_is_shown_with_the_reason(um: Um, small: Deploying):
     shown = um("deployment", "show", "-e", "sum", "-n", "blue", "-o", "table")
     assert shown.code == OK
     assert REFUSED in " ".join(shown.out.split())
