@@ -2,13 +2,14 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from tests.e2e.chaos import figures
 
 from . import dice
+from .installation import LIVING
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +22,15 @@ def cache() -> Iterator[Path]:
         yield Path(made)
         for folder, _, _ in os.walk(made):  # environments are read-only
             os.chmod(folder, 0o700)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What fails may not fail again: the logs are shown while they are there."""
+    report = yield
+    if report.failed:
+        report.sections += [(f"logs of {each.home}", each.told()) for each in LIVING]
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -25,6 +25,7 @@ UM = Path(sys.executable).with_name("um")
 SIZE = "mite"  #: so small that twenty of them fit this machine beside each other
 RUNNER = re.compile(r"/runner\S*\.pyz ")  #: in a command line
 FINAL = ("Completed", "Failed", "Canceled")
+LIVING: "list[Installation]" = []  #: those there now: a test that fails shows their logs
 SETTINGS: Mapping[str, str] = {
     "ULTRAMARINE_SIZES": json.dumps({SIZE: {"cpus": 0.05, "memory_gib": 0.25}}),
     "ULTRAMARINE_BEAT_S": "1",
@@ -229,11 +230,13 @@ def installed(cache: Path, **settings: str) -> Generator[Installation]:
     """An installation of its own that is not started yet; at the end nothing of it may be left."""
     folder = Path(tempfile.mkdtemp(prefix="um-", dir="/tmp"))  # Unix sockets lie in it: it must be short
     made = Installation(home=folder / "h", cache=cache, settings={**SETTINGS, **settings})
+    LIVING.append(made)
     try:
         yield made
         made.down()
         nothing_left(made.home, made.epoch)
     finally:
+        LIVING.remove(made)
         for pid in [pid for pid, _ in leftovers(made.home, made.epoch)]:
             end(pid)
         shutil.rmtree(folder, ignore_errors=True)

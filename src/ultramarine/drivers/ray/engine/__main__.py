@@ -16,7 +16,7 @@ from cluster import Cluster, Severed
 EACH_S = 0.5
 SILENT_S = 5.0  #: what was seen before a look that takes longer is no news any more
 STUCK_S = 20.0  #: Ray's calls have no limit, and wait for ever for an answer that was lost: another engine asks anew
-CONNECT_S = 60.0  #: Ray itself tries for ever, with a wrong token too
+CONNECT_S = 20.0  #: Ray itself tries for ever, with a wrong token too; who comes while a head starts may never be told
 
 
 class Handler(socketserver.StreamRequestHandler):
