@@ -10,42 +10,21 @@ from typing import Any
 
 import pytest
 
-from .installation import UM, Installation, carriers, installed, until
+from .endpoints import multiplying
+from .installation import UM, Installation, carriers, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-HERE = Path(__file__).parent
 OF = ("-e", "kept", "-n", "blue")
 
 
 @pytest.fixture(scope="module")
 def it(cache: Path) -> Iterator[Installation]:
-    with installed(cache) as made:
-        made.up()
-        made.pid("mlflow", within_s=300)
-        there = made.workspace
-        there.models.create_or_update({"name": "factor", "type": "custom_model", "path": "model"}, folder=HERE)
-        there.online_endpoints.create_or_update({"name": "kept"})
-        there.online_deployments.create_or_update(
-            {
-                "name": "blue",
-                "endpoint_name": "kept",
-                "model": "azureml:factor@latest",
-                "code_configuration": {"code": "scoring", "scoring_script": "score.py"},
-                "environment": "azureml:minimal@latest",
-                "instance_type": "STANDARD_F1S",
-                "data_collector": {
-                    "collections": {"request": {"enabled": "True"}, "response": {"enabled": "True"}},
-                    "rolling_rate": "Year",
-                },
-            },
-            folder=HERE,
-        )
-        deployment = there.online_deployments.wait("blue", "kept", timeout_s=120)
-        assert deployment["provisioning_state"] == "Succeeded", f"{deployment}\n{made.told()}"
-        there.online_endpoints.update("kept", {"traffic": {"blue": 100}})
+    collected = {
+        "collections": {"request": {"enabled": "True"}, "response": {"enabled": "True"}},
+        "rolling_rate": "Year",
+    }
+    with multiplying(cache, "kept", data_collector=collected) as made:
         yield made
-        made.workspace.online_endpoints.delete("kept")
-        made.workspace.online_endpoints.wait_gone("kept", timeout_s=60)
 
 
 def um(it: Installation, *words: str) -> subprocess.CompletedProcess[str]:

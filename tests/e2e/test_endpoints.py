@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from . import dice
-from .installation import SIZE, Installation, carriers, environment_of, installed, until
+from .endpoints import HERE, deploy, multiplying, remove
+from .installation import SIZE, Installation, carriers, environment_of, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180 + 60 * dice.ROUNDS)]
-HERE = Path(__file__).parent
+TIMES = "times"
 rounds = pytest.mark.parametrize("number", range(1, dice.ROUNDS + 1))
 MOMENT_S = 1.0
 BROKEN = """
@@ -32,41 +33,12 @@ def run(raw_data):
 
 @pytest.fixture(scope="module")
 def it(cache: Path) -> Iterator[Installation]:
-    with installed(cache) as made:
-        made.up()
-        made.pid("mlflow", within_s=300)
-        there = made.workspace
-        there.models.create_or_update({"name": "factor", "type": "custom_model", "path": "model"}, folder=HERE)
-        there.online_endpoints.create_or_update({"name": "times"})
-        made_of = deploy(made, "blue")
-        assert made_of["provisioning_state"] == "Succeeded", f"{made_of}\n{made.told()}"
-        there.online_endpoints.update("times", {"traffic": {"blue": 100}})
+    with multiplying(cache, TIMES) as made:
         yield made
-        made.workspace.online_endpoints.delete("times")
-        made.workspace.online_endpoints.wait_gone("times", timeout_s=60)
-
-
-def deploy(it: Installation, name: str, *, folder: Path = HERE, **different: Any) -> dict[str, Any]:
-    """A deployment that multiplies by 3, once it answers or has failed."""
-    body = {
-        "name": name,
-        "endpoint_name": "times",
-        "model": "azureml:factor@latest",
-        "code_configuration": {"code": "scoring", "scoring_script": "score.py"},
-        "environment": "azureml:minimal@latest",
-        "instance_type": SIZE,
-    }
-    it.workspace.online_deployments.create_or_update(body | different, folder=folder)
-    return it.workspace.online_deployments.wait(name, "times", timeout_s=120)
 
 
 def state(it: Installation, name: str) -> dict[str, Any]:
-    return it.workspace.online_deployments.get(name, "times")
-
-
-def remove(it: Installation, name: str) -> None:
-    it.workspace.online_deployments.delete(name, "times")
-    it.workspace.online_deployments.wait_gone(name, "times", timeout_s=60)
+    return it.workspace.online_deployments.get(name, TIMES)
 
 
 @dataclass
@@ -111,7 +83,7 @@ class Flow:
 
 def flow_to(it: Installation, pin: str = "") -> Flow:
     endpoints = it.workspace.online_endpoints
-    return Flow(endpoints.get("times")["scoring_uri"], endpoints.credentials("times")["primaryKey"], pin)
+    return Flow(endpoints.get(TIMES)["scoring_uri"], endpoints.credentials(TIMES)["primaryKey"], pin)
 
 
 def while_requests_flow(it: Installation, strike: Callable[[Flow], None]) -> Flow:
@@ -134,7 +106,7 @@ def replica(it: Installation) -> str:
     """The run of the replica that answers."""
 
     def running() -> str:
-        there = it.workspace.online_deployments.get("blue", "times")["replicas"]
+        there = it.workspace.online_deployments.get("blue", TIMES)["replicas"]
         return next((row["run"] for row in there if row["answers"]), "")
 
     return until(running, "a replica runs")
@@ -183,7 +155,7 @@ def test_requests_are_answered_while_the_control_plane_is_dead(it: Installation,
         os.kill(before, signal.SIGKILL)
         it.pid("control", but=before)
         took.append(time.monotonic() - killed_at)
-        until(lambda: it.workspace.online_deployments.get("blue", "times"), "the API answers")
+        until(lambda: it.workspace.online_deployments.get("blue", TIMES), "the API answers")
         until(lambda: flow.answered_since(killed_at + took[0]) > 20, "requests go on")
 
     flow = while_requests_flow(it, strike)
@@ -195,7 +167,7 @@ def test_more_and_fewer_replicas_while_requests_flow_fail_none(it: Installation)
     def strike(flow: Flow) -> None:
         deployments = it.workspace.online_deployments
         for count in (2, 1):
-            deployments.update("blue", "times", {"instance_count": count})
+            deployments.update("blue", TIMES, {"instance_count": count})
             until(
                 lambda count=count: [row["answers"] for row in state(it, "blue")["replicas"]] == [True] * count,
                 f"{count} replicas answer, and no other is left",
@@ -212,14 +184,14 @@ def test_a_green_that_cannot_load_fails_with_its_log_and_leaves_blue_serving(it:
     (tmp_path / "scoring" / "score.py").write_text(BROKEN)
 
     def strike(flow: Flow) -> None:
-        green = deploy(it, "green", folder=tmp_path)
+        green = deploy(it, TIMES, "green", folder=tmp_path)
         assert green["provisioning_state"] == "Failed"
         assert "no luck today" in green["reason"]
         assert "Traceback" in green["reason"]
 
     assert while_requests_flow(it, strike).failed == []
     assert state(it, "blue")["provisioning_state"] == "Succeeded"
-    remove(it, "green")
+    remove(it, TIMES, "green")
 
 
 def test_a_change_that_fails_leaves_what_ran_and_succeeds_when_it_can(it: Installation, tmp_path: Path):
@@ -230,21 +202,21 @@ def test_a_change_that_fails_leaves_what_ran_and_succeeds_when_it_can(it: Instal
         "    global factor\n", f"    global factor\n    assert not Path({str(obstacle)!r}).exists()\n"
     )
     (tmp_path / "scoring" / "score.py").write_text(script)
-    assert deploy(it, "red", folder=tmp_path)["provisioning_state"] == "Succeeded"
+    assert deploy(it, TIMES, "red", folder=tmp_path)["provisioning_state"] == "Succeeded"
     obstacle.touch()
-    it.workspace.online_deployments.update("red", "times", {"instance_count": 2})
-    failed = it.workspace.online_deployments.wait("red", "times", timeout_s=60)
+    it.workspace.online_deployments.update("red", TIMES, {"instance_count": 2})
+    failed = it.workspace.online_deployments.wait("red", TIMES, timeout_s=60)
     assert failed["provisioning_state"] == "Failed"
     assert "AssertionError" in failed["reason"]
     assert flow_to(it, "red").ask() == ""
     obstacle.unlink()
     until(lambda: state(it, "red")["provisioning_state"] == "Succeeded", "both answer", seconds=60)
-    remove(it, "red")
+    remove(it, TIMES, "red")
 
 
 def test_replicas_go_when_nobody_asks_and_the_next_request_waits_for_one(it: Installation):
     scale = {"type": "target_utilization", "min_instances": 0, "max_instances": 2, "idle_time_before_scale_down": 3}
-    assert deploy(it, "elastic", scale_settings=scale)["provisioning_state"] == "Succeeded"
+    assert deploy(it, TIMES, "elastic", scale_settings=scale)["provisioning_state"] == "Succeeded"
 
     def is_gone() -> bool:
         view = state(it, "elastic")
@@ -254,17 +226,17 @@ def test_replicas_go_when_nobody_asks_and_the_next_request_waits_for_one(it: Ins
         until(is_gone, "no replica is left", seconds=60)
         assert state(it, "elastic")["reason"] == "No request for 3 s: none is kept."
         assert flow_to(it, "elastic").ask() == ""
-    remove(it, "elastic")
+    remove(it, TIMES, "elastic")
 
 
 def test_replicas_stand_on_an_inferencing_cluster_with_a_model_that_is_written_out(it: Installation):
     cluster = {"name": "inf", "type": "inferencecluster", "size": SIZE, "max_instances": 1}
     it.workspace.computes.create_or_update(cluster | {"idle_time_before_scale_down": 1})
     model = {"path": "model"}
-    assert deploy(it, "far", compute="inf", model=model)["provisioning_state"] == "Succeeded", it.told()
+    assert deploy(it, TIMES, "far", compute="inf", model=model)["provisioning_state"] == "Succeeded", it.told()
     [row] = state(it, "far")["replicas"]
     assert row["node"] in [node["name"] for node in it.workspace.computes.nodes("inf")]
     assert flow_to(it, "far").ask() == ""
-    remove(it, "far")
+    remove(it, TIMES, "far")
     until(lambda: not list(it.workspace.computes.nodes("inf")), "its node goes", seconds=60)
     it.workspace.computes.delete("inf")
