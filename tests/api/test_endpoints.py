@@ -12,7 +12,9 @@ from tests.factories import NOON, later
 from tests.simulation.serving import SimulatedTracking
 
 from ultramarine.api.app import build
+from ultramarine.domain.endpoint import DeploymentEvent
 from ultramarine.planning.traffic import Latencies, Traffic
+from ultramarine.store import endpoints
 
 W = "/api/v1/workspaces/w"
 E = f"{W}/online-endpoints/cancer"
@@ -101,6 +103,16 @@ async def test_replicas_stand_on_an_inferencing_cluster_and_jobs_do_not(serving:
     assert (status, "holds the replicas of cancer/blue" in words) == (409, True)
     status, words = await refused(serving, "PUT", f"{W}/computes/inf", {"type": "amlcompute", "size": "cpu-1"})
     assert (status, "it cannot become amlcompute" in words) == (409, True)
+
+
+async def test_the_same_again_is_the_same_deployment_and_one_that_has_failed_is_tried_again(serving: Api) -> None:
+    await serving.ask("PUT", f"{E}/deployments/blue", json=BLUE)
+    assert (await serving.ask("PUT", f"{E}/deployments/blue", json=BLUE)).json()["provisioning_state"] == "Creating"
+    async with serving.ctx.begin() as tx:
+        blue = await endpoints.deployment(tx, "w", "cancer", "blue")
+        await endpoints.record(tx, blue, DeploymentEvent.GAVE_UP, now=NOON, reason="Replica 1: no luck.")
+    again = await serving.ask("PUT", f"{E}/deployments/blue", json=BLUE)
+    assert (again.status_code, again.json()["provisioning_state"]) == (200, "Updating")
 
 
 async def test_a_training_cluster_holds_no_replicas(serving: Api) -> None:

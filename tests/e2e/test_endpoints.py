@@ -202,15 +202,27 @@ def test_a_change_that_fails_leaves_what_ran_and_succeeds_when_it_can(it: Instal
         "    global factor\n", f"    global factor\n    assert not Path({str(obstacle)!r}).exists()\n"
     )
     (tmp_path / "scoring" / "score.py").write_text(script)
-    assert deploy(it, TIMES, "red", folder=tmp_path)["provisioning_state"] == "Succeeded"
+    obstacle.touch()
+    assert deploy(it, TIMES, "red", folder=tmp_path)["provisioning_state"] == "Failed"
+    obstacle.unlink()
+    assert deploy(it, TIMES, "red", folder=tmp_path)["provisioning_state"] == "Succeeded", "tried again by the same"
     obstacle.touch()
     it.workspace.online_deployments.update("red", TIMES, {"instance_count": 2})
     failed = it.workspace.online_deployments.wait("red", TIMES, timeout_s=60)
     assert failed["provisioning_state"] == "Failed"
     assert "AssertionError" in failed["reason"]
     assert flow_to(it, "red").ask() == ""
+    scale = {"type": "target_utilization", "min_instances": 1, "max_instances": 2, "cooldown": 1}
+    it.workspace.online_deployments.update("red", TIMES, {"scale_settings": scale})
+
+    def is_enough() -> bool:
+        view = state(it, "red")
+        return (view["provisioning_state"], view["instance_count"]) == ("Succeeded", 1)
+
+    until(is_enough, "one is enough for its requests", seconds=60)
     obstacle.unlink()
-    until(lambda: state(it, "red")["provisioning_state"] == "Succeeded", "both answer", seconds=60)
+    it.workspace.online_deployments.update("red", TIMES, {"scale_settings": {**scale, "min_instances": 2}})
+    until(lambda: [row["answers"] for row in state(it, "red")["replicas"]] == [True] * 2, "both answer", seconds=60)
     remove(it, TIMES, "red")
 
 

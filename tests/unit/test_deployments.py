@@ -144,6 +144,27 @@ def test_the_first_replica_of_a_new_deployment_is_tried_alone():
     assert len(planned(replace(three, status=DeploymentStatus.UPDATING, came_up=True), first)) == 1
 
 
+def test_a_deployment_that_had_never_come_up_is_tried_anew_with_one_replica_and_at_once():
+    again = make_deployment(status=DeploymentStatus.UPDATING, instance_count=2, changed_at=later(2))
+    before = [failed(number, at_s=1) for number in (1, 2, 3)]
+    [added] = planned(again, *before, at_s=2.1)
+    assert isinstance(added, AddReplica)
+    assert planned(again, *before, make_replica(4), at_s=3) == []
+    [given_up] = planned(again, *before, failed(4, code=3, at_s=3), at_s=3)
+    assert isinstance(given_up, RecordDeployment)
+    assert given_up.reason.startswith("Replica 4: ")
+
+
+def test_why_a_change_has_failed_is_said_while_what_goes_on_follows_the_requests():
+    broken = make_deployment(status=DeploymentStatus.FAILED, came_up=True, reason="Replica 2: no luck.")
+    assert broken.goes_on
+    assert not replace(broken, came_up=False).goes_on
+    scaled = broken.after(DeploymentEvent.SCALED, now=later(1), reason="3 instead of 1.")
+    assert (scaled.status, scaled.reason) == (DeploymentStatus.FAILED, "Replica 2: no luck.")
+    asked = scaled.after(DeploymentEvent.CHANGE_ASKED, now=later(2), reason="Asked by user.")
+    assert (asked.status, asked.reason) == (DeploymentStatus.UPDATING, "Asked by user.")
+
+
 def test_as_many_as_the_requests_need_are_kept_where_they_say_it():
     scale = {"type": "target_utilization", "min_instances": 0, "max_instances": 4}
     elastic = DeploymentSpec.model_validate(

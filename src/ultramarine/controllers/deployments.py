@@ -64,7 +64,7 @@ class DeploymentLoop:
     async def _scaled(self, deployment: Deployment) -> Deployment:
         """With as many replicas wanted as its requests need."""
         spec, hub, now = deployment.spec, self._ctx.hub, self._ctx.clock()
-        if spec.elastic is None or deployment.status is not DeploymentStatus.SUCCEEDED:
+        if spec.elastic is None or not deployment.goes_on:
             return deployment
         place = (f"{deployment.workspace}/{deployment.endpoint}", deployment.name)
         traffic = hub.traffic.get(place)

@@ -301,6 +301,7 @@ DEPLOYMENT = Machine(
         (S.UPDATING, E.ALL_ANSWER): S.SUCCEEDED,
         (S.FAILED, E.ALL_ANSWER): S.SUCCEEDED,  # a change that had failed: what ran before it goes on, and is kept up
         (S.SUCCEEDED, E.SCALED): S.SUCCEEDED,
+        (S.FAILED, E.SCALED): S.FAILED,  # likewise: what goes on follows the requests as before
         (S.CREATING, E.GAVE_UP): S.FAILED,
         (S.UPDATING, E.GAVE_UP): S.FAILED,
         (S.DELETING, E.REPLICAS_ENDED): S.DELETED,
@@ -355,11 +356,17 @@ class Deployment:
         """How many replicas there shall be."""
         return self.spec.instance_count if self.spec.elastic is None else self.replicas_wanted
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether it answers as it did before, though a change of it may have failed."""
+        return self.status is S.SUCCEEDED or (self.status is S.FAILED and self.came_up)
+
     def after(self, event: DeploymentEvent, *, now: datetime, reason: str = "") -> "Deployment":
+        """Why a change has failed is said until there is another, whatever the requests need meanwhile."""
         return replace(
             self,
             status=DEPLOYMENT.next(self.status, event),
-            reason=reason,
+            reason=self.reason if self.status is S.FAILED and event is E.SCALED else reason,
             came_up=self.came_up or event is E.ALL_ANSWER,
             version=self.version + 1,
             changed_at=now,

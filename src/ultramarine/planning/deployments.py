@@ -95,7 +95,8 @@ class Standing:
         deployment = self.deployment
         if deployment.status is S.DELETING or (deployment.status is S.FAILED and not deployment.came_up):
             return 0
-        if deployment.status is S.CREATING and not any(run.key in self.reached for run in self.healthy):
+        is_new = deployment.status in (S.CREATING, S.UPDATING) and not deployment.came_up
+        if is_new and not any(run.key in self.reached for run in self.healthy):
             return min(1, deployment.wanted)
         return deployment.wanted
 
@@ -192,8 +193,10 @@ def _give_up(standing: Standing) -> RecordDeployment | None:
 
 
 def _rests(standing: Standing, now: datetime) -> bool:
-    """A replica that keeps failing is replaced ever more slowly, up to every 30 s."""
-    failures = standing.failures(now - RECENTLY)
+    """A replica that keeps failing is replaced ever more slowly, up to every 30 s; at once when a change is asked."""
+    deployment = standing.deployment
+    since = deployment.changed_at if deployment.status is S.UPDATING else now - RECENTLY
+    failures = standing.failures(max(since, now - RECENTLY))
     if not failures:
         return False
     last = max(run.ended_at for run in failures if run.ended_at is not None)

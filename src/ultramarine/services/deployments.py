@@ -168,7 +168,7 @@ async def _change(ctx: Context, tx: Tx, there: Deployment, spec: DeploymentSpec)
             f"Deployment {there.name} exists with another model, code, environment or size.",
             hint="Make another deployment (green), try it, and move the traffic; then delete this one.",
         )
-    if there.spec == spec:
+    if there.spec == spec and there.status is not DeploymentStatus.FAILED:
         return there
     # Replicas that begin to follow the requests are as many as there are: how many are needed is seen later.
     changed = replace(there, spec=spec, replicas_wanted=there.wanted)

@@ -1,6 +1,7 @@
 """Online endpoints and their deployments."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -82,7 +83,7 @@ async def record(
     """Apply an event to a deployment and keep it. Other fields of `deployment` that were changed are kept with it."""
     new = deployment.after(event, now=now, reason=reason)
     await change(tx, t.deployments, deployment.id, version=deployment.version, values=_row(new), noun="deployment")
-    await events.add(tx, new, _about(new), event=event, at=now)
+    await events.add(tx, replace(new, reason=reason), _about(new), event=event, at=now)
     return new
 
 
