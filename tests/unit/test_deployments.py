@@ -46,6 +46,7 @@ def planned(
     leaving: Mapping[int, float] | None = None,
     named: tuple[Run, ...] = (),
     dead: Mapping[int, str] | None = None,
+    displaced: tuple[Run, ...] = (),
     at_s: float = 10,
 ) -> list[Action]:
     """`leaving`: by a replica's number, since which second."""
@@ -55,6 +56,7 @@ def planned(
         reached=frozenset(RunKey(run.key) for run in reached),
         named=frozenset(RunKey(run.key) for run in named),
         dead={make_replica(number).key: why for number, why in (dead or {}).items()},
+        displaced={run.key: "inf has max_instances 1 now." for run in displaced},
         leaving={make_replica(number).key: later(since) for number, since in (leaving or {}).items()},
         compute=ComputeId("local"),
         need=cpus(1),
@@ -142,6 +144,33 @@ def test_the_first_replica_of_a_new_deployment_is_tried_alone():
     assert planned(three, first) == []
     assert len(planned(three, first, reached=(first,))) == 1
     assert len(planned(replace(three, status=DeploymentStatus.UPDATING, came_up=True), first)) == 1
+
+
+def test_one_whose_node_is_to_go_stays_until_another_answers_in_its_place():
+    stays, moves, fresh = (make_replica(number) for number in (1, 2, 3))
+    two = make_deployment(status=UP, instance_count=2)
+    both: Any = {"displaced": (moves,)}
+    [added] = planned(two, stays, moves, reached=(stays, moves), **both)
+    assert isinstance(added, AddReplica)
+    assert planned(two, stays, moves, fresh, reached=(stays, moves), **both) == []
+    assert of(TakeOut, planned(two, stays, moves, fresh, reached=(stays, moves, fresh), **both)) == [2]
+    left: Any = {"leaving": {2: 0}, "reached": (stays, fresh), **both}
+    assert planned(two, stays, moves, fresh, **left, at_s=4.9) == []
+    [ended] = planned(two, stays, moves, fresh, **left, at_s=5)
+    assert isinstance(ended, RecordRun)
+    assert (ended.run, ended.reason) == (moves, "Its node is to go: inf has max_instances 1 now.")
+
+
+def test_one_whose_node_is_to_go_goes_though_there_is_no_room_for_another_and_does_not_come_back():
+    stays, moves = make_replica(1), make_replica(2)
+    waits = make_replica(3, status=RunStatus.QUEUED, created_at=later(10))
+    two = make_deployment(status=UP, instance_count=2)
+    given: Any = {"reached": (stays, moves), "displaced": (moves,)}
+    assert planned(two, stays, moves, waits, **given, at_s=24) == []
+    assert of(TakeOut, planned(two, stays, moves, waits, **given, at_s=25)) == [2]
+    assert canceled(planned(two, stays, moves, waits, **given, leaving={2: 25}, at_s=31)) == [2]
+    [added] = planned(two, stays, moves, **given, leaving={2: 25}, at_s=26)
+    assert isinstance(added, AddReplica), "not taken back"
 
 
 def test_a_deployment_that_had_never_come_up_is_tried_anew_with_one_replica_and_at_once():

@@ -362,6 +362,18 @@ def test_idle_nodes_over_a_lowered_maximum_go_at_once() -> None:
     assert len(drained(made)) == 2
 
 
+def test_nodes_with_the_fewest_replicas_are_emptied_when_the_maximum_is_lowered() -> None:
+    cluster = make_cluster(size=cpus(2), type="inferencecluster", max_instances=1)
+    nodes = up(2, compute=cluster)
+    pair = [running(f"b{n}", nodes[0], owner_id="blue", mode=Mode.SERVICE, need=cpus(1)) for n in (1, 2)]
+    alone = running("g1", nodes[1], owner_id="green", mode=Mode.SERVICE, need=cpus(1))
+    state = make_state(runs=[*pair, alone], computes=[cluster], allocations=nodes)
+    assert drained(turn(state, heard(*nodes))) == [nodes[1].key]
+    training = make_cluster(size=cpus(2), max_instances=1)
+    state = make_state(runs=[*pair, alone], computes=[training], allocations=nodes)
+    assert drained(turn(state, heard(*nodes))) == [], "jobs end by themselves"
+
+
 def test_the_same_state_always_gives_the_same_plan() -> None:
     nodes = up(3)
     runs = [make_run(f"j{n}", user="ab"[n % 2], need=cpus(0.5) if n % 3 else None) for n in range(9)]

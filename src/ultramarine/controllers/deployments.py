@@ -15,7 +15,7 @@ from ultramarine.routing.publisher import Reach, RoutePublisher
 from ultramarine.services.context import Context
 from ultramarine.services.deployments import compute_of, need_of
 from ultramarine.services.serving import replica_spec, resolve
-from ultramarine.store import endpoints, runs
+from ultramarine.store import allocations, endpoints, runs
 from ultramarine.store.database import Tx
 
 COMING = (DeploymentStatus.CREATING, DeploymentStatus.UPDATING)
@@ -132,6 +132,7 @@ class DeploymentLoop:
             named=frozenset(run.key for run in there if run.key in reached),
             leaving=self._ctx.hub.leaving,
             dead=dict(self._dead(deployment, there)),
+            displaced=await _displaced(tx, there),
             compute=compute.id,
             need=need_of(self._ctx, deployment.spec, compute),
         )
@@ -152,3 +153,10 @@ class DeploymentLoop:
         async with self._ctx.begin() as tx:
             await endpoints.record(tx, action.deployment, action.event, now=self._ctx.clock(), reason=action.reason)
         self._ctx.ring(self._ctx.serving)
+
+
+async def _displaced(tx: Tx, there: Sequence[Run]) -> dict[RunKey, str]:
+    """Those whose node is to go, and why it is."""
+    on = {run.key: run.nodes[0] for run in there if run.nodes and not run.is_final}
+    going = await allocations.draining(tx, sorted(set(on.values())))
+    return {run: going[node] for run, node in on.items() if node in going}

@@ -146,6 +146,11 @@ class Compute:
         )
 
     @property
+    def holds_replicas(self) -> bool:
+        """Whether it is a cluster for replicas alone."""
+        return isinstance(self.spec, ClusterSpec) and self.spec.type == "inferencecluster"
+
+    @property
     def gives_way(self) -> bool:
         """Whether all that runs on it gives way to others, as spot work does."""
         return isinstance(self.spec, ClusterSpec) and self.spec.tier == "low_priority"

@@ -126,8 +126,19 @@ def come_down(room: Room) -> Iterator[RecordAllocation]:
     """Idle nodes over a lowered maximum go before anything is placed: a long queue would keep them for ever."""
     for lane in room.lanes.values():
         most = lane.compute.max_instances
-        reason = f"Idle, and {lane.compute.name} has max_instances {most} now."
+        words = f"{lane.compute.name} has max_instances {most} now."
+        reason = f"Idle, and {words}"
         yield from _remove(room, lane, len(lane.slots) - most, why=lambda _, reason=reason: reason)
+        if lane.compute.holds_replicas:
+            yield from _clear(room, lane, len(lane.slots) - most, words)
+
+
+def _clear(room: Room, lane: Lane, surplus: int, reason: str) -> Iterator[RecordAllocation]:
+    """Replicas do not end by themselves: nodes with the fewest get no more, and lose theirs to the others."""
+    by_load = sorted(lane.slots, key=lambda slot: (slot.is_ready, len(slot.holders), slot.key))
+    for slot in by_load[: max(0, surplus)]:
+        lane.remove(slot)
+        yield room.drain(slot.allocation, reason)
 
 
 def shrink(room: Room) -> Iterator[RecordAllocation]:

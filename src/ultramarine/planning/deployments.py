@@ -2,7 +2,7 @@
 
 The first replica of a new deployment is tried alone; the others follow when it answers. One that is not wanted any more
 leaves the route table first, and ends when no request can be under way to it. Where replicas are placed is the
-scheduler's matter.
+scheduler's matter; one whose node is to go stays until another answers in its place, if there is room for another.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +24,7 @@ REST_S_MAX = 30.0
 LINES = 50  #: of the log of what failed
 RECENTLY = timedelta(minutes=5)
 DRAIN_S_MIN = 1.0
+NO_ROOM_S = 15.0  #: a replica that waits to be placed for so long is not waited for: a node that is to go goes
 STUCK_S = 30.0  #: how much longer a replica is kept that a gateway which does not look still names
 
 
@@ -64,7 +65,8 @@ class Standing:
     """A deployment as it stands, with its runs (open, and those that ended lately).
 
     `named`: those in the gateway's table; `reached`: those of them that it reaches. `leaving`: those that are to get no
-    more requests, since when. `dead`: those that their liveness probe has given up, and why.
+    more requests, since when. `dead`: those that their liveness probe has given up, and why. `displaced`: those whose
+    node is to go, and why it is.
     """
 
     deployment: Deployment
@@ -73,6 +75,7 @@ class Standing:
     named: frozenset[RunKey] = frozenset()
     leaving: Mapping[RunKey, datetime] = field(default_factory=dict[RunKey, datetime])
     dead: Mapping[RunKey, str] = field(default_factory=dict[RunKey, str])
+    displaced: Mapping[RunKey, str] = field(default_factory=dict[RunKey, str])
     compute: ComputeId
     need: Amount
 
@@ -84,11 +87,15 @@ class Standing:
 
     @property
     def staying(self) -> list[Run]:
-        """Those that shall stay, the first to be kept first: those that answer, then the oldest."""
-        there = [run for run in self.healthy if run.key not in self.leaving]
+        """Those that may stay, the first to be kept first: those that answer, then the oldest."""
+        there = [run for run in self.healthy if run.key not in self.leaving and run.key not in self.displaced]
         return sorted(
             there, key=lambda run: (run.status is not RunStatus.RUNNING, run.key not in self.reached, run.ordinal)
         )
+
+    def can_come_back(self, run: Run) -> bool:
+        """It was about to go, for no other reason than that there were too many."""
+        return run.key in self.leaving and run.key not in self.displaced
 
     @property
     def wanted(self) -> int:
@@ -100,6 +107,14 @@ class Standing:
             return min(1, deployment.wanted)
         return deployment.wanted
 
+    def surplus(self, now: datetime) -> list[Run]:
+        """Those that are to go: what is not wanted, and the displaced whose place another has, or finds no room for."""
+        wanted, staying = self.wanted, self.staying
+        answering = sum(run.key in self.reached for run in staying)
+        without_room = sum(_finds_no_room(run, now) for run in staying)
+        moving = [run for run in self.healthy if run.key in self.displaced and run.key not in self.leaving]
+        return [*staying[wanted:], *moving[max(0, wanted - answering - without_room) :]]
+
     @property
     def open(self) -> list[Run]:
         return [run for run in self.runs if not run.is_final]
@@ -107,6 +122,10 @@ class Standing:
     def failures(self, since: datetime) -> list[Run]:
         """Replicas that ended by their own doing though nobody had asked them to; a lost node is not theirs."""
         return [run for run in self.runs if _has_failed(run) and run.ended_at is not None and run.ended_at >= since]
+
+
+def _finds_no_room(run: Run, now: datetime) -> bool:
+    return run.status is RunStatus.QUEUED and now - run.created_at >= timedelta(seconds=NO_ROOM_S)
 
 
 def _has_failed(run: Run) -> bool:
@@ -128,15 +147,15 @@ def plan(standing: Standing, now: datetime, *, epoch: Epoch) -> Iterator[Action]
             yield RecordRun(run=run, event=RunEvent.CANCEL_ASKED, reason=standing.dead[run.key])
         return
     wanted, staying = standing.wanted, standing.staying
-    if (lacking := wanted - len(staying)) > 0:
-        back = [run for run in standing.healthy if run.key in standing.leaving][:lacking]
+    lacking = wanted - len(staying)
+    if back := [run for run in standing.healthy if standing.can_come_back(run)][: max(0, lacking)]:
         yield from (TakeBack(run=run) for run in back)
-        if not back and not _rests(standing, now):
-            yield _add(standing, now, epoch=epoch)
         return
-    yield from _leave(standing, staying[wanted:], now)
+    if lacking > 0 and not _rests(standing, now):
+        yield _add(standing, now, epoch=epoch)
+    yield from _leave(standing, now)
     is_awaited = deployment.status in (S.CREATING, S.UPDATING) or (deployment.status is S.FAILED and deployment.came_up)
-    if is_awaited and sum(run.key in standing.reached for run in staying) >= deployment.wanted:
+    if is_awaited and lacking <= 0 and sum(run.key in standing.reached for run in staying) >= deployment.wanted:
         yield RecordDeployment(deployment=deployment, event=E.ALL_ANSWER, reason="")
 
 
@@ -153,21 +172,23 @@ def _to_replace(standing: Standing) -> list[Run]:
     return dead[: max(0, at_once)]
 
 
-def _leave(standing: Standing, surplus: Sequence[Run], now: datetime) -> Iterator[Action]:
+def _leave(standing: Standing, now: datetime) -> Iterator[Action]:
     """No request is sent to it any more; it ends when those that were sent have their answer, or their time is up."""
-    words = "This replica is not wanted any more."
-    for run in surplus:
-        if run.status is RunStatus.RUNNING:
-            yield TakeOut(run=run)
-        else:
-            yield RecordRun(run=run, event=RunEvent.CANCEL_ASKED, reason=words)
+
+    def end(run: Run) -> RecordRun:
+        words = standing.displaced.get(run.key)
+        reason = "This replica is not wanted any more." if words is None else f"Its node is to go: {words}"
+        return RecordRun(run=run, event=RunEvent.CANCEL_ASKED, reason=reason)
+
+    for run in standing.surplus(now):
+        yield TakeOut(run=run) if run.status is RunStatus.RUNNING else end(run)
     drain_s = max(DRAIN_S_MIN, standing.deployment.spec.request_settings.request_timeout_ms / 1000)
     for run in standing.healthy:
         if (since := standing.leaving.get(run.key)) is None:
             continue
         passed_s = (now - since).total_seconds()
         if passed_s >= drain_s + (STUCK_S if run.key in standing.named else 0):
-            yield RecordRun(run=run, event=RunEvent.CANCEL_ASKED, reason=words)
+            yield end(run)
 
 
 def _give_up(standing: Standing) -> RecordDeployment | None:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from ultramarine.domain.allocation import HOLDS_ROOM, Allocation, AllocationEvent, AllocationStatus, Node
 from ultramarine.domain.errors import NotFound
+from ultramarine.domain.names import NodeKey
 from ultramarine.domain.page import Page, PageRequest
 from ultramarine.domain.size import Amount
 from ultramarine.store import events, hosts
@@ -41,6 +42,11 @@ _NODES = sa.select(t.nodes).order_by(t.nodes.c.key)
 _NODES_OF_POOL = _NODES.join(t.allocations, _A.key == t.nodes.c.allocation).where(_ON_POOL)
 _NODE_VERSIONS = sa.select(t.nodes.c.key, t.nodes.c.version).order_by(t.nodes.c.key)
 _NODES_BY_KEYS = sa.select(t.nodes).where(t.nodes.c.key.in_(sa.bindparam("of_keys", expanding=True)))
+_DRAINING_OF = (
+    sa.select(t.nodes.c.key, _A.reason)
+    .join(t.allocations, _A.key == t.nodes.c.allocation)
+    .where(t.nodes.c.key.in_(sa.bindparam("of_keys", expanding=True)), _A.status == AllocationStatus.DRAINING.value)
+)
 _LIVING = [s.value for s in AllocationStatus if s not in (AllocationStatus.FORGOTTEN, AllocationStatus.ENDED)]
 
 
@@ -103,6 +109,12 @@ def known_nodes(pool: str | None = None) -> Known[Node]:
     """What `nodes` gives, for who reads it again and again."""
     queries, given = hosts.of_pool(pool, _KNOWN_NODES, _KNOWN_NODES_OF_POOL)
     return Known(queries, given)
+
+
+async def draining(tx: Tx, nodes: Sequence[NodeKey]) -> dict[NodeKey, str]:
+    """Those of these nodes that get no new work and go when they are empty, each with the reason."""
+    rows = await fetch(tx, _DRAINING_OF, {"of_keys": nodes}) if nodes else []
+    return {NodeKey(row["key"]): row["reason"] for row in rows}
 
 
 async def node(tx: Tx, key: str) -> Node | None:
