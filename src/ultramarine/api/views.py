@@ -290,6 +290,7 @@ def deployment(state: DeploymentState) -> View:
         "scaling": state.scaling,
         "requests": None if state.traffic is None else _requests(state.traffic),
         "replicas": [_replica(run, state) for run in state.replicas],
+        "failures": [{"run": run.key, "at": at(run.changed_at), "reason": run.reason} for run in state.failed],
         "created_at": at(d.created_at),
     }
 

@@ -10,7 +10,7 @@ from ultramarine.domain.endpoint import Deployment, DeploymentEvent, DeploymentS
 from ultramarine.domain.errors import Conflict, InvalidInput
 from ultramarine.domain.names import Reference, RunKey, checked_name
 from ultramarine.domain.page import Page, PageRequest
-from ultramarine.domain.run import Run
+from ultramarine.domain.run import Run, RunStatus
 from ultramarine.domain.size import Amount
 from ultramarine.planning.probing import Kind
 from ultramarine.planning.traffic import Traffic
@@ -39,6 +39,7 @@ SHARE_MILLI = 100  #: what a replica on the machine itself reserves of its CPUs:
 #: Collections that fill without a script's doing.
 COLLECTED_BY_ITSELF = ("model_inputs", "model_outputs", "request", "response")
 LOG_BYTES = 1 << 20
+FAILED_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +47,13 @@ class DeploymentState:
     """`reached`: of its replicas, whether the gateway reaches each; nothing of one that it has not tried.
 
     `leaving`: those that get no more requests, since when. `unwell`: what their probes have against them.
-    `traffic`: what the gateway has counted, where it was asked.
+    `failed`: replicas that failed last, the newest first. `traffic`: what the gateway has counted, where it was asked.
     `scaling`: what its requests were at the last look.
     """
 
     deployment: Deployment
     replicas: Sequence[Run]
+    failed: Sequence[Run]
     reached: Mapping[RunKey, Reach]
     leaving: Mapping[RunKey, datetime]
     unwell: Mapping[RunKey, str]
@@ -242,12 +244,14 @@ async def logs(ctx: Context, workspace: str, endpoint: str, name: str, *, lines:
 
 
 async def _state(ctx: Context, tx: Tx, deployment: Deployment) -> DeploymentState:
-    replicas = [run for run in await runs.of_owner(tx, deployment.id) if not run.is_final]
+    made = await runs.of_owner(tx, deployment.id)
+    replicas = [run for run in made if not run.is_final]
     reached = {run.key: ctx.hub.reached[run.key] for run in replicas if run.key in ctx.hub.reached}
     memory = ctx.hub.scaling.get(deployment.id)
     return DeploymentState(
         deployment=deployment,
         replicas=replicas,
+        failed=[run for run in reversed(made) if run.status is RunStatus.FAILED][:FAILED_SHOWN],
         reached=reached,
         traffic=ctx.hub.traffic.get((f"{deployment.workspace}/{deployment.endpoint}", deployment.name)),
         unwell={run.key: words for run in replicas if (words := _unwell(ctx, run, deployment.spec))},
