@@ -31,6 +31,7 @@ def test_a_part_that_is_kept_again_takes_the_place_of_the_last_one_alone(tmp_pat
         ("benchmarks", "| no-op jobs through the whole system |"),
         ("benchmarks.growth", "| 400 | 20 |"),
         ("benchmarks.four_nodes", "| wait of 20 queued no-op jobs on 4 virtual nodes |"),
+        ("benchmarks.from_zero", "| from no replica → first answer: linear, its ONNX form |"),
         ("benchmarks.on_ray", "| no-op jobs on nodes of Ray, submitted at once |"),
     ],
 )
