@@ -90,11 +90,15 @@ def two_ports() -> int:
 
 @contextmanager
 def stopped_installation(**settings: str) -> Generator[Installation]:
-    """Not started yet; ended, and its folder removed, in any case: when we are asked to end, too."""
+    """Not started yet; ended, and its folder removed, in any case: when we are asked to end, too.
+
+    With ULTRAMARINE_TEST_CACHE it finds the environments there that others have made.
+    """
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     home = Path(tempfile.mkdtemp(prefix="um-bench-"))
     theirs = {name: value for name, value in os.environ.items() if not name.startswith("ULTRAMARINE_")}
-    here = Installation(home=home, port=two_ports(), variables={**theirs, **SETTINGS, **settings})
+    made = {"ULTRAMARINE_CACHE": kept} if (kept := os.environ.get("ULTRAMARINE_TEST_CACHE")) else {}
+    here = Installation(home=home, port=two_ports(), variables={**theirs, **SETTINGS, **made, **settings})
     try:
         yield here
     finally:
