@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from ultramarine_serving.http.address import Address
+from ultramarine_serving.http.deadlines import Deadlines
 from ultramarine_serving.http.upstream import Answer, Broken, NotConnected, TooSlow, Upstream, UpstreamError
 
 __all__ = ["Answer", "Broken", "NotConnected", "Pool", "TooSlow", "UpstreamError"]
@@ -25,6 +26,7 @@ class Pool:
         self._idle: list[Upstream] = []
         self._is_closed = False
         self._loop = asyncio.get_running_loop()
+        self.deadlines = Deadlines(self._loop)
 
     def _kept(self) -> Upstream | None:
         """An idle connection, if there is one."""
@@ -66,18 +68,11 @@ class Pool:
         Raises NotConnected, Broken, TooSlow, and what reading `body` raises.
         """
         connection = self._kept() or await self.connect()
-        waiting = connection.ask(head, body, is_head=is_head, is_chunked=is_chunked)
-        timer = None
-        if timeout_s:
-            timer = self._loop.call_later(timeout_s, connection.fail, TooSlow(f"no answer in {timeout_s:g} s"))
         try:
-            return await waiting
+            return await connection.ask(head, body, is_head=is_head, is_chunked=is_chunked, timeout_s=timeout_s)
         except asyncio.CancelledError:
             connection.abort()
             raise
-        finally:
-            if timer is not None:
-                timer.cancel()
 
     async def ask_held(
         self,

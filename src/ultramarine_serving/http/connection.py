@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable
 from typing import cast
 
 from ultramarine_serving.http.body import Body, BodyBroken
+from ultramarine_serving.http.deadlines import FOREVER
 from ultramarine_serving.http.messages import Handler, Limits, Request, Response, problem
 from ultramarine_serving.http.reading import Refused, RequestReader, too_slow
 from ultramarine_serving.http.tunnel import Tunnel, Writer
@@ -18,7 +19,6 @@ from ultramarine_serving.http.wire import STATUS_LINES, head
 
 log = logging.getLogger(__name__)
 
-FOREVER = float("inf")
 LINGER_S = 2.0  #: how long we throw away what a refused client goes on sending: a reset would destroy our answer
 
 _ANSWERLESS = frozenset((204, 304))

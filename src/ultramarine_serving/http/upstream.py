@@ -9,10 +9,13 @@ from typing import Any, Protocol, cast
 import httptools
 
 from ultramarine_serving.http.body import Body
+from ultramarine_serving.http.deadlines import FOREVER, Deadlines
 from ultramarine_serving.http.tunnel import Tunnel, Writer
 
 BUFFER_MAX_BYTES = 262_144
 HEAD_MAX_BYTES = 131_072
+
+_FRAMING = (b"content-length", b"transfer-encoding")
 
 
 class UpstreamError(Exception):
@@ -53,8 +56,10 @@ class Answer:
             self._connection.abort()
 
 
-class TakesBack(Protocol):
+class Keeper(Protocol):
     """Where a connection belongs."""
+
+    deadlines: Deadlines
 
     def take_back(self, connection: Upstream) -> None:
         """Its exchange is over, and it may be used again."""
@@ -66,7 +71,7 @@ class TakesBack(Protocol):
 class Upstream(asyncio.Protocol):
     """One connection to an upstream, one exchange at a time. It goes back to its pool when an answer is whole."""
 
-    def __init__(self, pool: TakesBack, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, pool: Keeper, loop: asyncio.AbstractEventLoop) -> None:
         self._pool = pool
         self._loop = loop
         self._parser: Any = httptools.HttpResponseParser(self)
@@ -81,6 +86,8 @@ class Upstream(asyncio.Protocol):
         self._is_final = False  #: the headers of the answer itself are in, not of 100 Continue
         self._ends_with_connection = False
         self._keeps_alive = False
+        self._timeout_s = 0.0
+        self.deadline = FOREVER
         self.is_lost = False
         self.idle_since = 0.0
 
@@ -89,6 +96,7 @@ class Upstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._writer = Writer(self._transport, self._loop)
+        self._pool.deadlines.add(self)
 
     def data_received(self, data: bytes) -> None:
         if self._tunnel is not None:
@@ -109,10 +117,8 @@ class Upstream(asyncio.Protocol):
             self.fail(Broken(f"its headers have more than {HEAD_MAX_BYTES} bytes"))
             return
         # Only now: the body has often come with the headers, and is then given on in one piece.
-        if self._answer is not None and self._waiting is not None:
-            waiting, self._waiting = self._waiting, None
-            if not waiting.done():
-                waiting.set_result(self._answer)
+        if self._answer is not None and (waiting := self._no_longer_waiting()) is not None:
+            waiting.set_result(self._answer)
         if self._answer is not None and self._answer.body.is_complete and self._tunnel is None:
             self._end_exchange()
 
@@ -131,6 +137,7 @@ class Upstream(asyncio.Protocol):
             self._answer.body.feed_end()
         is_stale = self._is_reused and self._quiet_bytes == 0 and not self._is_final
         self.fail(Broken("it closed the connection without an answer", is_stale=is_stale))
+        self._pool.deadlines.discard(self)
         self._pool.forget(self)
 
     def pause_writing(self) -> None:
@@ -160,7 +167,11 @@ class Upstream(asyncio.Protocol):
         body.pause = self._pause_reading
         body.resume = self._resume_reading
         self._answer = Answer(self, status, self._headers, body=body)
-        has_length = any(name in (b"content-length", b"transfer-encoding") for name, _ in self._headers)
+        has_length = False
+        for name, _ in self._headers:
+            if name in _FRAMING:
+                has_length = True
+                break
         self._keeps_alive = self._parser.should_keep_alive()  # llhttp forgets it at the end of the message
         self._ends_with_connection = not has_length and status not in (101, 204, 304)
         if self._is_head_request:
@@ -178,10 +189,16 @@ class Upstream(asyncio.Protocol):
     # One exchange
 
     def ask(
-        self, head: bytes, body: bytes | AsyncIterator[bytes], *, is_head: bool, is_chunked: bool
+        self, head: bytes, body: bytes | AsyncIterator[bytes], *, is_head: bool, is_chunked: bool, timeout_s: float
     ) -> asyncio.Future[Answer]:
-        """Send a request; the future gets the answer when its headers are in, or an UpstreamError."""
+        """Send a request; the future gets the answer when its headers are in, or an UpstreamError.
+
+        TooSlow is one of them, where the headers are not in after `timeout_s` seconds (0: they may take for ever).
+        """
         self._waiting = waiting = self._loop.create_future()
+        if timeout_s:
+            self._timeout_s = timeout_s
+            self._pool.deadlines.set(self, timeout_s)
         self._is_head_request = is_head
         if isinstance(body, bytes):
             self._transport.write(head + body)
@@ -201,10 +218,20 @@ class Upstream(asyncio.Protocol):
         except Exception as error:
             self.fail(error)
 
+    def _no_longer_waiting(self) -> asyncio.Future[Answer] | None:
+        """Who waits for the headers of an answer, if it still does, to be told."""
+        waiting, self._waiting = self._waiting, None
+        self.deadline = FOREVER
+        return None if waiting is None or waiting.done() else waiting
+
+    def time_out(self) -> None:
+        """The deadline has passed: the headers of the answer are not in."""
+        self.fail(TooSlow(f"no answer in {self._timeout_s:g} s"))
+
     def fail(self, error: Exception) -> None:
         """End the exchange: who waits for the answer or reads its body gets `error`."""
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None and not waiting.done():
+        waiting = self._no_longer_waiting()
+        if waiting is not None:
             waiting.set_exception(error)
         elif self._answer is not None:
             self._answer.body.feed_error(error)
