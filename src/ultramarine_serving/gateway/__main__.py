@@ -11,6 +11,7 @@ from pathlib import Path
 
 import uvloop
 
+from ultramarine_serving.gateway import collector
 from ultramarine_serving.gateway import config as configuration
 from ultramarine_serving.gateway.config import Config, Tls
 from ultramarine_serving.gateway.fields import BadFile
@@ -49,6 +50,7 @@ def run(config: Config) -> int:
 
 
 def run_worker(config: Config, number: int) -> None:
+    collector.settle()
     uvloop.install()
     asyncio.run(Worker(config, number=number).run())
 
