@@ -14,6 +14,7 @@ from ultramarine_serving.gateway.replicas import ReplicaState
 from ultramarine_serving.gateway.served import Deployment
 from ultramarine_serving.gateway.unroutable import Left, NoReplica, QueueFull, WaitedTooLong
 
+PIN = b"azureml-model-deployment"
 TIMEOUT = b"x-ultramarine-timeout-ms"
 
 
@@ -33,6 +34,7 @@ class DeploymentState:
     def __init__(self, name: str, *, on_held: Callable[[DeploymentState], None]) -> None:
         """`on_held`: called when a request begins to wait, or may not wait, for the first replica."""
         self.name = name
+        self.pin = (PIN, name.encode())  #: asks for it, and says that it was the one
         self.replicas: dict[str, ReplicaState] = {}
         self.counts = Counts()
         self.mirrored = Mirrored()

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from functools import partial
 
 from ultramarine_serving.gateway import forwarding
-from ultramarine_serving.gateway.deployments import TIMEOUT, DeploymentState
+from ultramarine_serving.gateway.deployments import PIN, TIMEOUT, DeploymentState
 from ultramarine_serving.gateway.endpoints import EndpointState
 from ultramarine_serving.gateway.holding import SCALE_UP_TIMEOUT, BadTimeout, hold_s_of
 from ultramarine_serving.gateway.mirroring import MARK, Copy
-from ultramarine_serving.gateway.refusals import PIN, bad_timeout, failed_answer, unroutable_answer
+from ultramarine_serving.gateway.refusals import bad_timeout, failed_answer, unroutable_answer
 from ultramarine_serving.gateway.replicas import ReplicaState
 from ultramarine_serving.gateway.unroutable import Left, NoReplica, UnknownDeployment, Unroutable
 from ultramarine_serving.http.client import Answer, Broken, NotConnected, UpstreamError
 from ultramarine_serving.http.messages import Request, Response
 
-_DROP = frozenset((b"authorization", PIN, SCALE_UP_TIMEOUT, MARK, TIMEOUT))
+_DROP = forwarding.DROPPED | {b"authorization", PIN, SCALE_UP_TIMEOUT, MARK, TIMEOUT}
 _SAFE = frozenset(("GET", "HEAD"))
 REPEATS_MAX = 2  #: of one request
 TRIES_MAX = 200  #: as many replicas may have died at once; one that answers its probe alone is not asked for ever
@@ -112,7 +113,7 @@ class Exchange:
             self._deployment.release(replica)
             raise
         replica.succeeded()
-        release = _Release(self._deployment, replica)
+        release = partial(self._deployment.release, replica)
         response = forwarding.onward_answer(self._request, answer, self._said(), on_end=release)
         if self._endpoint.spec.mirror and self._request.method == "POST" and not self._pin:
             self._mirror(headers, response)
@@ -134,7 +135,7 @@ class Exchange:
                 endpoint.mirroring.send(copy, endpoint.deployments[name])
 
     def _said(self) -> list[tuple[bytes, bytes]]:
-        return [(PIN, self._deployment.name.encode()), (b"x-request-id", self._id)]
+        return [self._deployment.pin, (b"x-request-id", self._id)]
 
     async def _wait(self) -> ReplicaState:
         """A place at a replica of the deployment, or at one of another. Raises Unroutable, BadTimeout."""
@@ -153,20 +154,8 @@ class Exchange:
 
     def _ask(self, replica: ReplicaState, headers: list[tuple[bytes, bytes]]) -> Awaitable[Answer]:
         request = self._request
-        path, sent = self._path or replica.replica.path, [*headers, self._deployment.timeout]
-        head = forwarding.onward_head(request, f"{path}?{request.query}" if request.query else path, sent)
+        path = self._path or replica.replica.path
+        target = f"{path}?{request.query}" if request.query else path
+        head = forwarding.onward_head(request, target, [*headers, self._deployment.timeout])
         timeout_s = self._deployment.spec.request_timeout_s
         return replica.pool.ask(head, self._body, is_head=request.method == "HEAD", timeout_s=timeout_s)
-
-
-class _Release:
-    """Ends a request's claim on its replica."""
-
-    __slots__ = ("_deployment", "_replica")
-
-    def __init__(self, deployment: DeploymentState, replica: ReplicaState) -> None:
-        self._deployment = deployment
-        self._replica = replica
-
-    def __call__(self) -> None:
-        self._deployment.release(self._replica)

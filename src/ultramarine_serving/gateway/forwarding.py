@@ -14,7 +14,7 @@ from ultramarine_serving.http.wire import HOP_BY_HOP, Headers, end_to_end, head
 UPGRADE = ((b"connection", b"upgrade"), (b"upgrade", b"websocket"))
 
 #: Said by us, or of no concern to an upstream. The client's word on where it comes from counts for nothing.
-_DROPPED = HOP_BY_HOP | {
+DROPPED = HOP_BY_HOP | {
     *(b"cookie", b"expect", b"content-length", b"forwarded"),
     *(b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-request-id"),
 }
@@ -51,11 +51,11 @@ def request_id(request: Request) -> bytes:
     return given if given and _REQUEST_ID.fullmatch(given) else _random.digits(32)
 
 
-def onward_headers(request: Request, id: bytes, *, drop: frozenset[bytes] = frozenset()) -> list[tuple[bytes, bytes]]:
-    """The request's headers for the next hop, without framing."""
+def onward_headers(request: Request, id: bytes, *, drop: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
+    """The request's headers for the next hop, without framing and what is in `drop`: DROPPED at least."""
     headers = request.headers
     named: list[tuple[bytes, bytes]] = end_to_end(headers) if request.header(b"connection") else headers
-    made = [pair for pair in named if pair[0] not in _DROPPED and pair[0] not in drop]
+    made = [pair for pair in named if pair[0] not in drop]
     made.append((b"x-request-id", id))
     made.append((b"x-forwarded-for", request.client.encode() or b"unix"))
     made.append((b"x-forwarded-proto", request.scheme.encode()))
@@ -114,7 +114,7 @@ def onward_answer(request: Request, answer: Answer, extra: Headers, *, on_end: C
     if answer.tunnel is not None:
         return _onward_tunnel(request, answer, answer.tunnel, on_end)
     headers = [pair for pair in end_to_end(answer.headers) if pair[0] != b"set-cookie" or not _is_ours(pair[1])]
-    headers.extend(extra)
+    headers += extra
     if request.method == "HEAD" or answer.status == 304:
         answer.close()
         on_end()
@@ -122,7 +122,9 @@ def onward_answer(request: Request, answer: Answer, extra: Headers, *, on_end: C
     if answer.body.is_complete:
         body = answer.body.take()
         on_end()
-        return Response(answer.status, [pair for pair in headers if pair[0] != b"content-length"], body)
+        if not body:  # then its length is for the server to say, or to leave out
+            headers = [pair for pair in headers if pair[0] != b"content-length"]
+        return Response(answer.status, headers, body)
     return Response(answer.status, headers, Passing(answer, on_end))
 
 

@@ -21,8 +21,15 @@ from ultramarine_serving.http.messages import Request, Response, problem
 
 PREFIX = "/endpoints/"
 
-#: What is served below an endpoint, and where at the replica: empty is the table's own word on it.
-_TAILS = {"score": "", "swagger.json": "/swagger.json", "": "/", "invocations": "/invocations", "v2": "/v2"}
+#: What is served below an endpoint, and where at the replica: the empty path is the table's own word on it.
+_TAILS = {
+    "/score": "",
+    "/swagger.json": "/swagger.json",
+    "": "/",
+    "/": "/",
+    "/invocations": "/invocations",
+    "/v2": "/v2",
+}
 _BELOW = ("v2/health/", "v2/models/")  #: the Open Inference Protocol
 
 
@@ -33,6 +40,7 @@ class Inference:
         self._worker = worker
         self._workers = workers
         self._states: dict[str, EndpointState] = {}
+        self._served: dict[str, tuple[EndpointState, str]] = {}  #: by whole path, of what has one name
         self._bell = Bell()
         self._authorizer: Authorizer | None = None
 
@@ -45,6 +53,11 @@ class Inference:
         for name, endpoint in table.endpoints.items():
             state = self._states.get(name) or self._states.setdefault(name, EndpointState(name, on_held=self._held))
             state.update(endpoint, worker=self._worker, workers=self._workers)
+        self._served = {
+            f"{PREFIX}{name}{tail}": (state, path)
+            for name, state in self._states.items()
+            for tail, path in _TAILS.items()
+        }
 
     def _held(self, endpoint: str, deployment: DeploymentState) -> None:
         self._bell.ring(endpoint, deployment.name, lambda: deployment.held > 0)
@@ -67,12 +80,10 @@ class Inference:
 
     async def answer(self, request: Request) -> Response:
         """Answer a request whose path begins with PREFIX."""
-        workspace, _, rest = request.path[len(PREFIX) :].partition("/")
-        name, _, tail = rest.partition("/")
-        state = self._states.get(f"{workspace}/{name}")
-        path = _TAILS.get(tail, f"/{tail}" if tail.startswith(_BELOW) else None)
-        if state is None or path is None:
+        found = self._served.get(request.path) or self._below(request.path)
+        if found is None:
             return no_endpoint(request)
+        state, path = found
         if is_ambiguous(path):
             return ambiguous()
         if state.spec.auth_mode == "key":
@@ -88,6 +99,13 @@ class Inference:
         except BodyTooLarge as error:
             return problem(413, "Body too large", str(error), hint="Send smaller batches.", close=True)
         return await Exchange(request, state, body, path=path, id=id).run()
+
+    def _below(self, path: str) -> tuple[EndpointState, str] | None:
+        """As in `_served`, for what has many names."""
+        workspace, _, rest = path[len(PREFIX) :].partition("/")
+        name, _, tail = rest.partition("/")
+        state = self._states.get(f"{workspace}/{name}")
+        return None if state is None or not tail.startswith(_BELOW) else (state, f"/{tail}")
 
 
 async def _read(request: Request, max_bytes: int) -> bytes:

@@ -64,8 +64,8 @@ async def _send(copy: Copy, deployment: DeploymentState, replica: ReplicaState) 
     counts, loop = deployment.mirrored, asyncio.get_running_loop()
     path = copy.path or replica.replica.path
     target = f"{path}?{copy.query}" if copy.query else path
-    marks = [(b"azureml-model-deployment", deployment.name.encode()), (MARK, b"true")]
-    made = head(f"POST {target} HTTP/1.1".encode(), [*copy.headers, *marks, deployment.timeout])
+    marks = (deployment.pin, (MARK, b"true"), deployment.timeout)
+    made = head(f"POST {target} HTTP/1.1".encode(), [*copy.headers, *marks])
     timeout_s = deployment.spec.request_timeout_s
     began = loop.time()
     try:

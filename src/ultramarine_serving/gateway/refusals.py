@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 
 from ultramarine_serving.gateway import unroutable
+from ultramarine_serving.gateway.deployments import PIN
 from ultramarine_serving.gateway.endpoints import EndpointState
 from ultramarine_serving.gateway.holding import BadTimeout
 from ultramarine_serving.http.client import TooSlow, UpstreamError
 from ultramarine_serving.http.messages import Request, Response, problem
 from ultramarine_serving.http.wire import Headers
-
-PIN = b"azureml-model-deployment"
 
 
 def no_endpoint(request: Request) -> Response:

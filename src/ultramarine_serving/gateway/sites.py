@@ -26,7 +26,7 @@ class Sites:
         self._table: Table = EMPTY
         self._pools: dict[Address, Pool] = {}
         self.authorizer: Authorizer | None = None  #: the control plane, as asked and told by this worker
-        self._spoofable: frozenset[bytes] = frozenset()
+        self._dropped = forwarding.DROPPED
 
     @property
     def pools(self) -> list[Pool]:
@@ -43,9 +43,8 @@ class Sites:
             self._pools[address] = Pool(address, idle_s=IDLE_S)
         if table.authorizer != self._table.authorizer:
             self.authorizer = None if table.authorizer is None else Authorizer(self._pools[table.authorizer])
-        self._spoofable = frozenset[bytes]().union(
-            {b"x-mlflow-workspace"}, *(site.told_headers for site in table.sites)
-        )
+        spoofable = (site.told_headers for site in table.sites)
+        self._dropped = forwarding.DROPPED.union({b"x-mlflow-workspace"}, *spoofable)
         self._table = table
 
     async def answer(self, listener: str, request: Request) -> Response:
@@ -103,7 +102,7 @@ class Sites:
 
     async def _forward(self, site: Site, request: Request, grant: Grant | None) -> Response:
         id = forwarding.request_id(request)
-        drop = self._spoofable if grant is None else self._spoofable | {b"authorization"}
+        drop = self._dropped if grant is None else self._dropped | {b"authorization"}
         headers = forwarding.onward_headers(request, id, drop=drop)
         if grant is not None:
             headers += _told(site, grant)

@@ -54,11 +54,13 @@ class Body:
         if self.buffered > self._buffer_max:
             self._paused = True
             self.pause()  # each time: another body of the same connection may have resumed it
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
     def feed_end(self) -> None:
         self.is_complete = True
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
     def feed_error(self, error: BaseException) -> None:
         """The rest will never come: the reader gets what has arrived, then `error`."""

@@ -27,6 +27,7 @@ HOP_BY_HOP = frozenset(
     ]
 ) | {b"transfer-encoding", b"upgrade"}
 
+_LINE = b": ".join
 _TARGET = re.compile(rb"/[!-\"$-~]*")
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
@@ -38,11 +39,11 @@ def is_origin_form(target: bytes) -> bool:
 
 def head(first_line: bytes, headers: Headers, extra: Sequence[bytes] = ()) -> bytes:
     """A whole head with its empty line. Raises ValueError where a header holds a line break."""
-    lines = [first_line, *[name + b": " + value for name, value in headers], *extra]
+    lines = [first_line, *map(_LINE, headers), *extra, b"\r\n"]
     made = b"\r\n".join(lines)
-    if made.count(b"\n") != len(lines) - 1 or made.count(b"\r") != len(lines) - 1:
+    if not made.count(b"\n") == made.count(b"\r") == len(lines):
         raise ValueError("A header holds a line break.")
-    return made + b"\r\n\r\n"
+    return made
 
 
 def end_to_end(headers: Headers) -> list[tuple[bytes, bytes]]:
