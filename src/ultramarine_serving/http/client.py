@@ -67,9 +67,15 @@ class Pool:
 
         Raises NotConnected, Broken, TooSlow, and what reading `body` raises.
         """
-        connection = self._kept() or await self.connect()
+        waiting = None
+        while waiting is None:
+            kept = self._kept()
+            connection = kept or await self.connect()
+            waiting = connection.ask(head, body, is_head=is_head, is_chunked=is_chunked, timeout_s=timeout_s)
+            if waiting is None and kept is None:
+                raise NotConnected("the connection was closed at once")
         try:
-            return await connection.ask(head, body, is_head=is_head, is_chunked=is_chunked, timeout_s=timeout_s)
+            return await waiting
         except asyncio.CancelledError:
             connection.abort()
             raise

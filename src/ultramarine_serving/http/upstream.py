@@ -190,20 +190,21 @@ class Upstream(asyncio.Protocol):
 
     def ask(
         self, head: bytes, body: bytes | AsyncIterator[bytes], *, is_head: bool, is_chunked: bool, timeout_s: float
-    ) -> asyncio.Future[Answer]:
+    ) -> asyncio.Future[Answer] | None:
         """Send a request; the future gets the answer when its headers are in, or an UpstreamError.
 
         TooSlow is one of them, where the headers are not in after `timeout_s` seconds (0: they may take for ever).
+        None: the upstream had closed the connection, and nothing was sent.
         """
+        self._transport.write(head + body if isinstance(body, bytes) else head)
+        if self._transport.is_closing():
+            return None
         self._waiting = waiting = self._loop.create_future()
         if timeout_s:
             self._timeout_s = timeout_s
             self._pool.deadlines.set(self, timeout_s)
         self._is_head_request = is_head
-        if isinstance(body, bytes):
-            self._transport.write(head + body)
-        else:
-            self._transport.write(head)
+        if not isinstance(body, bytes):
             self._sender = self._loop.create_task(self._send(body, is_chunked=is_chunked))
         return waiting
 
