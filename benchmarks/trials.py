@@ -65,6 +65,7 @@ class Seen:
     count: int = 0  #: answered
     answers: Counter[str] = field(default_factory=Counter[str])  #: by replica
     failed: Counter[int] = field(default_factory=Counter[int])
+    late: int = 0  #: of those that failed: asked when a killed replica was dead already
 
     def share(self, deployment: str) -> float:
         """In percent."""
@@ -80,6 +81,7 @@ class Load:
         self.seen = Seen()
         self._is_over = False
         self._awaited = (0, asyncio.Event())
+        self.is_one_dead = False  #: a replica was killed, and is not back yet
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -99,26 +101,37 @@ class Load:
         while not self._is_over:
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-                try:
-                    while not self._is_over:
-                        await self._ask(reader, writer)
-                finally:
-                    writer.close()
-            except (OSError, asyncio.IncompleteReadError):
+            except OSError:
                 self.seen.failed[0] += 1
+                continue
+            while not self._is_over and await self._ask(reader, writer):
+                pass
+            writer.close()
 
-    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(REQUEST)
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        status = int(head.split(b" ", 2)[1])
-        body = await reader.readexactly(int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0]))
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """False: the connection broke off."""
+        is_late = self.is_one_dead
+        try:
+            status, body = await _exchange(reader, writer)
+        except (OSError, asyncio.IncompleteReadError):
+            status, body = 0, b""
         if status == 200:
             self.seen.answers[body.decode()] += 1
             self.seen.count += 1
         else:
             self.seen.failed[status] += 1
+            self.seen.late += is_late
         if self.seen.count >= self._awaited[0]:
             self._awaited[1].set()
+        return status != 0
+
+
+async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[int, bytes]:
+    """Status and body. Raises OSError, IncompleteReadError."""
+    writer.write(REQUEST)
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    return int(head.split(b" ", 2)[1]), await reader.readexactly(length)
 
 
 async def weights(proxy: Proxy, *, requests: int) -> Seen:
@@ -151,8 +164,10 @@ async def kill(proxy: Proxy, replicas: Replicas, *, times: int) -> Seen:
         for _ in range(times):
             await load.until(load.seen.count + 500)
             await asyncio.to_thread(replicas.end, victim, signal.SIGKILL)
+            load.is_one_dead = True
             await asyncio.sleep(0.3)
             await asyncio.to_thread(replicas.start, victim)
+            load.is_one_dead = False
             await asyncio.sleep(1.2)  # the longest of them takes a second to look again
     return load.seen
 
