@@ -110,11 +110,7 @@ class Inference:
 
 async def _read(request: Request, max_bytes: int) -> bytes:
     stream = request.stream
-    if stream is None:
-        return request.body
-    if stream.is_complete and stream.total <= max_bytes:
-        return stream.take()
-    declared = request.header(b"content-length")
-    if declared and int(declared) > max_bytes:
+    size = len(request.body) if stream is None else int(request.header(b"content-length", b"0"))
+    if size > max_bytes:
         raise BodyTooLarge(f"The body is longer than {max_bytes} bytes.")
-    return await stream.read_all(max_bytes)
+    return request.body if stream is None else await stream.read_all(max_bytes)

@@ -142,13 +142,10 @@ def _framing(request: Request, headers: list[tuple[bytes, bytes]]) -> tuple[byte
     """The body as it is to be sent, and whether in chunks; the header that says so is added to `headers`."""
     stream = request.stream
     length = request.header(b"content-length")
-    if stream is not None and stream.is_complete:
-        body = stream.take()
-        if body or length:
-            headers.append((b"content-length", b"%d" % len(body)))
-        return body, False
     if stream is None:
-        return b"", False
+        if request.body or length:
+            headers.append((b"content-length", b"%d" % len(request.body)))
+        return request.body, False
     if length:
         headers.append((b"content-length", length))
         return stream, False

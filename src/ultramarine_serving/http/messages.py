@@ -35,7 +35,7 @@ class Request:
     """One request. Header names are lower-case. `path` and `query` are as sent: still percent-encoded."""
 
     __slots__ = (
-        "_body",
+        "body",
         "client",
         "client_gone",
         "headers",
@@ -63,17 +63,8 @@ class Request:
         self.client = ""  #: host of the peer; empty on a Unix socket
         self.scheme = "http"  #: or "https": it came by TLS
         self.client_gone = False  #: True once the connection is lost: nobody waits for the answer
-        self._body = b""
-        self.stream: Body | None = None  #: with `stream_bodies`: the body as it arrives
-
-    @property
-    def body(self) -> bytes:
-        """The whole body; with `stream_bodies` use `stream` instead."""
-        return self._body
-
-    @body.setter
-    def body(self, data: bytes) -> None:
-        self._body = data
+        self.body = b""  #: the whole body, unless there is a `stream`
+        self.stream: Body | None = None  #: with `stream_bodies`: a body that is not whole yet, as it arrives
 
     def header(self, name: bytes, default: bytes = b"") -> bytes:
         """The first header of this lower-case name."""

@@ -49,6 +49,7 @@ class RequestReader:
         self._request: Request | None = None
         self._parts: list[bytes] = []
         self._size = 0
+        self._expects_continue = False
 
     def feed(self, data: bytes) -> None:
         """Parse. Raises Refused."""
@@ -73,6 +74,8 @@ class RequestReader:
             raise self._refused(400, "Not HTTP", f"{error}.", "Send well-formed HTTP/1.1.") from None
         if self._quiet_bytes > self._limits.header_max_bytes:
             raise self._head_too_large()
+        if self._stream_bodies and self.is_in_body:
+            self._begin_stream()
 
     def body_deadline(self) -> float:
         """When the body, as far as it has come, is too slow: silent for too long, or a trickle."""
@@ -154,15 +157,26 @@ class RequestReader:
         self.is_in_body = True
         self._parts = []
         self._size = 0
+        self._expects_continue = expects_continue
         if self._stream_bodies:
-            request.stream = Body(self._limits.buffer_max_bytes)
-            if expects_continue:
-                request.stream.on_read = self._continue_once
-            self._sink.add(request)
-        elif length > self._limits.body_max_bytes:
+            return  # with what else is in this piece: most bodies are whole then
+        if length > self._limits.body_max_bytes:
             raise self._body_too_large()
-        elif expects_continue and self._sink.is_free:
+        if expects_continue and self._sink.is_free:
             self._sink.send_continue()
+
+    def _begin_stream(self) -> None:
+        """Give the request on with what has come of its body, unless that was done."""
+        request = self._request
+        assert request is not None, "llhttp gives the headers first"
+        if request.stream is not None:
+            return
+        request.stream = Body(self._limits.buffer_max_bytes)
+        if self._expects_continue:
+            request.stream.on_read = self._continue_once
+        self._sink.add(request)
+        for part in self._parts:
+            request.stream.feed(part)
 
     def _continue_once(self) -> None:
         stream = self._request.stream if self._request is not None else None
@@ -207,7 +221,7 @@ class RequestReader:
             self._request.stream.feed(data)
             return
         self._size += len(data)
-        if self._size > self._limits.body_max_bytes:
+        if self._size > self._limits.body_max_bytes and not self._stream_bodies:
             raise self._body_too_large()
         self._parts.append(data)
 

@@ -7,7 +7,8 @@
     await server.drain(grace_s=10)
 
 The body is whole when the handler is called (`request.body`), within `limits.body_max_bytes`. With `stream_bodies=True`
-the handler is called as soon as the headers are in and reads `request.stream`; what it leaves ends the connection.
+the handler is called as soon as the headers are in: a body that did not come with them whole is `request.stream`, for
+the handler to read; what it leaves ends the connection.
 Requests of one connection are answered one after the other, in order. What is no HTTP never reaches a handler.
 """
 

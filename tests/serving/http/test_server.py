@@ -358,6 +358,26 @@ async def test_who_expects_100_continue_gets_it_before_the_body(serving: Serving
     writer.close()
 
 
+@pytest.mark.parametrize(("first", "later", "is_whole"), [(b"hi", b"", True), (b"", b"hi", False), (b"h", b"i", False)])
+async def test_where_bodies_are_streamed_one_that_came_with_its_headers_is_whole(
+    serving: Serving, first: bytes, later: bytes, is_whole: bool
+):
+    seen = asyncio.Event()
+
+    async def handler(request: Request, /) -> Response:
+        seen.set()
+        assert (request.stream is None) == is_whole
+        return Response(body=await request.stream.read_all(100) if request.stream else request.body)
+
+    talk = await serving(handler, stream_bodies=True)
+    reader, writer = await talk.open()
+    writer.write(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\nconnection: close\r\n\r\n" + first)
+    await asyncio.wait_for(seen.wait(), 10)
+    writer.write(later)
+    assert (await asyncio.wait_for(reader.read(), 10)).endswith(b"\r\n\r\nhi")
+    writer.close()
+
+
 async def test_a_slow_handler_slows_its_client(serving: Serving):
     go_on = asyncio.Event()
 
