@@ -67,12 +67,13 @@ class Pool:
 
         Raises NotConnected, Broken, TooSlow, and what reading `body` raises.
         """
-        waiting = None
-        while waiting is None:
+        while True:
             kept = self._kept()
             connection = kept or await self.connect()
             waiting = connection.ask(head, body, is_head=is_head, is_chunked=is_chunked, timeout_s=timeout_s)
-            if waiting is None and kept is None:
+            if waiting is not None:
+                break
+            if kept is None:
                 raise NotConnected("the connection was closed at once")
         try:
             return await waiting
