@@ -12,8 +12,8 @@ from cryptography import x509
 from tests import certificates
 
 from ultramarine.domain.errors import Conflict, InvalidInput
-from ultramarine.server.authority import CA_LASTS, LASTS, RENEWED_BEFORE_END, Authority, names_of
 from ultramarine.server.certificate import Certificate
+from ultramarine.services.authority import CA_LASTS, LASTS, RENEWED_BEFORE_END, Authority, names_of
 from ultramarine.settings import Settings
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)

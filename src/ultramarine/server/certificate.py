@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from ultramarine.domain.errors import InvalidInput, UltramarineError
 from ultramarine.private import write_private
 from ultramarine.server import failing
-from ultramarine.server.authority import Authority, names_of
+from ultramarine.services.authority import Authority, names_of
 from ultramarine.settings import Settings
 from ultramarine.supervision import home as homes
 from ultramarine.supervision.listening import EVERYWHERE, Listening, bracketed
