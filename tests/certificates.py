@@ -1,6 +1,7 @@
 """Authorities and certificates for tests, as PEM."""
 
 import ipaddress
+import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -64,3 +65,8 @@ def _general(name: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
+
+
+def client(trusted: Issuer) -> ssl.SSLContext:
+    """Of who trusts this authority alone."""
+    return ssl.create_default_context(cadata=trusted.pem)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ultramarine_serving.gateway.fields import BadFile
 from ultramarine_serving.gateway.stamp import Stamp, stamp
+from ultramarine_serving.http.tls import server_context
 
 log = logging.getLogger("ultramarine.gateway")
 
@@ -24,7 +25,7 @@ class Certificate:
         self._seen: Stamp | None = None
         try:
             self._seen = stamp(os.stat(path))
-            self.context = self._current = _context(path)
+            self.context = self._current = server_context(path)
         except OSError as error:  # ssl.SSLError is one
             raise _bad(path, error) from None
         self.context.sni_callback = self._choose
@@ -36,7 +37,7 @@ class Certificate:
             if now == self._seen:
                 return
             self._seen = now
-            self._current = _context(self._path)
+            self._current = server_context(self._path)
         except OSError as error:
             log.warning("%s The one before stays.", _bad(self._path, error))
             return
@@ -45,19 +46,6 @@ class Certificate:
     def _choose(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, begun_with: ssl.SSLContext) -> None:
         """Called in each handshake, whether the client names a server or not."""
         connection.context = self._current
-
-
-def _context(path: Path) -> ssl.SSLContext:
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.minimum_version = ssl.TLSVersion.TLSv1_2
-    made.set_alpn_protocols(["http/1.1"])
-    made.load_cert_chain(path, password=_no_password)
-    return made
-
-
-def _no_password() -> str:
-    """Nobody sits at a terminal to be asked."""
-    raise ssl.SSLError("the key is encrypted")
 
 
 def _bad(path: Path, error: OSError) -> BadFile:

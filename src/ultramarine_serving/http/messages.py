@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ultramarine_serving.http.body import Body
@@ -14,7 +14,7 @@ from ultramarine_serving.http.wire import Headers
 
 @dataclass(frozen=True)
 class Limits:
-    """What a client may cost. What is over them is refused with a reason and the connection closed."""
+    """What a client may cost, and must know. Else it is refused with a reason and the connection closed."""
 
     body_max_bytes: int = 16_777_216  #: 413 above it; not looked at when bodies are streamed
     header_max_bytes: int = 65_536  #: request line and headers (and trailers); 431 above it
@@ -29,6 +29,7 @@ class Limits:
     pipeline_max: int = 32  #: requests of one connection waiting behind the one in work; not read further above it
     buffer_max_bytes: int = 262_144  #: of a streamed body not yet read by the handler; not read further above it
     connections_max: int = 8192  #: of one server; more are closed at once
+    secret: bytes = field(default=b"", repr=False)  #: in its header (`tls.SECRET`), else 401; empty: nobody is asked
 
 
 class Request:

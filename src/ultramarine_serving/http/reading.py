@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 from typing import Any, Protocol
 
 import httptools
 
 from ultramarine_serving.http.body import Body
 from ultramarine_serving.http.messages import Limits, Request, Response, problem
+from ultramarine_serving.http.tls import SECRET
 from ultramarine_serving.http.wire import is_origin_form
 
 
@@ -149,6 +151,8 @@ class RequestReader:
         method: str = parser.get_method().decode()
         version: str = parser.get_http_version()
         length, expects_continue = self._check(method, version)
+        if self._limits.secret:
+            self._let_in()
         request = Request(method, self._target.decode("ascii"), self._headers)
         request.version = version
         request.keep_alive = parser.should_keep_alive()
@@ -213,6 +217,13 @@ class RequestReader:
         if hosts > 1 or (hosts == 0 and version == "1.1"):
             raise self._refused(400, "Host missing", f"The request has {hosts} host headers.", "Send exactly one.")
         return length, expects_continue
+
+    def _let_in(self) -> None:
+        """Refuse who does not know the secret, before a byte of the body is kept. Nobody behind us is shown it."""
+        said = [value for name, value in self._headers if name == SECRET]
+        if len(said) != 1 or not hmac.compare_digest(said[0], self._limits.secret):
+            raise self._refused(401, "Not for you", "This server answers its gateway alone.", "Ask the endpoint.")
+        self._headers = [pair for pair in self._headers if pair[0] != SECRET]
 
     def on_body(self, data: bytes) -> None:
         self._quiet_bytes = 0

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 from ultramarine_serving.http.server import Address, Limits, Request, Response, Server, problem, serve
+from ultramarine_serving.http.tls import server_context
 
 from . import monitoring
 from .collecting import Collector
@@ -143,8 +144,9 @@ async def _live(options: Options, make_scorer: MakeScorer, collector: Collector 
     worker = Worker(loop)
     scorer = make_scorer(options, worker)
     app = App(options, scorer, collector)
-    limits = Limits(body_max_bytes=options.body_bytes_max)
-    server = await serve(app.handle, listeners=[Address.parse(options.socket)], limits=limits)
+    limits = Limits(body_max_bytes=options.body_bytes_max, secret=options.secret)
+    tls = None if options.tls is None else server_context(options.tls)
+    server = await serve(app.handle, listeners=[Address.parse(options.socket)], limits=limits, tls=tls)
     log.info("Listening on %s; loading.", ", ".join(str(address) for address in server.addresses))
     loaded = await _load(scorer, worker, stop)
     if loaded is not None:

@@ -52,6 +52,8 @@ class Options:
     """What the server was asked to do."""
 
     socket: str  # unix:/path or HOST:PORT
+    tls: Path | None  # a PEM file to listen with at HOST:PORT
+    secret: bytes  # who asks must say it; empty: nobody is asked
     model_dir: Path
     site: Path | None
     onnx_site: Path | None
@@ -77,6 +79,8 @@ def read(arguments: Sequence[str]) -> Options:
     """Read the command line; argparse ends the process with code 2 when it makes no sense."""
     parser = argparse.ArgumentParser(prog="serving", description="Answer requests with a model.")
     parser.add_argument("--socket", required=True, help="unix:/path.sock, or HOST:PORT")
+    parser.add_argument("--tls", type=Path, help="PEM file with a key and its certificate: HOST:PORT speaks TLS alone")
+    parser.add_argument("--secret", type=_content, default=b"", help="file with what each request must say, else 401")
     parser.add_argument("--model-dir", type=Path, required=True, help="becomes AZUREML_MODEL_DIR")
     parser.add_argument("--site", type=Path, help="folder with uvloop and httptools, searched after the environment")
     parser.add_argument("--onnx-site", default="", help="folder with onnx and onnxruntime; empty: no ONNX forms")
@@ -98,6 +102,8 @@ def read(arguments: Sequence[str]) -> Options:
         parser.error(f"--collect: {error}")
     return Options(
         socket=read.socket,
+        tls=read.tls,
+        secret=read.secret,
         model_dir=read.model_dir.absolute(),
         site=read.site and read.site.absolute(),
         onnx_site=Path(read.onnx_site).absolute() if read.onnx_site else None,
@@ -154,6 +160,16 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         default=25,
         help="an MLflow model whose calls take longer is called in a thread of its own; 0: always",
     )
+
+
+def _content(written: str) -> bytes:
+    try:
+        content = Path(written).read_bytes().strip()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{written} cannot be read: {error.strerror}") from None
+    if not content:
+        raise argparse.ArgumentTypeError(f"{written} is empty")
+    return content
 
 
 def _positive(written: str) -> int:

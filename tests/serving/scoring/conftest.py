@@ -54,7 +54,7 @@ def start_script(serving_zip: Path, started: list[Server]) -> Iterator[StartScri
     """Start a server with the text of a score.py, in the interpreter of the tests: a script needs no libraries."""
     with tempfile.TemporaryDirectory(prefix="um-score-") as made:  # short: a socket's path has 107 bytes at most
 
-        def start(source: str, *options: str, entry: str = "score.py") -> Server:
+        def start(source: str, *options: str, entry: str = "score.py", address: str = "") -> Server:
             folder = Path(made) / str(len(started))
             (folder / "model").mkdir(parents=True)
             script = folder / "code" / entry
@@ -62,7 +62,7 @@ def start_script(serving_zip: Path, started: list[Server]) -> Iterator[StartScri
             script.write_text(source)
             command = [sys.executable, str(serving_zip), "--model-dir", str(folder / "model")]
             command += ["--code", str(folder / "code"), "--entry", entry, *options]
-            server = servers.start(command, folder, dict(os.environ))
+            server = servers.start(command, folder, dict(os.environ), address=address)
             started.append(server)
             return server
 
