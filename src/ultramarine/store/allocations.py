@@ -113,8 +113,9 @@ def known_nodes(pool: str | None = None) -> Known[Node]:
 
 async def draining(tx: Tx, nodes: Sequence[NodeKey]) -> dict[NodeKey, str]:
     """Those of these nodes that get no new work and go when they are empty, each with the reason."""
-    rows = await fetch(tx, _DRAINING_OF, {"of_keys": nodes}) if nodes else []
-    return {NodeKey(row["key"]): row["reason"] for row in rows}
+    if not nodes:
+        return {}
+    return {NodeKey(row["key"]): row["reason"] for row in await fetch(tx, _DRAINING_OF, {"of_keys": nodes})}
 
 
 async def node(tx: Tx, key: str) -> Node | None:

@@ -16,8 +16,9 @@ from ultramarine_serving.gateway.replicas import ReplicaState
 from ultramarine_serving.gateway.unroutable import Left, NoReplica, UnknownDeployment, Unroutable
 from ultramarine_serving.http.client import Answer, Broken, NotConnected, UpstreamError
 from ultramarine_serving.http.messages import Request, Response
+from ultramarine_serving.http.tls import SECRET
 
-_DROP = forwarding.DROPPED | {b"authorization", PIN, SCALE_UP_TIMEOUT, MARK, TIMEOUT}
+_DROP = forwarding.DROPPED | {b"authorization", PIN, SCALE_UP_TIMEOUT, MARK, TIMEOUT, SECRET}
 _SAFE = frozenset(("GET", "HEAD"))
 REPEATS_MAX = 2  #: of one request
 TRIES_MAX = 200  #: as many replicas may have died at once; one that answers its probe alone is not asked for ever
@@ -156,6 +157,6 @@ class Exchange:
         request = self._request
         path = self._path or replica.replica.path
         target = f"{path}?{request.query}" if request.query else path
-        head = forwarding.onward_head(request, target, [*headers, self._deployment.timeout])
+        head = forwarding.onward_head(request, target, [*headers, self._deployment.timeout, *replica.said])
         timeout_s = self._deployment.spec.request_timeout_s
         return replica.pool.ask(head, self._body, is_head=request.method == "HEAD", timeout_s=timeout_s)

@@ -65,7 +65,7 @@ async def _send(copy: Copy, deployment: DeploymentState, replica: ReplicaState) 
     path = copy.path or replica.replica.path
     target = f"{path}?{copy.query}" if copy.query else path
     marks = (deployment.pin, (MARK, b"true"), deployment.timeout)
-    made = head(f"POST {target} HTTP/1.1".encode(), [*copy.headers, *marks])
+    made = head(f"POST {target} HTTP/1.1".encode(), [*copy.headers, *marks, *replica.said])
     timeout_s = deployment.spec.request_timeout_s
     began = loop.time()
     try:

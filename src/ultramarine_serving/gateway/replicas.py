@@ -8,6 +8,7 @@ from typing import Any
 
 from ultramarine_serving.gateway.served import Replica
 from ultramarine_serving.http.client import Broken, NotConnected, Pool, UpstreamError
+from ultramarine_serving.http.wire import head
 
 BACKOFF_FIRST_S = 0.05
 BACKOFF_MAX_S = 5.0
@@ -27,7 +28,8 @@ class ReplicaState:
     ) -> None:
         """`on_change`: called when it is up, or no longer. `may_eject`: whether enough others are up."""
         self.replica = replica
-        self.pool = Pool(replica.address, idle_s=IDLE_S)
+        self.pool = Pool(replica.address, idle_s=IDLE_S, expected=replica.expected)
+        self.said = () if replica.expected is None else replica.expected.headers  #: to it, with each request
         self.is_up = False
         self.is_gone = False  #: no longer in the table
         self.why = "not probed yet"
@@ -113,10 +115,11 @@ class ReplicaState:
     async def _probe(self, *, after_s: float) -> None:
         await asyncio.sleep(after_s)
         self._is_ejected = False
-        head = f"GET {self.replica.probe} HTTP/1.1\r\nhost: probe\r\nuser-agent: ultramarine-gateway\r\n\r\n".encode()
+        own = ((b"host", b"probe"), (b"user-agent", b"ultramarine-gateway"))
+        made = head(f"GET {self.replica.probe} HTTP/1.1".encode(), (*own, *self.said))
         wait_s = BACKOFF_FIRST_S
         while True:
-            why = await self._probe_once(head)
+            why = await self._probe_once(made)
             if not why:
                 break
             self._set_up(False)
@@ -127,10 +130,10 @@ class ReplicaState:
         self.why = ""
         self._set_up(True)
 
-    async def _probe_once(self, head: bytes) -> str:
+    async def _probe_once(self, made: bytes) -> str:
         """Why it is not up; empty if it is."""
         try:
-            answer = await asyncio.wait_for(self.pool.ask(head), PROBE_TIMEOUT_S)
+            answer = await asyncio.wait_for(self.pool.ask(made), PROBE_TIMEOUT_S)
         except asyncio.TimeoutError:
             return f"the probe got no answer in {PROBE_TIMEOUT_S:g} s"
         except UpstreamError as error:

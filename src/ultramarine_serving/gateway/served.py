@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from ultramarine_serving.gateway.fields import TOKEN, BadFile, Fields
 from ultramarine_serving.http.address import Address
+from ultramarine_serving.http.tls import Expected
 
 AUTH_MODES = ("key", "aml_token")
 
@@ -24,6 +25,7 @@ class Replica:
     address: Address
     probe: str = "/"
     path: str = "/score"
+    expected: Expected | None = None  #: of one on another machine
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ class Endpoint:
     deployments: Mapping[str, Deployment]
 
 
-def endpoint_of(name: str, value: object) -> Endpoint:
-    """Read one endpoint of a table. Raises BadFile."""
+def endpoint_of(name: str, value: object, *, ca: str | None) -> Endpoint:
+    """Read one endpoint of a table; `ca`: PEM of what has signed for replicas on other machines. Raises BadFile."""
     where = f"endpoints[{name!r}]"
     if not _ENDPOINT.fullmatch(name):
         raise BadFile(f"{where}: an endpoint is named workspace/endpoint.")
@@ -64,7 +66,9 @@ def endpoint_of(name: str, value: object) -> Endpoint:
     for key in keys:
         if not _SHA256.fullmatch(key):
             raise BadFile(f"{where}.keys_sha256 must hold SHA-256 sums in 64 lower-case hexadecimal digits.")
-    deployments = {each: _deployment(each, given, where) for each, given in fields.mapping("deployments", {}).items()}
+    deployments = {
+        each: _deployment(each, given, where, ca=ca) for each, given in fields.mapping("deployments", {}).items()
+    }
     mirror = _shares(fields, "mirror", where, deployments)
     if any(share > 100 for share in mirror.values()):
         raise fields.bad("mirror", dict(mirror), "at most 100 percent for each deployment")
@@ -88,12 +92,13 @@ def _shares(fields: Fields, name: str, where: str, deployments: Mapping[str, Dep
     return MappingProxyType({each: share for each, share in shares.items() if share > 0})
 
 
-def _deployment(name: str, value: object, where: str) -> Deployment:
+def _deployment(name: str, value: object, where: str, *, ca: str | None) -> Deployment:
     where = f"{where}.deployments[{name!r}]"
     if not TOKEN.fullmatch(name):
         raise BadFile(f"{where}: this is no name of a deployment.")
     fields = Fields(value, where)
-    replicas = tuple(_replica(each, f"{where}.replicas[{i}]") for i, each in enumerate(fields.items("replicas", [])))
+    given = enumerate(fields.items("replicas", []))
+    replicas = tuple(_replica(each, f"{where}.replicas[{i}]", ca=ca) for i, each in given)
     deployment = Deployment(
         max_concurrent=fields.whole("max_concurrent", 1, least=1),
         request_timeout_s=fields.number("request_timeout_s", 5.0, least=0.001),
@@ -109,9 +114,11 @@ def _deployment(name: str, value: object, where: str) -> Deployment:
     return deployment
 
 
-def _replica(value: object, where: str) -> Replica:
+def _replica(value: object, where: str, *, ca: str | None) -> Replica:
     fields = Fields(value, where)
+    tls = fields.mapping("tls", {})
     replica = Replica(
+        expected=_expected(tls, f"{where}.tls", ca=ca) if tls else None,
         id=fields.text("id"),
         address=fields.address("address"),
         probe=fields.text("probe", "/"),
@@ -122,3 +129,14 @@ def _replica(value: object, where: str) -> Replica:
         if not re.fullmatch(r"/[!-~]*", path):
             raise fields.bad(name, path, "a path that begins with /")
     return replica
+
+
+def _expected(value: object, where: str, *, ca: str | None) -> Expected:
+    fields = Fields(value, where)
+    if ca is None:
+        raise BadFile(f"table.ca must be given: {where} names what it has signed.")
+    expected = Expected(name=fields.text("name"), ca=ca, secret=fields.text("secret"))
+    fields.done()
+    if not re.fullmatch(r"[!-~]+", expected.secret):
+        raise BadFile(f"{where}.secret must be visible ASCII.")  # its value is not to be shown
+    return expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -9,6 +10,7 @@ from types import MappingProxyType
 from ultramarine_serving.gateway.fields import TOKEN, BadFile, Fields, read_json
 from ultramarine_serving.gateway.served import Endpoint, endpoint_of
 from ultramarine_serving.http.address import Address
+from ultramarine_serving.http.tls import client_context
 
 FORMAT = 2
 AUTHORIZE = ("none", "workspace", "cookie")
@@ -70,7 +72,8 @@ def parse(data: bytes) -> Table:
     authorizer = fields.optional_address("authorizer")
     if authorizer is None and any(site.authorize != "none" for site in sites):
         raise BadFile("table.authorizer must be given: a site asks for authorization.")
-    endpoints = {name: endpoint_of(name, value) for name, value in fields.mapping("endpoints", {}).items()}
+    ca = _ca(fields.optional_text("ca"))
+    endpoints = {name: endpoint_of(name, value, ca=ca) for name, value in fields.mapping("endpoints", {}).items()}
     if authorizer is None and any(endpoint.auth_mode != "key" for endpoint in endpoints.values()):
         raise BadFile("table.authorizer must be given: an endpoint takes tokens.")
     access_log = fields.optional_text("access_log")
@@ -82,6 +85,16 @@ def parse(data: bytes) -> Table:
         endpoints=MappingProxyType(endpoints),
         access_log=access_log,
     )
+
+
+def _ca(pem: str | None) -> str | None:
+    """What has signed for replicas on other machines, once it can be used."""
+    if pem is not None:
+        try:
+            client_context(pem)
+        except (ssl.SSLError, ValueError) as error:
+            raise BadFile(f"table.ca is no certificate in PEM: {error}.") from None
+    return pem
 
 
 def _site(value: object, where: str) -> Site:

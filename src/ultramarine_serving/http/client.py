@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from ultramarine_serving.http.address import Address
+from ultramarine_serving.http.connecting import connect, in_words
 from ultramarine_serving.http.deadlines import Deadlines
+from ultramarine_serving.http.tls import Expected
 from ultramarine_serving.http.upstream import Answer, Broken, NotConnected, TooSlow, Upstream, UpstreamError
 
 __all__ = ["Answer", "Broken", "NotConnected", "Pool", "TooSlow", "UpstreamError"]
 
-CONNECT_TIMEOUT_S = 3.0
 HOLD_STEP_FIRST_S = 0.02
 HOLD_STEP_MAX_S = 0.25
 
@@ -19,8 +20,12 @@ HOLD_STEP_MAX_S = 0.25
 class Pool:
     """The connections to one upstream. The newest idle one is used first; after `idle_s` seconds it is closed."""
 
-    def __init__(self, address: Address, *, idle_s: float, idle_max: int = 64) -> None:
+    def __init__(
+        self, address: Address, *, idle_s: float, idle_max: int = 64, expected: Expected | None = None
+    ) -> None:
+        """`expected`: who must show by TLS that it is the one; None: whoever answers at the address, in the clear."""
         self.address = address
+        self._expected = expected
         self._idle_s = idle_s
         self._idle_max = idle_max
         self._idle: list[Upstream] = []
@@ -39,20 +44,9 @@ class Pool:
     async def connect(self) -> Upstream:
         """A new connection. Raises NotConnected."""
         try:
-            return await asyncio.wait_for(self._open(), CONNECT_TIMEOUT_S)
-        except asyncio.TimeoutError:
-            raise NotConnected(f"connect timed out after {CONNECT_TIMEOUT_S:g} s") from None
-        except OSError as error:
-            raise NotConnected(_in_words(error)) from None
-
-    async def _open(self) -> Upstream:
-        address, loop = self.address, self._loop
-        if address.path:
-            with address.usable_path() as path:
-                _, made = await loop.create_unix_connection(lambda: Upstream(self, loop), path)
-        else:
-            _, made = await loop.create_connection(lambda: Upstream(self, loop), address.host, address.port)
-        return made
+            return await connect(self.address, lambda: Upstream(self, self._loop), expected=self._expected)
+        except (OSError, asyncio.TimeoutError) as error:
+            raise NotConnected(in_words(self.address, error)) from None
 
     async def ask(
         self,
@@ -138,11 +132,3 @@ class Pool:
         """Keep no connection any more. Exchanges under way end normally."""
         self._is_closed = True
         self.drop_idle()
-
-
-def _in_words(error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "connect failed: there is no such socket"
-    if isinstance(error, ConnectionRefusedError):
-        return "connect refused"
-    return f"connect failed: {error.strerror or error}"

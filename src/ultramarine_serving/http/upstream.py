@@ -125,7 +125,7 @@ class Upstream(asyncio.Protocol):
     def eof_received(self) -> bool:
         if self._tunnel is not None:
             self._tunnel.incoming.feed_end()
-            return True
+            return self._transport.can_write_eof()  # TLS knows no half of a connection
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:

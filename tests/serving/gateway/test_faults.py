@@ -174,7 +174,7 @@ async def test_replicas_that_take_no_connections_are_not_asked_for_ever(monkeypa
     monkeypatch.setattr(ReplicaState, "probe", nothing)
     monkeypatch.setattr(ReplicaState, "take_out", nothing)
     state = EndpointState("default/cancer", on_held=lambda endpoint, deployment: None)
-    state.update(endpoint_of("default/cancer", endpoint({"blue": ["unix:/none.sock"]})), worker=0, workers=1)
+    state.update(endpoint_of("default/cancer", endpoint({"blue": ["unix:/none.sock"]}), ca=None), worker=0, workers=1)
     blue = state.deployments["blue"]
     blue.is_up = blue.replicas["blue-0"].is_up = True
     answer = await Exchange(Request("POST", SCORE, []), state, b"", path="", id=b"1").run()
