@@ -53,7 +53,7 @@ def led_variables(
     The last is evaluated by a shell: folders differ from node to node, so it cannot come from the first one.
     """
     return {
-        PEERS: ",".join(_place(peer) for peer in _all(spec, wanted)),
+        PEERS: ",".join(place(peer) for peer in _all(spec, wanted)),
         SECRET: _secret(spec, "start on the nodes of this run"),
         FAILED: str(Path(folder).parent / "failed"),
         "ULTRAMARINE_NODE_RANK": str(spec.node_rank),
@@ -101,7 +101,7 @@ def _pytorch(spec: Spec, wanted: Wanted, rank: int) -> dict[str, str]:
 def _tensorflow(spec: Spec, wanted: Wanted, rank: int) -> dict[str, str]:
     peers, workers = _all(spec, wanted), spec.tasks.get("worker", 0)
     # Task by task over the nodes, workers first: each node has its worker before any has a second.
-    places = [_place(peers[task % spec.nodes], task // spec.nodes) for task in range(sum(spec.tasks.values()))]
+    places = [place(peers[task % spec.nodes], task // spec.nodes) for task in range(sum(spec.tasks.values()))]
     cluster = {"worker": places[:workers], "ps": places[workers:]}
     task = {"type": "worker", "index": rank} if rank < workers else {"type": "ps", "index": rank - workers}
     return {"TF_CONFIG": json.dumps({"cluster": {k: v for k, v in cluster.items() if v}, "task": task})}
@@ -119,7 +119,8 @@ def _all(spec: Spec, wanted: Wanted) -> Sequence[Peer]:
     return wanted.peers
 
 
-def _place(peer: Peer, at: int = 0) -> str:
+def place(peer: Peer, at: int = 0) -> str:
+    """`ADDRESS:PORT` of one of its ports. Raises BadSpec where it has not so many."""
     if at >= len(peer.ports):
         raise BadSpec(f"peers: {peer.address} has {len(peer.ports)} ports, and process {at + 1} there needs one.")
     address = f"[{peer.address}]" if ":" in peer.address else peer.address

@@ -14,7 +14,10 @@ OWN_LOG = "preparation.txt"
 
 @dataclass(frozen=True)
 class Folders:
-    """The folder of a run: `code`, `inputs`, `outputs`, `files`, `sockets`, `logs`, `collected`, the exit record."""
+    """The folder of a run.
+
+    `code`, `inputs`, `outputs`, `files`, `secrets`, `sockets`, `logs`, `collected`, the exit record.
+    """
 
     root: Path
 

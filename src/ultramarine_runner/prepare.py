@@ -80,6 +80,7 @@ class Preparer:
             inputs=inputs,
             outputs={one.name: str(output_place(folder, one, make=True)) for one in spec.outputs},
             sockets={name: str(sockets / f"{name}.sock") for name in spec.sockets},
+            secrets={name: _secret(folder / "secrets", name, text) for name, text in spec.secret_files.items()},
             files=files,
             sites=sites,
             checkpoint=None if spec.checkpoint is None else str(folder / "checkpoint"),
@@ -172,6 +173,16 @@ class Preparer:
             raise environments.EnvironmentFailed(
                 f"This node has no uv, and the control plane gave none: {error} Install uv on the node."
             ) from error
+
+
+def _secret(folder: Path, name: str, text: str) -> str:
+    """A file that its owner alone may read."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    place = folder / name
+    fd = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(fd, "w") as stream:
+        stream.write(text)
+    return str(place)
 
 
 def output_place(folder: Path, one: Output, *, make: bool = False) -> Path:

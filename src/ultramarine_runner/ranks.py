@@ -21,7 +21,9 @@ INHERITED = (
     "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
 )  # fmt: skip
 _INHERITED = re.compile(r"(PIP|UV|SSL)_\w+|\w+_PROXY|\w+_proxy")
-_PLACE = re.compile(r"\{\{(?:(input|output|socket|file|site):([^{}]+)|(python|folder|collected|server|ca|cache))\}\}")
+_PLACE = re.compile(
+    r"\{\{(?:(input|output|socket|port|file|site|secret):([^{}]+)|(python|folder|collected|server|ca|cache))\}\}"
+)
 _CA = "{{ca}}"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -36,6 +38,8 @@ class Places:
     inputs: Mapping[str, str] = field(default_factory=dict[str, str])
     outputs: Mapping[str, str] = field(default_factory=dict[str, str])
     sockets: Mapping[str, str] = field(default_factory=dict[str, str])
+    ports: Mapping[str, str] = field(default_factory=dict[str, str])  #: `ADDRESS:PORT`, known when it is launched
+    secrets: Mapping[str, str] = field(default_factory=dict[str, str])
     files: Mapping[str, str] = field(default_factory=dict[str, str])
     sites: Mapping[str, str] = field(default_factory=dict[str, str])
     checkpoint: str | None = None

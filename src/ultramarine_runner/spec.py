@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,120}")
@@ -97,6 +97,8 @@ class Spec:
     token: str
     checkpoint: Checkpoint | None = None
     collects: bool = False  #: what it writes to `{{collected}}` is shipped as it grows
+    ports: tuple[str, ...] = ()  #: where it listens for other machines, by name
+    secret_files: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)  #: their content, by name
 
     @property
     def ranks(self) -> range:
@@ -238,6 +240,8 @@ def _read(raw: Mapping[str, Any]) -> Spec:
         token=str(raw.get("token") or ""),
         checkpoint=_checkpoint(raw["checkpoint"]) if raw.get("checkpoint") else None,
         collects=bool(raw.get("collects")),
+        ports=tuple(name(one, "ports") for one in raw.get("ports") or ()),
+        secret_files=_secret_files(raw.get("secret_files") or {}),
     )
 
 
@@ -249,6 +253,10 @@ def _variables(raw: Mapping[str, Any] | None) -> dict[str, str]:
                 f"environment_variables: {key!r} cannot be the name of a variable, or its value holds a zero byte."
             )
     return variables
+
+
+def _secret_files(raw: Mapping[str, Any]) -> dict[str, str]:
+    return {name(key, "secret_files"): str(text) for key, text in raw.items()}
 
 
 def _tasks(raw: Mapping[str, Any]) -> dict[str, int]:

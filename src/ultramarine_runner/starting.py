@@ -16,7 +16,7 @@ from .folders import Folders
 from .ledger import Ledger
 from .logs import Shipper
 from .prepare import Prepared
-from .spec import Limits, Spec
+from .spec import Limits, Peer, Spec
 from .state import Event, Phase, Run
 from .work import Failure, Notes, Work
 
@@ -58,7 +58,7 @@ class Starting:
         if read is None:
             self.give_up(key, "input", order.problem or "")
         elif order.wanted.phase in ("prepare", "go"):
-            self._ports[key] = held = ports.Held(distribution.ports(read))
+            self._ports[key] = held = ports.Held(distribution.ports(read) + len(read.ports))
             self._runs.change(key, ports=held.ports, is_preparing=True)
             self._work.prepare(
                 key,
@@ -89,7 +89,7 @@ class Starting:
         """The ranks of a run that is ready, as the keeper is told to start them; BadSpec when they cannot be."""
         assert run.spec is not None
         folders = Folders.of(self._folder, run.key)
-        places = self._prepared[run.key].places
+        places = replace(self._prepared[run.key].places, ports=_served_at(run))
         launches = ranks.launches(run.key, run.spec, places, wanted=run.meeting, node=self._node)
         self._release_port(run.key)
         return {
@@ -122,10 +122,18 @@ class Starting:
         elif made is not None:
             self._prepared[key] = made
             sockets = {name: f"unix:{path}" for name, path in made.places.sockets.items()}
-            self._runs.apply(key, Event.PREPARED, progress="", sockets=sockets)
+            self._runs.apply(key, Event.PREPARED, progress="", sockets=sockets | _served_at(self._runs[key]))
         prepared(key)
 
     def _release_port(self, key: str) -> None:
         held = self._ports.pop(key, None)
         if held is not None:
             held.close()
+
+
+def _served_at(run: Run) -> dict[str, str]:
+    """`ADDRESS:PORT` of each port by which others reach it; held for it behind those of its processes."""
+    if run.spec is None or not run.spec.ports:
+        return {}
+    own, first = Peer(run.address or "127.0.0.1", run.ports), distribution.ports(run.spec)
+    return {name: distribution.place(own, first + at) for at, name in enumerate(run.spec.ports)}
