@@ -3,11 +3,12 @@
 from datetime import datetime
 from typing import Any, cast
 
-from tests.factories import NOON, later, make_allocation, make_cluster, make_run, make_seen, make_state
+from tests.factories import NOON, later, make_allocation, make_cluster, make_host, make_run, make_seen, make_state
 from tests.unit.turns import drained, turn
 
 from ultramarine.domain.allocation import AllocationStatus as S
 from ultramarine.domain.host import THIS_MACHINE
+from ultramarine.planning.actions import RecordAllocation
 from ultramarine.planning.seen import AllocationNews, Patience, Seen
 from ultramarine.services.hub import Hub
 
@@ -29,6 +30,20 @@ def seen_at(seconds: float, *, unanswered_at: datetime | None = None) -> Seen:
 def test_one_that_is_not_heard_in_time_is_given_up() -> None:
     assert not is_given_up(make_seen(), seconds=59)
     assert is_given_up(make_seen(), seconds=61)
+
+
+def test_one_on_another_machine_that_is_not_heard_is_said_what_it_needs() -> None:
+    def why(pool: str) -> str:
+        run, cluster, host = make_run("j"), make_cluster(host=pool), make_host(name=pool, pool=pool)
+        starting = make_allocation(1, status=S.STARTING, compute=cluster)
+        state = make_state(runs=[run], computes=[cluster], allocations=[starting], hosts=[host])
+        [record] = [r for r in turn(state, make_seen(), 61).records if isinstance(r, RecordAllocation)]
+        return record.reason
+
+    assert why("ray").endswith(
+        "say hello within 60 s. Nodes on other machines reach the installation where um up --listen says."
+    )
+    assert "--listen" not in why(THIS_MACHINE)
 
 
 def test_one_that_waits_for_a_machine_is_not_late() -> None:

@@ -6,6 +6,7 @@ from functools import partial
 
 from ultramarine.domain.allocation import Allocation, AllocationEvent, AllocationStatus
 from ultramarine.domain.compute import Compute, ComputeEvent, ComputeStatus
+from ultramarine.domain.host import THIS_MACHINE
 from ultramarine.domain.names import is_of
 from ultramarine.domain.run import RUN, Run, RunEvent
 from ultramarine.planning.actions import (
@@ -23,6 +24,7 @@ from ultramarine.planning.room import Lane, Room, Slot
 from ultramarine.planning.seen import Silence
 
 S, E = AllocationStatus, AllocationEvent
+REACHED = "Nodes on other machines reach the installation where um up --listen says."
 
 
 def effects(room: Room) -> Iterator[Effect]:
@@ -75,7 +77,8 @@ def _follow(room: Room, allocation: Allocation) -> RecordAllocation | None:
         # Earlier or later: the clock may have been set back. What waits at its target is not late.
         case S.STARTING if abs(room.now - _asked_at(room, allocation)) > timedelta(seconds=start_s):
             words = f"Its runner did not say hello within {start_s:g} s."
-            return room.drain(allocation, words)
+            elsewhere = "" if room.hosts[allocation.host].host.pool == THIS_MACHINE else f" {REACHED}"
+            return room.drain(allocation, words + elsewhere)
         case S.UP:
             return _leave(room, allocation)
         case S.DRAINING if not room.state.placed.get(allocation.node):
