@@ -19,6 +19,7 @@ from ultramarine.files.logs import Logs
 from ultramarine.files.reserve import Reserve
 from ultramarine.planning.seen import AllocationNews, NodeNews, Patience, Seen
 from ultramarine.planning.state import State
+from ultramarine.services.authority import Authority
 from ultramarine.services.context import Context, Site
 from ultramarine.services.hub import Hub
 from ultramarine.services.secrets import Secrets
@@ -200,6 +201,7 @@ def make_context(db: Database, folder: Path, **different: Any) -> Context:
         "logs": Logs(folder / "logs", Reserve(folder, 0)),
         "collected": Collected(folder / "collected", Reserve(folder, 0)),
         "secrets": Secrets(b"0" * 32),
+        "authority": lambda: Authority.at(folder, now=NOON),
         "hub": Hub(patience=Patience(), listening_since=NOON),
         "site": make_site(),
     }

@@ -78,6 +78,14 @@ def test_a_ca_that_has_ended_or_is_not_of_its_key_is_named(home: Path, tmp_path:
         Authority.at(home, now=NOON)
 
 
+def test_a_certificate_for_a_run_is_for_its_name_and_may_last_as_long_as_the_ca(home: Path):
+    ca = Authority.at(home, now=NOON)
+    name = f"e123abc-{'0' * 32}-12"
+    made = x509.load_pem_x509_certificate(ca.issue([name], now=NOON + DAY, lasts=CA_LASTS).encode())
+    made.verify_directly_issued_by(ca.certificate)
+    assert (names_of(made), made.not_valid_after_utc) == ([name], NOON + CA_LASTS)
+
+
 async def test_it_is_renewed_before_its_end_and_not_sooner(begin: Begin, home: Path, clock: Clock):
     made = begin()
     await made.tick()

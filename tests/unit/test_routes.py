@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from tests.factories import NOON
 from tests.unit.test_deployments import make_deployment, make_replica
 
@@ -15,7 +16,7 @@ from ultramarine.domain.endpoint import (
     TargetUtilization,
 )
 from ultramarine.domain.run import Run, RunStatus
-from ultramarine.planning.routes import Upstreams, moving, render
+from ultramarine.planning.routes import Place, Trust, Upstreams, moving, place_of, render
 
 UPSTREAMS = Upstreams(control="unix:/c.sock", mlflow="unix:/m.sock")
 UP = {"http": "unix:/r.sock"}
@@ -28,7 +29,7 @@ def make_endpoint(**traffic: int) -> Endpoint:
 
 
 def rendered(endpoint: Endpoint, deployments: list[Deployment], replicas: list[Run]) -> dict[str, Any]:
-    return render(UPSTREAMS, [endpoint], deployments, replicas=replicas)["endpoints"]["w/cancer"]
+    return render(UPSTREAMS, [endpoint], deployments, replicas=replicas, trust=Trust())["endpoints"]["w/cancer"]
 
 
 def test_a_replica_is_in_the_table_while_it_runs_and_listens():
@@ -74,13 +75,13 @@ def test_what_is_mirrored_is_in_the_table_as_long_as_its_deployment_is():
 
 
 def test_keys_are_in_the_table_as_hashes_only():
-    text = str(render(UPSTREAMS, [make_endpoint()], [], replicas=[]))
+    text = str(render(UPSTREAMS, [make_endpoint()], [], replicas=[], trust=Trust()))
     assert "a" * 64 in text
     assert "sealed" not in text
 
 
 def test_mlflow_is_reached_with_a_token_at_one_origin_and_with_a_session_at_the_other():
-    sites = {(s["listener"], s["prefix"]): s for s in render(UPSTREAMS, [], [], replicas=[])["sites"]}
+    sites = {(s["listener"], s["prefix"]): s for s in render(UPSTREAMS, [], [], replicas=[], trust=Trust())["sites"]}
     assert sites["api", "/mlflow/"]["authorize"] == "workspace"
     assert sites["api", "/mlflow/"]["allow"]
     assert sites["second", "/mlflow/"]["authorize"] == "cookie"
@@ -89,3 +90,58 @@ def test_mlflow_is_reached_with_a_token_at_one_origin_and_with_a_session_at_the_
 
 def test_the_version_alone_is_no_news():
     assert moving({"version": 1, "endpoints": {}}) == moving({"version": 2, "endpoints": {}})
+
+
+# Replicas on other machines
+
+TRUST = Trust(ca="PEM", secrets={"d1": "s" * 64})
+FAR = {"http": "10.0.0.7:41234"}
+
+
+def rendered_far(*replicas: Run) -> dict[str, Any]:
+    return render(UPSTREAMS, [make_endpoint(blue=100)], [make_deployment()], replicas=replicas, trust=TRUST)
+
+
+def test_a_replica_on_another_machine_is_known_by_the_name_of_its_run_and_knows_a_secret():
+    run = make_replica(1, sockets=FAR)
+    table = rendered_far(run)
+    [replica] = table["endpoints"]["w/cancer"]["deployments"]["blue"]["replicas"]
+    assert (replica["address"], replica["tls"]) == ("10.0.0.7:41234", {"name": run.key, "secret": "s" * 64})
+    assert table["ca"] == "PEM"
+    assert place_of(run, TRUST) == Place(address="10.0.0.7:41234", name=run.key, ca="PEM", secret="s" * 64)
+
+
+def test_where_no_replica_is_elsewhere_the_table_says_nothing_of_it():
+    table = render(
+        UPSTREAMS, [make_endpoint()], [make_deployment()], replicas=[make_replica(1, sockets=UP)], trust=Trust()
+    )
+    [replica] = table["endpoints"]["w/cancer"]["deployments"]["blue"]["replicas"]
+    assert "tls" not in replica
+    assert table["ca"] is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "unix:/home/control.sock",
+        "",
+        "10.0.0.7",
+        "10.0.0.7:99999",
+        "10.0.0.7:80/x",
+        "10.0.0.7:80\r\nx",
+        "[::1:80",
+        ":80",
+    ],
+)
+def test_a_node_elsewhere_cannot_send_the_gateway_where_it_likes(said: str):
+    assert place_of(make_replica(1, sockets={"http": said}), TRUST) is None
+    table = rendered_far(make_replica(1, sockets={"http": said}))
+    assert table["endpoints"]["w/cancer"]["deployments"]["blue"]["replicas"] == []
+
+
+def test_a_node_here_has_no_port_to_name():
+    assert place_of(make_replica(1, sockets=FAR), Trust()) is None
+
+
+def test_a_secret_is_in_no_words_of_what_holds_it():
+    assert "s" * 64 not in repr(TRUST) + repr(place_of(make_replica(1, sockets=FAR), TRUST))

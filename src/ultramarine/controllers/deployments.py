@@ -14,6 +14,7 @@ from ultramarine.planning.scaling import Load, Memory, Scale, decide
 from ultramarine.routing.publisher import Reach, RoutePublisher
 from ultramarine.services.context import Context
 from ultramarine.services.deployments import compute_of, need_of
+from ultramarine.services.elsewhere import is_elsewhere
 from ultramarine.services.serving import replica_spec, resolve
 from ultramarine.store import allocations, endpoints, runs
 from ultramarine.store.database import Tx
@@ -144,8 +145,9 @@ class DeploymentLoop:
                 yield run.key, why
 
     async def _add(self, action: AddReplica) -> None:
-        spec = replica_spec(action.deployment, zip_sha256=self._files.zip_sha256)
         async with self._ctx.begin() as tx:
+            far = await is_elsewhere(tx, action.run.compute)
+            spec = replica_spec(action.deployment, zip_sha256=self._files.zip_sha256, is_elsewhere=far)
             await endpoints.keep(tx, action.deployment)
             await runs.add(tx, action.run, spec, event="replica_made")
 

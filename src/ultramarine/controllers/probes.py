@@ -1,26 +1,26 @@
 """The loop that asks replicas whether they live and are ready, as their deployments say (`planning/probing.py`).
 
 The gateway finds out by itself when a replica does not answer, and goes round it. Here it is found out that one hangs
-for good, and is to be replaced, or that it has said for long that it is not ready. Replicas of before a restore, and
-those that do not listen on this machine, are nobody's here.
+for good, and is to be replaced, or that it has said for long that it is not ready. Those on other machines are asked as
+the gateway asks them. Replicas of before a restore are nobody's here.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ultramarine.domain.endpoint import Deployment, ProbeSettings
 from ultramarine.domain.names import RunKey, is_of
 from ultramarine.domain.run import Run, RunStatus
 from ultramarine.planning.probing import Kind, Probing
+from ultramarine.planning.routes import Place, place_of
 from ultramarine.routing.asking import ask
+from ultramarine.services import elsewhere
 from ultramarine.services.context import Context
 from ultramarine.store import endpoints, runs
 
-UNIX = "unix:"
 PATHS: Mapping[Kind, str] = {Kind.LIVENESS: "/health/live", Kind.READINESS: "/health/ready"}
-Place = tuple[RunKey, Kind]
+Asked = tuple[RunKey, Kind]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,14 +28,14 @@ class _Probed:
     """A replica, and how one of its probes is made."""
 
     run: Run
+    place: Place
     kind: Kind
     settings: ProbeSettings
 
     async def why_not(self) -> str:
         """What is wrong; nothing where all is well."""
-        socket = Path(self.run.sockets["http"].removeprefix(UNIX))
         try:
-            status, _ = await ask(socket, "GET", PATHS[self.kind], timeout_s=self.settings.timeout)
+            status, _ = await ask(self.place, "GET", PATHS[self.kind], timeout_s=self.settings.timeout)
         except TimeoutError:
             return f"no answer in {self.settings.timeout} s"
         except OSError as error:
@@ -46,7 +46,7 @@ class _Probed:
 class ProbeLoop:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._asking: dict[Place, asyncio.Task[str]] = {}
+        self._asking: dict[Asked, asyncio.Task[str]] = {}
 
     async def tick(self) -> None:
         there = {(each.run.key, each.kind): each for each in await self._replicas()}
@@ -71,16 +71,17 @@ class ProbeLoop:
         async with self._ctx.read() as tx:
             deployments: dict[str, Deployment] = {d.id: d for d in await endpoints.deployments(tx)}
             replicas: Sequence[Run] = await runs.open_replicas(tx) if deployments else []
+            trust = await elsewhere.trust(self._ctx, tx, replicas)
         return [
-            _Probed(run=run, kind=kind, settings=kind.settings(deployments[run.owner_id].spec))
+            _Probed(run=run, place=place, kind=kind, settings=kind.settings(deployments[run.owner_id].spec))
             for run in replicas
             if run.owner_id in deployments
             if run.status is RunStatus.RUNNING and is_of(run.key, self._ctx.site.epoch)
-            if run.sockets.get("http", "").startswith(UNIX)
+            if (place := place_of(run, trust)) is not None
             for kind in Kind
         ]
 
-    def _take(self, place: Place, each: _Probed, why: str) -> None:
+    def _take(self, place: Asked, each: _Probed, why: str) -> None:
         hub, before = self._ctx.hub, self._ctx.hub.probings[place]
         hub.probings[place] = before.after(why, each.settings, self._ctx.clock())
         if hub.probings[place].is_well != before.is_well:

@@ -1,7 +1,8 @@
 """The gateway's route table as a function of what is stored. Its format: docs/reference/route-table.md."""
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ultramarine.domain.endpoint import Deployment, DeploymentStatus, Endpoint
@@ -11,6 +12,8 @@ FORMAT = 2
 IN_USE = frozenset(
     {RunStatus.RUNNING, RunStatus.NOT_RESPONDING}
 )  #: a silent one may still answer: the gateway's own probe tells
+UNIX = "unix:"
+_PORT = re.compile(r"(\[[0-9a-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}")
 BODY_BYTES_MAX = 100 * 1024**2
 QUEUE_MAX = 1024
 
@@ -23,15 +26,63 @@ class Upstreams:
     mlflow: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """How replicas on other machines are known, and know who may ask.
+
+    `ca`: PEM of what has signed their certificates; `secrets`: by id, of the deployments whose replicas are there.
+    """
+
+    ca: str = ""
+    secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where something of ours answers: `unix:PATH`, or `HOST:PORT` by TLS.
+
+    There `name` is what the certificate of the other end is for, by `ca`, and `secret` is what is to be said.
+    """
+
+    address: str
+    name: str = ""
+    ca: str = ""
+    secret: str = field(default="", repr=False)
+
+
+def place_of(replica: Run, trust: Trust) -> Place | None:
+    """Where a replica answers. None where it does not say so, or says what cannot be: a node is not to be believed all.
+
+    One that is elsewhere has no socket of this machine's to name, and one here needs no port.
+    """
+    address, secret = replica.sockets.get("http", ""), trust.secrets.get(replica.owner_id)
+    if secret is None:
+        return Place(address=address) if address.startswith(UNIX) else None
+    if not _PORT.fullmatch(address) or int(address.rpartition(":")[2]) > 65535:
+        return None
+    return Place(address=address, name=replica.key, ca=trust.ca, secret=secret)
+
+
 def render(
-    upstreams: Upstreams, endpoints: Sequence[Endpoint], deployments: Sequence[Deployment], *, replicas: Sequence[Run]
+    upstreams: Upstreams,
+    endpoints: Sequence[Endpoint],
+    deployments: Sequence[Deployment],
+    *,
+    replicas: Sequence[Run],
+    trust: Trust,
 ) -> dict[str, Any]:
     """Everything but the version, which the publisher counts."""
+    behind: dict[str, list[dict[str, Any]]] = {d.id: [] for d in deployments}
+    for replica in replicas:
+        place = place_of(replica, trust)
+        if place is not None and replica.status in IN_USE and replica.owner_id in behind:
+            behind[replica.owner_id].append(_replica(replica, place))
     return {
         "format": FORMAT,
         "sites": _sites(upstreams),
         "authorizer": upstreams.control,
-        "endpoints": {f"{e.workspace}/{e.name}": _endpoint(e, deployments, replicas) for e in endpoints},
+        "endpoints": {f"{e.workspace}/{e.name}": _endpoint(e, deployments, behind) for e in endpoints},
+        "ca": trust.ca or None,
         "access_log": None,
     }
 
@@ -57,7 +108,10 @@ def _sites(upstreams: Upstreams) -> list[dict[str, Any]]:
     ]
 
 
-def _endpoint(endpoint: Endpoint, deployments: Sequence[Deployment], replicas: Sequence[Run]) -> dict[str, Any]:
+def _endpoint(
+    endpoint: Endpoint, deployments: Sequence[Deployment], replicas: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> dict[str, Any]:
+    """`replicas`: by id of their deployment."""
     behind = [
         d
         for d in deployments
@@ -71,12 +125,11 @@ def _endpoint(endpoint: Endpoint, deployments: Sequence[Deployment], replicas: S
         "traffic": {name: share for name, share in endpoint.spec.traffic.items() if name in names},
         "mirror": {name: share for name, share in endpoint.spec.mirror_traffic.items() if name in names},
         "body_max_bytes": BODY_BYTES_MAX,
-        "deployments": {d.name: _deployment(d, replicas) for d in behind},
+        "deployments": {d.name: _deployment(d, replicas[d.id]) for d in behind},
     }
 
 
-def _deployment(deployment: Deployment, replicas: Sequence[Run]) -> dict[str, Any]:
-    here = [r for r in replicas if r.owner_id == deployment.id and r.status in IN_USE and "http" in r.sockets]
+def _deployment(deployment: Deployment, replicas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     settings = deployment.spec.request_settings
     return {
         "max_concurrent": settings.max_concurrent_requests_per_instance,
@@ -85,10 +138,13 @@ def _deployment(deployment: Deployment, replicas: Sequence[Run]) -> dict[str, An
         "queue_wait_s": settings.max_queue_wait_ms / 1000,
         "hold_s": deployment.spec.hold_s,
         "idempotent": settings.idempotent,
-        "replicas": [
-            {"id": r.key, "address": r.sockets["http"], "probe": "/health/ready", "path": "/score"} for r in here
-        ],
+        "replicas": replicas,
     }
+
+
+def _replica(replica: Run, place: Place) -> dict[str, Any]:
+    plain = {"id": replica.key, "address": place.address, "probe": "/health/ready", "path": "/score"}
+    return plain if not place.name else plain | {"tls": {"name": place.name, "secret": place.secret}}
 
 
 def moving(table: Mapping[str, Any]) -> Mapping[str, Any]:

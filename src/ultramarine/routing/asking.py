@@ -1,18 +1,24 @@
-"""One request to a Unix socket of ours."""
+"""One request to something of ours: to a Unix socket here, or by TLS to a replica on another machine."""
 
 import asyncio
-from pathlib import Path
+import ssl
+from functools import lru_cache
+
+from ultramarine.planning.routes import UNIX, Place
+
+SECRET = "x-ultramarine-secret"  #: the header that says who may ask
 
 
-async def ask(socket: Path, method: str, path: str, *, timeout_s: float) -> tuple[int, bytes]:
+async def ask(place: Place, method: str, path: str, *, timeout_s: float) -> tuple[int, bytes]:
     """Status and body of the answer. Raises OSError (TimeoutError is one).
 
     By hand, since this is asked at each turn: making a client costs far more.
     """
+    own = f"{SECRET}: {place.secret}\r\n" if place.secret else ""
     async with asyncio.timeout(timeout_s):
-        reader, writer = await asyncio.open_unix_connection(socket)
+        reader, writer = await _connected(place)
         try:
-            request = f"{method} {path} HTTP/1.1\r\nHost: here\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            request = f"{method} {path} HTTP/1.1\r\nHost: here\r\n{own}Content-Length: 0\r\nConnection: close\r\n\r\n"
             writer.write(request.encode("ascii"))
             answer = await reader.read()
         finally:
@@ -22,3 +28,19 @@ async def ask(socket: Path, method: str, path: str, *, timeout_s: float) -> tupl
     if not status.isdigit():
         raise OSError("it broke off")
     return int(status), body
+
+
+async def _connected(place: Place) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if place.address.startswith(UNIX):
+        return await asyncio.open_unix_connection(place.address.removeprefix(UNIX))
+    host, _, port = place.address.rpartition(":")
+    tls = _trusting(place.ca)
+    return await asyncio.open_connection(host.strip("[]"), int(port), ssl=tls, server_hostname=place.name)
+
+
+@lru_cache(maxsize=4)
+def _trusting(ca: str) -> ssl.SSLContext:
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.minimum_version = ssl.TLSVersion.TLSv1_2
+    made.load_verify_locations(cadata=ca)
+    return made

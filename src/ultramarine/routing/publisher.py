@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ultramarine.planning.routes import moving
+from ultramarine.planning.routes import UNIX, Place, moving
 from ultramarine.planning.traffic import Traffic
 from ultramarine.private import write_private
 from ultramarine.routing.asking import ask
@@ -67,7 +67,7 @@ class RoutePublisher:
 
 async def _ask(socket: Path, method: str, path: str) -> bytes:
     """The body of a worker's answer. Raises OSError."""
-    status, body = await ask(socket, method, path, timeout_s=TIMEOUT_S)
+    status, body = await ask(Place(address=f"{UNIX}{socket}"), method, path, timeout_s=TIMEOUT_S)
     if status not in (200, 204):
         raise OSError(f"{socket} answered {status} to {method} {path}")
     return body

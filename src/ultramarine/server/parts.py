@@ -48,6 +48,7 @@ from ultramarine.private import write_private
 from ultramarine.routing.publisher import RoutePublisher
 from ultramarine.server.certificate import Certificate, listening_of
 from ultramarine.server.first_start import begin, epoch_of
+from ultramarine.services.authority import Authority
 from ultramarine.services.bell import Bell
 from ultramarine.services.context import Context, Limits, Site
 from ultramarine.services.hub import Hub
@@ -132,6 +133,7 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
         logs=Logs(home / "files" / "logs", reserve),
         collected=Collected(home / "files" / "collected", reserve),
         secrets=keys,
+        authority=lambda: Authority.at(home, now=datetime.now(UTC)),
         hub=Hub(patience=_patience(settings), listening_since=datetime.now(UTC), pools=(THIS_MACHINE, *clusters)),
         tracking=MlflowClient(home / "run" / "mlflow.sock"),
         site=replace(_site(settings, epoch=await epoch_of(db), cache=cache), clusters=clusters),

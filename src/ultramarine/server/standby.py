@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ultramarine.domain.errors import StaleWrite, StandsBy, Unavailable
 from ultramarine.drivers.protocol import Driver
-from ultramarine.planning.routes import Upstreams, render
+from ultramarine.planning.routes import Trust, Upstreams, render
 from ultramarine.private import write_private
 from ultramarine.routing.publisher import RoutePublisher
 from ultramarine.server.seat import Seat
@@ -59,6 +59,6 @@ async def _end_all(driver: Driver) -> None:
 async def open_the_door(home: Path, upstreams: Upstreams, known: dict[str, str]) -> None:
     """Let the gateway hand on to us what is asked, where no table and no address were ever written."""
     if not (home / "gateway" / "routes.json").exists():
-        await RoutePublisher(home / "gateway").publish(render(upstreams, [], [], replicas=[]))
+        await RoutePublisher(home / "gateway").publish(render(upstreams, [], [], replicas=[], trust=Trust()))
     if not (home / "connection.json").exists():
         write_private(home / "connection.json", json.dumps(known))

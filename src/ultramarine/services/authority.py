@@ -1,4 +1,4 @@
-"""A CA of the installation's own, and the certificates that it gives its gateway.
+"""A CA of the installation's own, and the certificates that it gives its gateway, and replicas on other machines.
 
 Its key and its certificate lie in the home beside the master key, and like that apart from backups: who has the key can
 be taken for the installation by all who trust it. Clients and nodes trust this certificate alone, so it lasts.
@@ -67,13 +67,13 @@ class Authority:
             )
         return made
 
-    def issue(self, names: Sequence[str], *, now: datetime) -> str:
+    def issue(self, names: Sequence[str], *, now: datetime, lasts: timedelta = LASTS) -> str:
         """A new key and its certificate for these names and addresses, as PEM."""
         key = ec.generate_private_key(_CURVE)
         made = (
             _begun(f"Ultramarine at {names[0]}"[:64], key, now=now)
             .issuer_name(self.certificate.subject)
-            .not_valid_after(min(now + LASTS, self.certificate.not_valid_after_utc))
+            .not_valid_after(min(now + lasts, self.certificate.not_valid_after_utc))
             .add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)

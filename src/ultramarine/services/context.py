@@ -13,6 +13,7 @@ from ultramarine.domain.size import Amount, Sizes
 from ultramarine.files.blobs import Blobs
 from ultramarine.files.collected import Collected
 from ultramarine.files.logs import Logs
+from ultramarine.services.authority import Authority
 from ultramarine.services.bell import Bell
 from ultramarine.services.hub import Hub
 from ultramarine.services.measures import Measures
@@ -78,6 +79,7 @@ class Context:
     logs: Logs
     collected: Collected
     secrets: Secrets
+    authority: Callable[[], Authority]  #: our CA, made when it is first asked for; raises `UltramarineError`
     hub: Hub
     tracking: MlflowClient
     site: Site

@@ -8,6 +8,7 @@ from ultramarine.domain.allocation import Node
 from ultramarine.domain.names import NodeKey, RunKey
 from ultramarine.domain.run import ON_NODES, Master, OwnerNoun, Run
 from ultramarine.planning.desired import phase
+from ultramarine.services import elsewhere
 from ultramarine.services.context import Context
 from ultramarine.services.identity import run_token
 from ultramarine.store import assets, runs
@@ -85,6 +86,7 @@ class Renderer:
             "environment_variables": variables,
             "files": files,
             "secret_variables": secret,
+            "secret_files": elsewhere.secret_files(self._ctx, run) if spec.get("ports") else {},
             "token": token,
             "checkpoint": self._checkpoint(run),
             "limits": self._limits(run) | dict(spec.get("limits", {})),

@@ -8,7 +8,7 @@ from ultramarine import curated
 from ultramarine.domain.endpoint import REQUEST_TIMEOUT_MS_MAX, Deployment
 from ultramarine.domain.environment import EnvironmentSpec
 from ultramarine.domain.errors import InvalidInput
-from ultramarine.services import environments, models
+from ultramarine.services import elsewhere, environments, models
 from ultramarine.services.context import Context
 from ultramarine.services.snapshots import get_snapshot, uploaded
 from ultramarine.store import assets
@@ -17,6 +17,7 @@ from ultramarine.tracking.registry import ModelVersion
 SERVING = "serving"  #: the curated environment with the scoring server's own two packages
 ONNX = "onnx"  #: the one with what makes and runs the ONNX form of a model
 ZIP = "serving.zip"
+HTTP = "http"  #: what it listens for, in the runner's words
 _SKLEARN = re.compile(r"^  sklearn:", re.MULTILINE)  # the flavour, in an MLmodel file
 _PYTHON_LINE = re.compile(r"^python:\s*['\"]?(3\.\d+)", re.MULTILINE)
 
@@ -77,10 +78,13 @@ def _is_sklearn(ctx: Context, snapshot: str) -> bool:
     return "MLmodel" in files and _SKLEARN.search(ctx.blobs.read(files["MLmodel"]).decode()) is not None
 
 
-def replica_spec(deployment: Deployment, *, zip_sha256: str) -> dict[str, Any]:
-    """What the runner needs to run one replica: the scoring server in the model's environment, behind a Unix socket."""
+def replica_spec(deployment: Deployment, *, zip_sha256: str, is_elsewhere: bool) -> dict[str, Any]:
+    """What the runner needs to run one replica: the scoring server in the model's environment.
+
+    It listens on a Unix socket, or elsewhere than on the gateway's machine at a port (`services/elsewhere.py`).
+    """
     serving = deployment.serving
-    argv = ["{{python}}", f"{{{{file:{ZIP}}}}}", "--site", "{{site:0}}", "--socket", "unix:{{socket:http}}"]
+    argv = ["{{python}}", f"{{{{file:{ZIP}}}}}", "--site", "{{site:0}}", *_listening(is_elsewhere)]
     argv += [
         "--model-dir",
         "{{input:model}}",
@@ -117,7 +121,8 @@ def replica_spec(deployment: Deployment, *, zip_sha256: str) -> dict[str, Any]:
         "behind": behind,
         "environment_variables": dict(deployment.spec.environment_variables),
         "processes_per_node": 1,
-        "sockets": ["http"],
+        "sockets": [] if is_elsewhere else [HTTP],
+        "ports": [HTTP] if is_elsewhere else [],
         "collects": {"endpoint": deployment.endpoint, "deployment": deployment.name}
         if deployment.spec.collected
         else None,
@@ -126,6 +131,13 @@ def replica_spec(deployment: Deployment, *, zip_sha256: str) -> dict[str, Any]:
             "hint": "Name a larger instance_type: um compute list-sizes",
         },
     }
+
+
+def _listening(is_elsewhere: bool) -> list[str]:
+    if not is_elsewhere:
+        return ["--socket", f"unix:{{{{socket:{HTTP}}}}}"]
+    secret, tls = f"{{{{secret:{elsewhere.SECRET}}}}}", f"{{{{secret:{elsewhere.CERTIFICATE}}}}}"
+    return ["--socket", f"{{{{port:{HTTP}}}}}", "--tls", tls, "--secret", secret]
 
 
 def _behind(name: str) -> dict[str, Any]:

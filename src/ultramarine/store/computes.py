@@ -1,6 +1,6 @@
 """Compute targets."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +24,9 @@ _POOL = (
     sa.select(t.hosts.c.pool)
     .join(t.computes, t.computes.c.host == t.hosts.c.name)
     .where(t.computes.c.id == sa.bindparam("of_id"))
+)
+_OF_OTHER_POOLS = sa.select(t.computes.c.id).where(
+    t.computes.c.id.in_(sa.bindparam("of_ids", expanding=True)), t.computes.c.host.not_in(hosts.NAMES_OF_POOL)
 )
 _EVERY_OF_WORKSPACE = _EVERY.where(t.computes.c.workspace == sa.bindparam("of_workspace"))
 _ONE = _THERE.where(
@@ -66,6 +69,12 @@ async def pool_of(tx: Tx, id: ComputeId) -> str:
     if row is None:
         raise NotFound("compute", id)
     return row["pool"]
+
+
+async def of_other_pools(tx: Tx, ids: Iterable[ComputeId], *, pool: str) -> frozenset[ComputeId]:
+    """Those of these computes that have their nodes elsewhere, deleted ones too."""
+    rows = await fetch(tx, _OF_OTHER_POOLS, {"of_ids": list(ids), "of_pool": pool})
+    return frozenset(ComputeId(row["id"]) for row in rows)
 
 
 async def page(tx: Tx, workspace: str, request: PageRequest) -> Page[Compute]:
