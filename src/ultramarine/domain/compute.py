@@ -56,11 +56,6 @@ class ClusterSpec(Spec):
 
     @model_validator(mode="after")
     def _replicas_can_be(self) -> "ClusterSpec":
-        if self.type == "inferencecluster" and self.provider != LOCAL:
-            raise ValueError(
-                f"provider: {self.provider!r} is not supported yet for an inferencecluster: "
-                "the gateway reaches replicas of this machine only"
-            )
         if self.type == "inferencecluster" and self.tier != "dedicated":
             raise ValueError(f"tier: {self.tier!r} is for jobs: replicas on an inferencecluster do not give way")
         return self
