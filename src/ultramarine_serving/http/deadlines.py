@@ -6,7 +6,7 @@ import asyncio
 from typing import Protocol
 
 FOREVER = float("inf")
-EARLY_S = 0.001  #: by so much a loop's timer may ring before its time
+JUDGED_S = 0.001  #: after the timer has rung: what has come is read in between
 
 
 class TimesOut(Protocol):
@@ -45,9 +45,13 @@ class Deadlines:
         self._timer = self._loop.call_at(due, self._ring)
 
     def _ring(self) -> None:
+        """Timers come first in a turn of the loop: where it was us who were held up, answers are there to be read."""
+        self._timer = self._loop.call_later(JUDGED_S, self._judge)
+
+    def _judge(self) -> None:
         self._timer, self._due = None, FOREVER
-        over = self._loop.time() + EARLY_S
-        for member in [each for each in self._members if each.deadline <= over]:
+        now = self._loop.time()
+        for member in [each for each in self._members if each.deadline <= now]:
             member.deadline = FOREVER
             member.time_out()
         first = min((each.deadline for each in self._members), default=FOREVER)

@@ -29,6 +29,9 @@ class Clock:
         self.made.append(Timer(when, rings))
         return self.made[-1]
 
+    def call_later(self, delay: float, rings: Callable[[], None]) -> Timer:
+        return self.call_at(self.now + delay, rings)
+
     @property
     def due(self) -> list[float]:
         return [each.when for each in self.made if each.is_set]
@@ -62,9 +65,9 @@ def test_each_is_told_once_when_its_own_time_is_over():
     deadlines.set(first, 5)
     clock.pass_until(2)
     deadlines.set(second, 5)
-    clock.pass_until(5)
+    clock.pass_until(6)
     assert (first.over, second.over) == (1, 0)
-    clock.pass_until(7)
+    clock.pass_until(8)
     assert (first.over, second.over) == (1, 1)
     assert clock.due == []
 
@@ -74,7 +77,7 @@ def test_a_shorter_one_is_not_held_up_by_a_longer_one():
     deadlines.set(long, 60)
     deadlines.set(short, 1)
     assert clock.due == [1]
-    clock.pass_until(1)
+    clock.pass_until(2)
     assert (long.over, short.over) == (0, 1)
     assert clock.due == [60]
 
@@ -111,3 +114,15 @@ def test_one_that_sets_another_deadline_as_it_is_told_is_told_again():
     deadlines.set(member, 5)
     clock.pass_until(20)
     assert (member.over, clock.due) == (2, [])
+
+
+def test_an_answer_that_is_there_when_a_held_up_loop_comes_to_look_is_in_time():
+    clock, deadlines, (member,) = begin(1)
+    deadlines.set(member, 5)
+    clock.now = 30  # nothing was done for so long
+    ringing = clock.made[0]
+    ringing.is_set = False
+    ringing.rings()
+    member.deadline = FOREVER  # the answer, which had been waiting to be read
+    clock.pass_until(40)
+    assert (member.over, clock.due) == (0, [])
