@@ -97,6 +97,15 @@ class Load:
         self._awaited = (count, asyncio.Event())
         await self._awaited[1].wait()
 
+    async def until_in_use(self, replica: str) -> None:
+        """That one of two gives a third of the answers at least. Raises RuntimeError."""
+        for _ in range(200):
+            before = self.seen.answers[replica]
+            await self.until(self.seen.count + 150)
+            if self.seen.answers[replica] - before >= 50:
+                return
+        raise RuntimeError(f"{replica} is not used again")
+
     async def _client(self) -> None:
         while not self._is_over:
             try:
@@ -157,18 +166,22 @@ async def changes(proxy: Proxy, routes: Routes, *, times: int) -> Seen:
 
 
 async def kill(proxy: Proxy, replicas: Replicas, *, times: int) -> Seen:
-    """`kill -9` of one of two replicas, and a new one in its place."""
+    """`kill -9` of one of two replicas, and a new one in its place.
+
+    It is killed when it has its part of the requests again: how long that takes is not the same for all. Clients that
+    are answered together ask together: each kill comes at another point of the 5 ms that a request takes.
+    """
     victim = replicas.sockets["blue"][1]
     load = Load(proxy.port)
     async with load.running():
-        for _ in range(times):
-            await load.until(load.seen.count + 500)
+        for turn in range(times):
+            await load.until_in_use(victim.stem)
+            await asyncio.sleep(0.005 * turn / times)
             await asyncio.to_thread(replicas.end, victim, signal.SIGKILL)
             load.is_one_dead = True
             await asyncio.sleep(0.3)
             await asyncio.to_thread(replicas.start, victim)
             load.is_one_dead = False
-            await asyncio.sleep(1.2)  # the longest of them takes a second to look again
     return load.seen
 
 
