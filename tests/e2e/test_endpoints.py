@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+
+from ultramarine.services.secrets import Secrets
 
 from . import dice
 from .endpoints import HERE, deploy, multiplying, remove
@@ -228,7 +231,10 @@ def test_a_change_that_fails_leaves_what_ran_and_succeeds_when_it_can(it: Instal
 
 def test_replicas_go_when_nobody_asks_and_the_next_request_waits_for_one(it: Installation):
     scale = {"type": "target_utilization", "min_instances": 0, "max_instances": 2, "idle_time_before_scale_down": 3}
-    assert deploy(it, TIMES, "elastic", scale_settings=scale)["provisioning_state"] == "Succeeded"
+    brief = {"request_timeout_ms": 1000}  # so long those that go are kept
+    assert (
+        deploy(it, TIMES, "elastic", scale_settings=scale, request_settings=brief)["provisioning_state"] == "Succeeded"
+    )
 
     def is_gone() -> bool:
         view = state(it, "elastic")
@@ -239,6 +245,36 @@ def test_replicas_go_when_nobody_asks_and_the_next_request_waits_for_one(it: Ins
         assert state(it, "elastic")["reason"] == "No request for 3 s: none is kept."
         assert flow_to(it, "elastic").ask() == ""
     remove(it, TIMES, "elastic")
+
+
+def test_a_token_is_good_for_its_own_endpoint_until_it_expires(it: Installation):
+    there = it.workspace.online_endpoints
+    for name in ("signed", "other"):
+        there.create_or_update({"name": name, "auth_mode": "aml_token"})
+    assert deploy(it, "signed", "blue")["provisioning_state"] == "Succeeded"
+    there.update("signed", {"traffic": {"blue": 100}})
+    uri, token = there.get("signed")["scoring_uri"], str(there.credentials("signed")["accessToken"])
+    assert Flow(uri, token).ask() == ""
+    assert json.loads(there.invoke("signed", json.dumps({"data": [1, 2]}).encode())) == [3, 6]
+    of_others = [there.credentials("other")["accessToken"], there.credentials(TIMES)["primaryKey"]]
+    for wrong in ("", expired(it, token), token[:-1], *of_others):
+        assert Flow(uri, wrong).ask().startswith("401 "), wrong
+    assert Flow(there.get(TIMES)["scoring_uri"], token).ask().startswith("403 "), "it is no key of that one"
+    for name in ("signed", "other"):
+        there.delete(name)
+        there.wait_gone(name, timeout_s=60)
+
+
+def expired(it: Installation, token: str) -> str:
+    """The token as this installation has made it an hour and a second earlier."""
+    purpose, workspace, name, until_s, _ = token.split(":")
+    with sqlite3.connect(it.home / "ultramarine.db") as database:
+        [keys] = database.execute("SELECT keys_sha256 FROM endpoints WHERE name = ?", [name]).fetchone()
+    said = workspace, name, json.loads(keys)[0]
+    made = Secrets.at(it.home / "master.key").of
+    assert token.endswith(made(purpose, *said, until_s)), "it is made so"
+    over = str(int(time.time()) - 1)
+    return f"{purpose}:{workspace}:{name}:{over}:{made(purpose, *said, over)}"
 
 
 def test_replicas_stand_on_an_inferencing_cluster_with_a_model_that_is_written_out(it: Installation):
