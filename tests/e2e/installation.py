@@ -26,8 +26,9 @@ SIZE = "mite"  #: so small that twenty of them fit this machine beside each othe
 RUNNER = re.compile(r"/runner\S*\.pyz ")  #: in a command line
 FINAL = ("Completed", "Failed", "Canceled")
 LIVING: "list[Installation]" = []  #: those there now: a test that fails shows their logs
+SIZES: Mapping[str, Mapping[str, float]] = {SIZE: {"cpus": 0.05, "memory_gib": 0.25}}
 SETTINGS: Mapping[str, str] = {
-    "ULTRAMARINE_SIZES": json.dumps({SIZE: {"cpus": 0.05, "memory_gib": 0.25}}),
+    "ULTRAMARINE_SIZES": json.dumps(SIZES),
     "ULTRAMARINE_BEAT_S": "1",
     "ULTRAMARINE_GRACE_S": "3",
 }

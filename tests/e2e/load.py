@@ -87,6 +87,8 @@ class Load:
         self.answers.append(Answer(due, time.monotonic() - due, status, deployment, wrong, content))
 
     async def _ask(self) -> tuple[int, str, bytes]:
+        while self._idle and self._idle[-1][0].at_eof():  # the other side has closed it, which any client sees
+            self._idle.pop()[1].close()
         reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection(self._host, self._port)
         try:
             writer.write(self._request)

@@ -1,135 +1,26 @@
 """What goes wrong with requests and replicas while others flow: the right status code, and nobody else is harmed."""
 
-import http.client
 import json
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
-from .installation import Installation, carriers, installed, until
-from .load import Load
+from .installation import carriers, until
+from .odd import BODY, RATE, Site, odd
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
-HERE = Path(__file__).parent
-RATE = 40.0
-BODY = json.dumps({"data": [1, 2]}).encode()
-MODES = """
-import json
-import time
-
-import numpy
-
-
-def init():
-    pass
-
-
-def run(raw_data):
-    asked = json.loads(raw_data)
-    mode = asked.get("mode")
-    if mode == "nan":
-        return [float("nan"), 1.0]
-    if mode == "numpy":
-        return {"whole": numpy.int64(3), "many": numpy.arange(3), "yes": numpy.bool_(True)}
-    if mode == "object":
-        return object()
-    if mode == "raise":
-        raise RuntimeError("asked for")
-    if mode == "hang":
-        time.sleep(asked["seconds"])
-    if mode == "grow":
-        kept.append(bytearray(200 * 2**20))
-    return [3 * value for value in asked["data"]]
-
-
-kept = []
-"""
-
-
-@dataclass(kw_only=True)
-class Site:
-    it: Installation
-    uri: str
-    key: str
-
-    def load(self, rate: float = RATE) -> Load:
-        return Load(uri=self.uri, key=self.key, body=BODY, rate=rate, expected=[3, 6])
-
-    def ask(self, body: bytes, **more: str) -> tuple[int, bytes]:
-        """`more`: headers."""
-        parts = urlsplit(self.uri)
-        connection = http.client.HTTPConnection(parts.netloc, timeout=30)
-        try:
-            given = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json", **more}
-            connection.request("POST", parts.path, body, given)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        finally:
-            connection.close()
-
-    def mode(self, mode: str, **more: Any) -> tuple[int, bytes]:
-        return self.ask(json.dumps({"mode": mode, "data": [1, 2], **more}).encode())
-
-    def open(self) -> socket.socket:
-        parts = urlsplit(self.uri)
-        return socket.create_connection((str(parts.hostname), int(parts.port or 80)))
-
-    def head(self, length: int) -> bytes:
-        path = urlsplit(self.uri).path
-        fields = f"Host: here\r\nAuthorization: Bearer {self.key}\r\nContent-Length: {length}\r\n\r\n"
-        return f"POST {path} HTTP/1.1\r\n{fields}".encode()
-
-    def deployment(self, name: str = "blue") -> dict[str, Any]:
-        return self.it.workspace.online_deployments.get(name, "odd")
-
-    def answering(self, name: str = "blue") -> list[str]:
-        return [row["run"] for row in self.deployment(name)["replicas"] if row["answers"]]
+RUN = "\n\ndef run(raw_data):\n    return 1\n"
 
 
 @pytest.fixture(scope="module")
 def site(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """An endpoint with two replicas of a script that does what it is asked."""
-    folder = tmp_path_factory.mktemp("faults")
-    (folder / "score").mkdir()
-    (folder / "score" / "score.py").write_text(MODES)
-    with installed(cache) as it:
-        it.up()
-        it.pid("mlflow", within_s=300)
-        there = it.workspace
-        there.online_endpoints.create_or_update({"name": "odd"})
-        there.online_deployments.create_or_update(body_of("blue"), folder=folder)
-        made = there.online_deployments.wait("blue", "odd", timeout_s=180)
-        assert made["provisioning_state"] == "Succeeded", f"{made}\n{it.told()}"
-        there.online_endpoints.update("odd", {"traffic": {"blue": 100}})
-        uri, key = there.online_endpoints.get("odd")["scoring_uri"], there.online_endpoints.credentials("odd")
-        yield Site(it=it, uri=uri, key=key["primaryKey"])
-
-
-def body_of(name: str, **different: Any) -> dict[str, Any]:
-    return {
-        "name": name,
-        "endpoint_name": "odd",
-        "model": {"path": str(HERE / "model")},
-        "code_configuration": {"code": "score", "scoring_script": "score.py"},
-        "environment": "azureml:sklearn@latest",
-        "instance_type": "cpu-1",
-        "instance_count": 2,
-        "request_settings": {
-            "request_timeout_ms": 2000,
-            "max_concurrent_requests_per_instance": 4,
-            "max_queue_wait_ms": 2000,
-        },
-        **different,
-    }
+    with odd(cache, tmp_path_factory.mktemp("faults")) as made:
+        yield made
 
 
 def test_odd_answers_and_odd_bodies_have_their_status_and_harm_nobody(site: Site):
@@ -217,29 +108,22 @@ def test_a_killed_replica_costs_what_it_had_in_hand(site: Site):
     assert len(load.failed) <= 4, f"{load.told()}\n{site.it.told()}"
 
 
-def test_a_model_file_that_is_cut_and_an_init_that_raises_fail_their_deployment_alone(site: Site, tmp_path: Path):
+def test_an_init_that_raises_fails_its_deployment_alone(site: Site, tmp_path: Path):
     (tmp_path / "score").mkdir()
-    (tmp_path / "score" / "score.py").write_text("def init():\n    raise OSError('unpickling stack underflow')\n" + RUN)
+    (tmp_path / "score" / "score.py").write_text("def init():\n    raise OSError('no luck today')\n" + RUN)
     with site.load() as load:
-        there = site.it.workspace.online_deployments
-        there.create_or_update(body_of("cut", instance_count=1), folder=tmp_path)
-        made = there.wait("cut", "odd", timeout_s=120)
+        made = site.deploy("cut", folder=tmp_path, instance_count=1)
         assert made["provisioning_state"] == "Failed"
-        assert "init(): OSError: unpickling stack underflow" in made["reason"]
-        there.delete("cut", "odd")
-        there.wait_gone("cut", "odd", timeout_s=60)
+        assert "init(): OSError: no luck today" in made["reason"]
+        site.remove("cut")
     assert not load.failed, f"{load.told()}\n{site.it.told()}"
-
-
-RUN = "\n\ndef run(raw_data):\n    return 1\n"
 
 
 def test_a_deployment_that_is_deleted_while_it_serves_by_name_says_404_from_then_on(site: Site, tmp_path: Path):
     (tmp_path / "score").mkdir()
     (tmp_path / "score" / "score.py").write_text("def init():\n    pass\n" + RUN)
     there = site.it.workspace.online_deployments
-    there.create_or_update(body_of("brief", instance_count=1), folder=tmp_path)
-    assert there.wait("brief", "odd", timeout_s=120)["provisioning_state"] == "Succeeded"
+    assert site.deploy("brief", folder=tmp_path, instance_count=1)["provisioning_state"] == "Succeeded"
     seen: list[int] = []
     is_over = threading.Event()
 
