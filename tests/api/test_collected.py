@@ -50,14 +50,14 @@ async def deployed(api: Api) -> RunKey:
     async with api.ctx.begin() as tx:
         await endpoints.add(tx, make_endpoint())
         await endpoints.add_deployment(tx, deployment)
-        await runs.add(tx, replica, replica_spec(deployment, zip_sha256="1" * 64, is_elsewhere=False))
+        await runs.add(tx, replica, replica_spec(deployment, zip_sha256="1" * 64, is_elsewhere=False, cpus=1))
     return replica.key
 
 
 def test_a_replica_is_told_what_to_collect() -> None:
     deployment = make_deployment(spec=spec(), serving={"model": {"name": "f", "version": "1", "snapshot": ""}})
     deployment.serving.update(environment={}, code=None, entry=None)
-    made = replica_spec(deployment, zip_sha256="", is_elsewhere=False)
+    made = replica_spec(deployment, zip_sha256="", is_elsewhere=False, cpus=1)
     assert made["collects"] == {"endpoint": "cancer", "deployment": "blue"}
     assert made["argv"][-4:-1] == ["--collect-into", "{{collected}}", "--collect"]
     assert json.loads(made["argv"][-1]) == {
@@ -67,7 +67,7 @@ def test_a_replica_is_told_what_to_collect() -> None:
         "source": "/workspaces/w/onlineEndpoints/cancer/deployments/blue",
     }
     off = make_deployment(spec=spec(data_collector=None), serving=deployment.serving)
-    assert replica_spec(off, zip_sha256="", is_elsewhere=False)["collects"] is None
+    assert replica_spec(off, zip_sha256="", is_elsewhere=False, cpus=1)["collects"] is None
 
 
 async def test_what_a_node_ships_is_listed_and_read(api: Api) -> None:

@@ -14,6 +14,8 @@ from tests.simulation.serving import SimulatedTracking
 from ultramarine.api.app import build
 from ultramarine.domain.endpoint import DeploymentEvent
 from ultramarine.planning.traffic import Latencies, Traffic
+from ultramarine.services.deployments import compute_of, cpus_of, need_of
+from ultramarine.services.serving import replica_spec
 from ultramarine.store import endpoints
 
 W = "/api/v1/workspaces/w"
@@ -113,6 +115,20 @@ async def test_the_same_again_is_the_same_deployment_and_one_that_has_failed_is_
         await endpoints.record(tx, blue, DeploymentEvent.GAVE_UP, now=NOON, reason="Replica 1: no luck.")
     again = await serving.ask("PUT", f"{E}/deployments/blue", json=BLUE)
     assert (again.status_code, again.json()["provisioning_state"]) == (200, "Updating")
+
+
+@pytest.mark.parametrize(("size", "cpus"), [("cpu-1", 1), ("cpu-2", 2)])
+async def test_a_replica_reserves_a_share_of_the_machine_and_weighs_as_its_size(
+    serving: Api, size: str, cpus: float
+) -> None:
+    await serving.ask("PUT", f"{E}/deployments/blue", json=BLUE | {"instance_type": size})
+    async with serving.ctx.read() as tx:
+        blue = await endpoints.deployment(tx, "w", "cancer", "blue")
+        need = need_of(serving.ctx, blue.spec, await compute_of(tx, "w", blue.spec))
+    assert (need.cpus_milli, need.shares_milli) == (0, 100)
+    blue.serving.update(model={"name": "f", "version": "1", "snapshot": ""}, environment={}, code=None, entry=None)
+    made = replica_spec(blue, zip_sha256="", is_elsewhere=False, cpus=cpus_of(serving.ctx, blue.spec))
+    assert made["limits"]["cpus"] == cpus
 
 
 async def test_a_training_cluster_holds_no_replicas(serving: Api) -> None:

@@ -48,7 +48,7 @@ async def with_replica(api: Api, *, host: str = "far", **different: Any) -> Run:
         await computes.add(tx, make_cluster(id=run.compute, host=host))
         await endpoints.add(tx, make_endpoint(blue=100))
         await endpoints.add_deployment(tx, deployment)
-        made = replica_spec(deployment, zip_sha256="1" * 64, is_elsewhere=far)
+        made = replica_spec(deployment, zip_sha256="1" * 64, is_elsewhere=far, cpus=1)
         await runs.add(tx, run, {**made, "behind": []})
     return run
 

@@ -13,7 +13,7 @@ from ultramarine.planning.probing import Kind
 from ultramarine.planning.scaling import Load, Memory, Scale, decide
 from ultramarine.routing.publisher import Reach, RoutePublisher
 from ultramarine.services.context import Context
-from ultramarine.services.deployments import compute_of, need_of
+from ultramarine.services.deployments import compute_of, cpus_of, need_of
 from ultramarine.services.elsewhere import is_elsewhere
 from ultramarine.services.serving import replica_spec, resolve
 from ultramarine.store import allocations, endpoints, runs
@@ -145,10 +145,12 @@ class DeploymentLoop:
                 yield run.key, why
 
     async def _add(self, action: AddReplica) -> None:
+        deployment = action.deployment
+        cpus = cpus_of(self._ctx, deployment.spec)
         async with self._ctx.begin() as tx:
             far = await is_elsewhere(tx, action.run.compute)
-            spec = replica_spec(action.deployment, zip_sha256=self._files.zip_sha256, is_elsewhere=far)
-            await endpoints.keep(tx, action.deployment)
+            spec = replica_spec(deployment, zip_sha256=self._files.zip_sha256, is_elsewhere=far, cpus=cpus)
+            await endpoints.keep(tx, deployment)
             await runs.add(tx, action.run, spec, event="replica_made")
 
     async def _record(self, action: RecordDeployment) -> None:

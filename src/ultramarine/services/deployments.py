@@ -130,6 +130,15 @@ def need_of(ctx: Context, spec: DeploymentSpec, compute: Compute) -> Amount:
     return size.amount
 
 
+def cpus_of(ctx: Context, spec: DeploymentSpec) -> float:
+    """What a replica weighs where all CPUs are busy: those of its size, though of the machine itself it reserves less.
+
+    It mostly waits; but when it is asked, or loads, somebody waits for it.
+    """
+    size, _ = ctx.site.sizes.fitted(spec.instance_type, ctx.site.machine)
+    return max(size.amount.cpus_milli, SHARE_MILLI) / 1000
+
+
 def _check_room(ctx: Context, spec: DeploymentSpec, compute: Compute) -> None:
     if "inferencing" not in compute.targets:
         raise InvalidInput(

@@ -78,10 +78,11 @@ def _is_sklearn(ctx: Context, snapshot: str) -> bool:
     return "MLmodel" in files and _SKLEARN.search(ctx.blobs.read(files["MLmodel"]).decode()) is not None
 
 
-def replica_spec(deployment: Deployment, *, zip_sha256: str, is_elsewhere: bool) -> dict[str, Any]:
+def replica_spec(deployment: Deployment, *, zip_sha256: str, is_elsewhere: bool, cpus: float) -> dict[str, Any]:
     """What the runner needs to run one replica: the scoring server in the model's environment.
 
     It listens on a Unix socket, or elsewhere than on the gateway's machine at a port (`services/elsewhere.py`).
+    `cpus`: its weight where all CPUs are busy.
     """
     serving = deployment.serving
     argv = ["{{python}}", f"{{{{file:{ZIP}}}}}", "--site", "{{site:0}}", *_listening(is_elsewhere)]
@@ -127,6 +128,7 @@ def replica_spec(deployment: Deployment, *, zip_sha256: str, is_elsewhere: bool)
         if deployment.spec.collected
         else None,
         "limits": {
+            "cpus": cpus,
             "of": f"its instance_type {deployment.spec.instance_type}",
             "hint": "Name a larger instance_type: um compute list-sizes",
         },
