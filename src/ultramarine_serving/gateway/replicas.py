@@ -11,6 +11,7 @@ from ultramarine_serving.http.client import Broken, NotConnected, Pool, Upstream
 from ultramarine_serving.http.wire import head
 
 BACKOFF_FIRST_S = 0.05
+BACKOFF_SHARE = 0.1  #: of the time that it was asked in vain: who waits until it is loaded waits that much longer
 BACKOFF_MAX_S = 5.0
 PROBE_TIMEOUT_S = 5.0
 OVERDUE_S = 0.3  #: later than we do a scoring server knows that its call has taken too long
@@ -18,6 +19,11 @@ EJECT_AFTER = 5  #: requests in a row that it took and did not answer
 EJECTED_FIRST_S = 1.0
 EJECTED_MAX_S = 30.0
 IDLE_S = 30.0  #: shorter than the scoring server keeps a connection, so that it is never the one to close first
+
+
+def pause_s(asked_s: float) -> float:
+    """Until the next probe of a replica that was asked in vain for `asked_s`."""
+    return min(BACKOFF_MAX_S, max(BACKOFF_FIRST_S, BACKOFF_SHARE * asked_s))
 
 
 class ReplicaState:
@@ -117,15 +123,15 @@ class ReplicaState:
         self._is_ejected = False
         own = ((b"host", b"probe"), (b"user-agent", b"ultramarine-gateway"))
         made = head(f"GET {self.replica.probe} HTTP/1.1".encode(), (*own, *self.said))
-        wait_s = BACKOFF_FIRST_S
+        clock = asyncio.get_running_loop().time
+        begun = clock()
         while True:
             why = await self._probe_once(made)
             if not why:
                 break
             self._set_up(False)
             self.why = why
-            await asyncio.sleep(wait_s)
-            wait_s = min(wait_s * 2, BACKOFF_MAX_S)
+            await asyncio.sleep(pause_s(clock() - begun))
         self._probing = None
         self.why = ""
         self._set_up(True)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ultramarine_serving.gateway.replicas import pause_s
 from ultramarine_serving.http.server import Request, Response
 
 from .running import AUTHORIZED, Gateway, Upstreams, echo, endpoint, until
@@ -214,6 +215,10 @@ async def test_a_request_waits_in_the_queue_for_the_first_replica_to_come_up(
         await until(is_queued)
         await upstreams.replica("late.sock", answer="late")
         assert (await asked).text == "late"
+
+
+def test_one_that_loads_is_found_within_a_tenth_of_its_load_and_one_that_never_answers_is_asked_seldom():
+    assert [pause_s(asked_s) for asked_s in (0, 0.2, 2, 60, 600)] == [0.05, 0.05, 0.2, 5, 5]
 
 
 async def test_a_replica_is_used_only_after_its_probe_was_answered_200(gateway: Gateway, upstreams: Upstreams):
