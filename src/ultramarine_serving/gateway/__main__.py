@@ -15,9 +15,10 @@ from ultramarine_serving.gateway import collector
 from ultramarine_serving.gateway import config as configuration
 from ultramarine_serving.gateway.config import Config, Tls
 from ultramarine_serving.gateway.fields import BadFile
-from ultramarine_serving.gateway.parent import Parent, reserve
+from ultramarine_serving.gateway.ports import reserve
 from ultramarine_serving.gateway.worker import Worker
 from ultramarine_serving.http.address import Address
+from ultramarine_serving.parent import Forked, Parent
 
 
 def main() -> int:
@@ -66,7 +67,7 @@ def run_workers(config: Config) -> None:
     if tls is not None:
         tls = Tls(tls.certificate, {name: tuple(map(bound, addresses)) for name, addresses in tls.listeners.items()})
     real = dataclasses.replace(config, listeners=listeners, tls=tls)
-    Parent(lambda number: run_worker(real, number), workers=config.workers).run()
+    Parent(Forked(lambda number: run_worker(real, number)), workers=config.workers).run()
 
 
 if __name__ == "__main__":
