@@ -23,9 +23,10 @@ from collections.abc import Sequence
 
 from ultramarine_serving.http.address import Address
 from ultramarine_serving.http.connection import Connection, Shared
+from ultramarine_serving.http.listening import BACKLOG, SharedSocket, Turntaker, bind
 from ultramarine_serving.http.messages import Handler, Limits, Request, Response, problem
 
-__all__ = ["Address", "Handler", "Limits", "Request", "Response", "Server", "problem", "serve"]
+__all__ = ["Address", "Handler", "Limits", "Request", "Response", "Server", "SharedSocket", "problem", "serve"]
 
 
 _DEFAULT_LIMITS = Limits()
@@ -35,10 +36,11 @@ class Server:
     """Listening sockets and the connections that came in by them."""
 
     def __init__(
-        self, shared: Shared, listening: Sequence[asyncio.AbstractServer], addresses: Sequence[Address]
+        self, shared: Shared, listening: Sequence[asyncio.AbstractServer | Turntaker], addresses: Sequence[Address]
     ) -> None:
         self._shared = shared
         self._listening = listening
+        self._taking_turns = [each for each in listening if isinstance(each, Turntaker)]
         self.addresses = addresses  #: where it really listens: port 0 is replaced
         self._sockets = [(each.path, os.stat(each.path).st_ino) for each in addresses if each.path]
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
@@ -59,6 +61,18 @@ class Server:
             for connection in [each for each in self._shared.connections if each.deadline < now]:
                 connection.time_out()
             await asyncio.sleep(step_s)
+
+    def resume(self) -> None:
+        """Accept at sockets that are shared with other processes."""
+        for each in self._taking_turns:
+            each.resume()
+
+    def pause(self) -> None:
+        """Leave their connections to the other processes, those too that wait for nothing here."""
+        for each in self._taking_turns:
+            each.pause()
+        for connection in list(self._shared.connections):
+            connection.close_when_idle()
 
     def stop_listening(self) -> None:
         """Take no new connection. Those that are open go on."""
@@ -89,7 +103,7 @@ class Server:
 async def serve(
     handler: Handler,
     *,
-    listeners: Sequence[Address],
+    listeners: Sequence[Address | SharedSocket],
     limits: Limits = _DEFAULT_LIMITS,
     stream_bodies: bool = False,
     reuse_port: bool = False,
@@ -97,7 +111,8 @@ async def serve(
 ) -> Server:
     """Listen on `listeners` (port 0: any free one; a stale Unix socket is replaced). Raises OSError.
 
-    With `tls` every port of them speaks TLS and nothing else. Sockets of the file system are plain in any case.
+    With `tls` every port of them speaks TLS and nothing else. Sockets of the file system are plain in any case. At a
+    shared socket nothing is accepted before `resume`.
     """
     loop = asyncio.get_running_loop()
     shared = Shared(handler, limits, stream_bodies=stream_bodies)
@@ -105,36 +120,29 @@ async def serve(
     def factory() -> Connection:
         return Connection(shared, loop)
 
-    listening: list[asyncio.AbstractServer] = []
+    patience = None if tls is None else limits.handshake_timeout_s
+    listening: list[asyncio.AbstractServer | Turntaker] = []
     addresses: list[Address] = []
-    for address in listeners:
-        if address.path:
-            with address.usable_path() as path:
-                listening.append(await loop.create_unix_server(factory, path, backlog=1024))
-                os.chmod(path, 0o600)
-            addresses.append(address)
+    for listener in listeners:
+        if isinstance(listener, SharedSocket):
+            is_plain = listener.socket.family == socket.AF_UNIX
+            listening.append(
+                Turntaker(
+                    listener,
+                    factory,
+                    connections=lambda: len(shared.connections),
+                    tls=None if is_plain else tls,
+                    patience_s=patience,
+                )
+            )
             continue
-        made = _bind(address, reuse_port=reuse_port)
-        patience = None if tls is None else limits.handshake_timeout_s
+        made = bind(listener, reuse_port=reuse_port)
+        if listener.path:
+            listening.append(await loop.create_unix_server(factory, sock=made, backlog=BACKLOG))
+            addresses.append(listener)
+            continue
         listening.append(
-            await loop.create_server(factory, sock=made, backlog=1024, ssl=tls, ssl_handshake_timeout=patience)
+            await loop.create_server(factory, sock=made, backlog=BACKLOG, ssl=tls, ssl_handshake_timeout=patience)
         )
-        addresses.append(Address(host=address.host, port=made.getsockname()[1]))
+        addresses.append(Address(host=listener.host, port=made.getsockname()[1]))
     return Server(shared, listening, addresses)
-
-
-def _bind(address: Address, *, reuse_port: bool) -> socket.socket:
-    family, _, _, _, where = socket.getaddrinfo(
-        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    made = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if reuse_port:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        made.bind(where)
-        made.setblocking(False)
-    except OSError:
-        made.close()
-        raise
-    return made
