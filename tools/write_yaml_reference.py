@@ -13,17 +13,15 @@ from pydantic_core import PydanticUndefined
 
 from ultramarine.domain.compute import NOT_YET, ClusterSpec
 from ultramarine.domain.data import DataSpec
+from ultramarine.domain.data_collector import Collection, DataCollector, RequestLogging
 from ultramarine.domain.distribution import Mpi, PyTorch, Ray, TensorFlow
 from ultramarine.domain.endpoint import (
     CodeConfiguration,
-    Collection,
-    DataCollector,
     DefaultScale,
     DeploymentSpec,
     EndpointSpec,
     InlineModel,
     ProbeSettings,
-    RequestLogging,
     RequestSettings,
     TargetUtilization,
 )
@@ -165,6 +163,9 @@ WORDS: Mapping[type[Spec], Mapping[str, str]] = {
         "liveness_probe": "a replica that does not answer 200 at `/health/live` is dead, and is replaced; one that still loads does",
         "readiness_probe": "a replica that does not answer 200 at `/health/ready` is given no requests until it does again. That a new one is ready, and that one has died, the gateway finds out by itself, and at once",
         "data_collector": "what of requests and answers is kept as files: [how to](../how-to/collect-data.md)",
+        "batching_enabled": "**ours**: `false`: each request is a call of the model of its own; a scoring script's are in any case",
+        "onnx_enabled": "**ours**: `false`: a scikit-learn model never answers from its [ONNX form](onnx-form.md)",
+        "smoke_test_enabled": "**ours**: `false`: a replica takes requests although it has not answered the model's [own example](scoring.md#the-smoke-test)",
         "app_insights_enabled": "rates, errors and latencies of every deployment are in `/metrics` and in `show`, whatever is written here",
         "egress_public_network_access": "a replica reaches what its machine reaches",
     },

@@ -70,6 +70,32 @@ def test_a_replica_is_told_what_to_collect() -> None:
     assert replica_spec(off, zip_sha256="", is_elsewhere=False, cpus=1)["collects"] is None
 
 
+@pytest.mark.parametrize(
+    ("different", "options"),
+    [
+        ({}, []),
+        ({"environment_variables": {"WORKER_COUNT": 3}}, ["--workers", "3"]),
+        ({"environment_variables": {"WORKER_COUNT": "auto"}}, ["--workers", "8"]),
+        ({"batching_enabled": False}, ["--max-batch-rows", "1"]),
+        ({"smoke_test_enabled": False}, ["--no-smoke-test"]),
+        ({"onnx_enabled": False}, []),
+    ],
+)
+def test_a_replica_is_told_what_is_turned_off(different: dict[str, Any], options: list[str]) -> None:
+    model = {"name": "f", "version": "1", "snapshot": ""}
+    serving = {"model": model, "environment": {}, "code": None, "entry": None, "has_onnx_form": True}
+    made = replica_spec(
+        make_deployment(spec=spec(data_collector=None, **different), serving=serving),
+        zip_sha256="",
+        is_elsewhere=False,
+        cpus=8,
+    )
+    onnx = [] if "onnx_enabled" in different else ["--onnx-site", "{{site:1}}", "--cache", "{{cache}}/onnx"]
+    argv = made["argv"]
+    assert argv[argv.index("--request-timeout-ms") + 2 :] == [*options, *onnx]
+    assert len(made["behind"]) == (1 if "onnx_enabled" in different else 2)
+
+
 async def test_what_a_node_ships_is_listed_and_read(api: Api) -> None:
     run = await deployed(api)
     for offset, content in ((0, b"one\n"), (4, b"two\n")):

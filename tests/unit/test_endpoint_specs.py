@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import yaml
 
+from ultramarine.domain.data_collector import DataCollector
 from ultramarine.domain.endpoint import (
-    DataCollector,
     DeploymentSpec,
     EndpointSpec,
     InlineModel,
@@ -136,6 +136,18 @@ def test_a_request_is_held_only_where_there_may_be_no_replica():
     assert deployment(scale_settings=scale | {"min_instances": 0}).hold_s == 30
 
 
+@pytest.mark.parametrize(("written", "workers"), [("1", 1), (4, 4), ("auto", 3), ("AUTO", 3), (None, 1)])
+def test_how_many_processes_answer_in_a_replica_is_azures_variable(written: object, workers: int):
+    variables = {} if written is None else {"WORKER_COUNT": written}
+    assert deployment(environment_variables=variables).workers(cpus=3) == workers
+
+
+def test_what_speeds_a_model_up_can_be_turned_off():
+    plain, off = deployment(), deployment(batching_enabled="False", onnx_enabled=False, smoke_test_enabled="no")
+    assert (plain.batching_enabled, plain.onnx_enabled, plain.smoke_test_enabled) == (True, True, True)
+    assert (off.batching_enabled, off.onnx_enabled, off.smoke_test_enabled) == (False, False, False)
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
@@ -181,6 +193,15 @@ def test_the_way_to_sign_in_is_read_in_azures_spellings(mode: str):
             {"instance_count": 5, "scale_settings": {"type": "target_utilization", "max_instances": 2}},
             "instance_count is 5, and scale_settings say 1 to 2",
         ),
+        *(
+            (
+                {"environment_variables": {"WORKER_COUNT": wrong}},
+                f"WORKER_COUNT is '{wrong}', and can be 1 to 64, or auto",
+            )
+            for wrong in (0, 65, "two", "-1", "")
+        ),
+        ({"batching_enabled": "maybe"}, "batching_enabled: Input should be a valid boolean"),
+        ({"onnx_enable": False}, "did you mean 'onnx_enabled'?"),
         ({"liveness_probe": {"period": 0}}, "liveness_probe.period: Input should be greater than or equal to 1"),
         ({"liveness_probe": {"period": "PT"}}, "liveness_probe.period"),
         ({"request_settings": {"request_timeout_ms": 180_001}}, "(seen: '180001')"),

@@ -1,6 +1,5 @@
 """Online endpoints, a stable address each, and the deployments that stand behind them."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -10,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, cast
 from pydantic import Field, field_validator, model_validator
 
 from ultramarine.domain.compute import LOCAL
+from ultramarine.domain.data_collector import DataCollector
 from ultramarine.domain.environment import EnvironmentSpec
 from ultramarine.domain.machine import Machine
 from ultramarine.domain.model import ModelSpec
@@ -18,9 +18,9 @@ from ultramarine.domain.spec import Seconds, Spec
 MIRROR_PERCENT_MAX = 50
 REPLICAS_MAX = 100
 REQUEST_TIMEOUT_MS_MAX = 180_000
-SECRET_HEADERS = frozenset(("authorization", "proxy-authorization", "cookie", "set-cookie"))
-_COLLECTION = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}")
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+WORKER_COUNT = "WORKER_COUNT"  #: Azure's variable: how many processes answer in each replica
+WORKERS_MAX = 64
+AUTO = "auto"  #: one for each CPU of its instance_type
 
 
 class EndpointSpec(Spec):
@@ -138,58 +138,6 @@ class ProbeSettings(Spec):
     failure_threshold: int = Field(default=30, ge=1, le=1000)
 
 
-class Collection(Spec):
-    not_yet: ClassVar[frozenset[str]] = frozenset({"data", "client_id"})
-    enabled: bool = False
-    sampling_rate: float | None = Field(default=None, ge=0, le=1)
-
-
-class RequestLogging(Spec):
-    capture_headers: list[str] = Field(default_factory=list[str], max_length=20)
-
-    @field_validator("capture_headers")
-    @classmethod
-    def _no_secrets(cls, names: list[str]) -> list[str]:
-        for name in names:
-            if not _HEADER.fullmatch(name):
-                raise ValueError(f"{name!r} is no name of a header")
-            if name.lower() in SECRET_HEADERS:
-                raise ValueError(f"{name} holds a secret, and is never collected")
-        return names
-
-
-class DataCollector(Spec):
-    """What of requests and answers is kept, as files."""
-
-    collections: dict[str, Collection] = Field(max_length=10)
-    sampling_rate: float = Field(default=1.0, ge=0, le=1)
-    rolling_rate: Literal["minute", "hour", "day", "month", "year"] = "hour"
-    request_logging: RequestLogging = RequestLogging()
-
-    @field_validator("rolling_rate", mode="before")
-    @classmethod
-    def _in_any_case(cls, rate: object) -> object:
-        return rate.lower() if isinstance(rate, str) else rate
-
-    @field_validator("collections")
-    @classmethod
-    def _named(cls, collections: dict[str, Collection]) -> dict[str, Collection]:
-        """Azure's rule for names; each becomes a folder."""
-        for name in collections:
-            if not _COLLECTION.fullmatch(name):
-                raise ValueError(f"{name!r} is no name of a collection: letters, digits, '_' and '-', a letter first")
-        return collections
-
-    @property
-    def shares(self) -> dict[str, float]:
-        """Of the collections that are enabled, which part of the requests each keeps."""
-        return {
-            name: self.sampling_rate if each.sampling_rate is None else each.sampling_rate
-            for name, each in self.collections.items()
-            if each.enabled
-        }
-
-
 class DeploymentSpec(Spec):
     """Azure ML's managed online deployment; `compute` is ours: an inferencing target, `local` by default."""
 
@@ -210,6 +158,9 @@ class DeploymentSpec(Spec):
     liveness_probe: ProbeSettings = ProbeSettings()
     readiness_probe: ProbeSettings = ProbeSettings()
     data_collector: DataCollector | None = None
+    batching_enabled: bool = Field(default=True, description="ours")
+    onnx_enabled: bool = Field(default=True, description="ours")
+    smoke_test_enabled: bool = Field(default=True, description="ours")
     app_insights_enabled: bool = False
     egress_public_network_access: Literal["enabled"] = "enabled"
     description: str = ""
@@ -228,6 +179,15 @@ class DeploymentSpec(Spec):
             return variables
         given = cast("dict[object, object]", variables)
         return {name: str(value) if type(value) in (int, float) else value for name, value in given.items()}
+
+    @field_validator("environment_variables")
+    @classmethod
+    def _workers(cls, variables: dict[str, str]) -> dict[str, str]:
+        written = variables.get(WORKER_COUNT, AUTO)
+        is_number = written.isascii() and written.isdigit() and 1 <= int(written) <= WORKERS_MAX
+        if not is_number and written.lower() != AUTO:
+            raise ValueError(f"{WORKER_COUNT} is {written!r}, and can be 1 to {WORKERS_MAX}, or {AUTO}")
+        return variables
 
     @model_validator(mode="after")
     def _count_between(self) -> Self:
@@ -258,6 +218,11 @@ class DeploymentSpec(Spec):
     def collected(self) -> dict[str, float]:
         """By collection, which part of the requests is kept; empty where nothing is."""
         return {} if self.data_collector is None else self.data_collector.shares
+
+    def workers(self, cpus: int) -> int:
+        """How many processes answer in each replica, which has so many CPUs."""
+        written = self.environment_variables.get(WORKER_COUNT, "1").lower()
+        return min(WORKERS_MAX, max(1, cpus)) if written == AUTO else int(written)
 
     @property
     def hold_s(self) -> float:
@@ -343,6 +308,7 @@ class Deployment:
     spec: DeploymentSpec
     serving: dict[str, Any]  #: what was resolved at creation: model's snapshot, environment; replicas need no registry
     replicas_made: int = 0  #: numbers its replicas; never goes back
+    replicas_old: int = 0  #: up to this number they are of before a change that takes new ones
     replicas_wanted: int = 0  #: how many follow the requests now, where `scale_settings` say so
     came_up: bool = False  #: once all its replicas have answered: no change that fails takes them away
     status: DeploymentStatus = DEPLOYMENT.initial

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from ultramarine import curated
-from ultramarine.domain.endpoint import REQUEST_TIMEOUT_MS_MAX, Deployment
+from ultramarine.domain.endpoint import REQUEST_TIMEOUT_MS_MAX, Deployment, DeploymentSpec
 from ultramarine.domain.environment import EnvironmentSpec
 from ultramarine.domain.errors import InvalidInput
 from ultramarine.services import elsewhere, environments, models
@@ -82,7 +82,7 @@ def replica_spec(deployment: Deployment, *, zip_sha256: str, is_elsewhere: bool,
     """What the runner needs to run one replica: the scoring server in the model's environment.
 
     It listens on a Unix socket, or elsewhere than on the gateway's machine at a port (`services/elsewhere.py`).
-    `cpus`: its weight where all CPUs are busy.
+    `cpus`: of its instance_type; its weight where all CPUs are busy.
     """
     serving = deployment.serving
     argv = ["{{python}}", f"{{{{file:{ZIP}}}}}", "--site", "{{site:0}}", *_listening(is_elsewhere)]
@@ -96,8 +96,9 @@ def replica_spec(deployment: Deployment, *, zip_sha256: str, is_elsewhere: bool,
     ]
     # request_settings may change while a replica runs: the gateway says with each request what holds.
     argv += ["--deployment", deployment.name, "--request-timeout-ms", str(REQUEST_TIMEOUT_MS_MAX)]
+    argv += _switches(deployment.spec, cpus)
     behind = [_behind(SERVING)]
-    if serving.get("has_onnx_form"):
+    if serving.get("has_onnx_form") and deployment.spec.onnx_enabled:
         argv += ["--onnx-site", "{{site:1}}", "--cache", "{{cache}}/onnx"]
         behind.append({**_behind(ONNX), "is_optional": True})
     if serving["code"] is not None:
@@ -140,6 +141,16 @@ def _listening(is_elsewhere: bool) -> list[str]:
         return ["--socket", f"unix:{{{{socket:{HTTP}}}}}"]
     secret, tls = f"{{{{secret:{elsewhere.SECRET}}}}}", f"{{{{secret:{elsewhere.CERTIFICATE}}}}}"
     return ["--socket", f"{{{{port:{HTTP}}}}}", "--tls", tls, "--secret", secret]
+
+
+def _switches(spec: DeploymentSpec, cpus: float) -> list[str]:
+    """Where they are as always, nothing: a replica's command stays as short as it can be."""
+    workers = spec.workers(int(cpus))
+    return [
+        *(["--workers", str(workers)] if workers > 1 else []),
+        *([] if spec.batching_enabled else ["--max-batch-rows", "1"]),
+        *([] if spec.smoke_test_enabled else ["--no-smoke-test"]),
+    ]
 
 
 def _behind(name: str) -> dict[str, Any]:

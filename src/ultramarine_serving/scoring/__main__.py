@@ -23,6 +23,8 @@ def main(arguments: Sequence[str]) -> int:
     options = read(arguments)
     _prepare(options)
     try:
+        if options.workers > 1 and not options.seat:
+            return importlib.import_module("ultramarine_serving.scoring.processes").run(options, arguments)
         return _serve(options)
     except OSError as error:
         log.error("Cannot listen on %s: %s. Choose another --socket.", options.socket, error)
@@ -33,7 +35,8 @@ def _prepare(options: Options) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    who = f" [{options.seat.partition(',')[0]}]" if options.seat else ""
+    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s %(levelname)s %(name)s{who} %(message)s")
     os.environ["AZUREML_MODEL_DIR"] = str(options.model_dir)
     if options.site is not None:
         sys.path.append(str(options.site))  # behind the environment: its own uvloop, if any, comes first
@@ -41,14 +44,17 @@ def _prepare(options: Options) -> None:
 
 def _serve(options: Options) -> int:
     # Imported only now: uvloop and httptools may come from --site, and numpy is needed for MLflow models only.
-    app = importlib.import_module("ultramarine_serving.scoring.app")
+    app, seat = importlib.import_module("ultramarine_serving.scoring.app"), None
+    if options.seat:
+        seat = importlib.import_module("ultramarine_serving.scoring.seat").Seat.take(options.seat)
+        options = options.of_worker(seat.number)
     if options.code is not None:
         make = importlib.import_module("ultramarine_serving.scoring.script_scorer").ScriptScorer
     else:
         make = importlib.import_module("ultramarine_serving.scoring.model_scorer").ModelScorer
     loop = importlib.import_module("uvloop").new_event_loop()
     try:
-        return loop.run_until_complete(app.run(options, make))
+        return loop.run_until_complete(app.run(options, make, seat))
     finally:
         loop.close()
 

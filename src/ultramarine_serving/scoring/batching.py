@@ -72,6 +72,17 @@ class Batcher(Generic[Asked, Answered]):
         self._is_due = False  # a call is going on, or is about to begin
         self._call_s = _FIRST_CALL_S
         self.calls = 0
+        self.requests = 0  #: in those calls
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a call."""
+        return len(self._waiting)
+
+    @property
+    def in_work(self) -> int:
+        """How many are in the call that goes on in the worker."""
+        return len(self._in_work)
 
     def submit(self, asked: Asked, *, kind: Hashable, rows: int) -> asyncio.Future[Answered]:
         """Answer as soon as the model is free.
@@ -96,6 +107,7 @@ class Batcher(Generic[Asked, Answered]):
             self._is_due = False
             return
         self.calls += 1
+        self.requests += len(batch)
         is_large = batch[0].rows > self._limits.rows_max
         if self._call_s > self._limits.inline_max_s or is_large:
             self._in_work = batch

@@ -12,8 +12,8 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Union
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Union
 
 from ultramarine_serving.http.server import Request, Response
 
@@ -34,6 +34,7 @@ _SAY_S = 60.0  #: so often at most it is said that records are left out
 _CLOSE_S = 5.0
 _BITS = 128
 _COLLECTING = "collecting"
+OFF: Mapping[str, object] = {"state": "off"}
 
 Answer = Union[Response, "asyncio.Future[Response]"]
 Score = Callable[[Request], Answer]
@@ -208,6 +209,22 @@ class Collector:
     @property
     def _all_left_out(self) -> int:
         return self._left_out + sum(file.lost for file in self._files.values())
+
+
+def added(figures: Sequence[Mapping[str, Any]]) -> Mapping[str, object]:
+    """Those of all workers as one. The state is what keeps any of them from collecting."""
+    if all(each["state"] == OFF["state"] for each in figures):
+        return OFF
+    written: dict[str, int] = {}
+    for each in figures:
+        for name, lines in each["written"].items():
+            written[name] = written.get(name, 0) + lines
+    return {
+        "state": next((each["state"] for each in figures if each["state"] != _COLLECTING), _COLLECTING),
+        "written": written,
+        "left_out": sum(each["left_out"] for each in figures),
+        "waiting": sum(each["waiting"] for each in figures),
+    }
 
 
 def is_in(bits: int, share: float) -> bool:

@@ -21,7 +21,7 @@ from .oip import inputs, messages, tensors
 from .oip.errors import of_problem
 from .options import Options
 from .schemas import asked as schema_asked
-from .scorer import INVOCATIONS, JSON, Described, bad_request, method_not_allowed, out_of_time
+from .scorer import INVOCATIONS, JSON, Described, Load, bad_request, method_not_allowed, out_of_time
 from .smoke import Example, SmokeTestFailed, of_model
 from .tracing import readable, words_of
 from .turns import Full
@@ -144,6 +144,10 @@ class ModelScorer:
         shape = self._model.shape
         outputs = self._seen_outputs or inputs.metadata_of_outputs(shape.outputs)
         return Described(f"mlflow-{self._model.flavor}", inputs.metadata_of_inputs(shape), outputs)
+
+    def load_now(self) -> Load:
+        made = self._batcher
+        return Load() if made is None else Load(made.requests, made.calls, made.waiting, made.in_work)
 
     def overdue_s(self) -> float:
         return max(0.0, self._worker.busy_s - self._options.patience.call_max_s)

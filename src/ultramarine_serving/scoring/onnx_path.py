@@ -26,7 +26,6 @@ from .options import Options
 
 log = logging.getLogger("scoring.onnx")
 
-SWITCH = "ULTRAMARINE_ONNX"  #: a deployment's variable; `off` leaves the original serving
 BYTES_MAX = 64 * 1024 * 1024  #: of the saved model: exporting takes about ten times as much memory beside the server
 DEADLINE_S = 120.0
 KEPT_MAX = 64  #: models whose forms are kept on a node; the longest unused go
@@ -51,8 +50,7 @@ class OnnxPath:
         self._model_dir = model_dir
         self._site = site
         self._described = describe(model_dir)
-        is_on = os.environ.get(SWITCH, "").lower() != "off"
-        self._is_possible = is_on and self._described.flavor_to_load(flavor) == "sklearn" and self._is_small()
+        self._is_possible = self._described.flavor_to_load(flavor) == "sklearn" and self._is_small()
         self._folder = cache / self._key() if self._is_possible else cache
 
     def kept(self) -> Model | None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from .collected_files import ROLLING
 from .turns import Patience
 
-BATCHING = "ULTRAMARINE_BATCHING"  #: a deployment's variable; `off`: each request is a call of its own
+EXIT_NOT_LOADED = 3  #: as Azure's server: the model or the script's init() failed
+EXIT_HANGS = 4  #: a call does not come back, and nobody has replaced this process for it
+SEAT = "--seat"  #: said to worker processes by their parent, and to nobody else
 _MIB = 1024 * 1024
 _NONE_S = float("inf")
 _GIB = 1024 * _MIB
@@ -73,6 +74,22 @@ class Options:
     version: str
     deployment: str
     collecting: Collecting | None = None
+    workers: int = 1
+    seat: str = ""  #: of a worker process, what its parent says
+
+    def of_worker(self, number: int) -> Options:
+        """For one of the workers: its part of what the replica may take at once."""
+        concurrent = self.concurrent_max
+        return replace(
+            self,
+            waiting_max=_part(self.waiting_max, number, self.workers),
+            concurrent_max=None if concurrent is None else _part(concurrent, number, self.workers),
+        )
+
+
+def _part(whole: int, number: int, parts: int) -> int:
+    """The parts of a number differ by one at most, and add up to it."""
+    return whole // parts + (number < whole % parts)
 
 
 def read(arguments: Sequence[str]) -> Options:
@@ -95,6 +112,7 @@ def read(arguments: Sequence[str]) -> Options:
     parser.add_argument("--deployment", default="", help="name of the deployment, shown by /version")
     parser.add_argument("--collect", help="what to keep of requests and answers, as JSON")
     parser.add_argument("--collect-into", type=Path, default=Path("collected"), help="the folder for that")
+    parser.add_argument(SEAT, default="", help=argparse.SUPPRESS)
     read = parser.parse_args(arguments)
     try:
         collecting = Collecting.read(read.collect, folder=read.collect_into) if read.collect else None
@@ -123,13 +141,16 @@ def read(arguments: Sequence[str]) -> Options:
         version=read.version,
         deployment=read.deployment,
         collecting=collecting,
+        # None of them may be left without a part of what may be taken at once.
+        workers=min(read.workers, read.max_waiting, read.max_concurrent or read.workers),
+        seat=read.seat,
     )
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
-    rows_max = 1 if os.environ.get(BATCHING, "").lower() == "off" else 256
+    parser.add_argument("--workers", type=_positive, default=1, help="processes that answer, each with the whole model")
     parser.add_argument("--max-body", type=_positive, default=100 * _MIB, help="bytes; a larger body is a 413")
-    parser.add_argument("--max-batch-rows", type=_positive, default=rows_max, help="rows; 1 switches batching off")
+    parser.add_argument("--max-batch-rows", type=_positive, default=256, help="rows; 1 switches batching off")
     parser.add_argument("--max-waiting", type=_positive, default=2048, help="requests; more are a 429")
     parser.add_argument(
         "--max-concurrent",

@@ -24,6 +24,16 @@ class Described:
     outputs: Sequence[Mapping[str, object]]
 
 
+@dataclass(frozen=True)
+class Load:
+    """What a scorer has done since its start, and what it has before it now."""
+
+    requests: int = 0
+    calls: int = 0  # of the model or script: several requests may share one
+    waiting: int = 0
+    in_work: int = 0
+
+
 class Scorer(Protocol):
     """Answers requests. Made at once, usable when `load` has returned."""
 
@@ -50,6 +60,10 @@ class Scorer(Protocol):
 
     def describe(self) -> Described:
         """The model's metadata in that protocol."""
+        ...
+
+    def load_now(self) -> Load:
+        """How much it has had to do, and has."""
         ...
 
     def overdue_s(self) -> float:

@@ -19,7 +19,7 @@ from .coroutines import Coroutines
 from .oip import errors
 from .options import Options
 from .replies import END, Reply, reply_of, streamed
-from .scorer import Described, bad_request, method_not_allowed, out_of_time
+from .scorer import Described, Load, bad_request, method_not_allowed, out_of_time
 from .script import Call, Script, ScriptError, is_unfit, load
 from .smoke import Example, SmokeTestFailed, of_script
 from .tracing import readable, words_of
@@ -99,6 +99,10 @@ class ScriptScorer:
 
     def describe(self) -> Described:
         return Described(platform="script", inputs=(), outputs=())
+
+    def load_now(self) -> Load:
+        waiting, in_work = self._turns.waiting_and_begun()
+        return Load(self._turns.count, self._turns.count - waiting, waiting, in_work)
 
     def overdue_s(self) -> float:
         if self._coroutines is None:

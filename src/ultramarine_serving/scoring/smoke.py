@@ -22,7 +22,7 @@ class SmokeTestFailed(Exception):
     def __init__(self, who: str, example: str, why: str) -> None:
         super().__init__(
             f"{who} does not answer its own example ({example}): {why.rstrip('.')}. Correct the one that is wrong, or "
-            "start with --no-smoke-test."
+            "leave the test out: smoke_test_enabled: false in the deployment (--no-smoke-test)."
         )
 
 

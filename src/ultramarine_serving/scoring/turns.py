@@ -102,6 +102,7 @@ class Turns(Generic[Answered]):
         self._patience = patience
         self._waiting_max = waiting_max
         self._turns: dict[asyncio.Future[Answered], Turn] = {}  # in order of arrival
+        self.count = 0  #: of all that there were
         self._watch = Watch(self._look, step_s=patience.step_s, loop=loop)
 
     def submit(self, start: Callable[[Turn], asyncio.Future[Answered]]) -> asyncio.Future[Answered]:
@@ -112,12 +113,18 @@ class Turns(Generic[Answered]):
         """
         if len(self._turns) >= self._waiting_max:
             raise Full
+        self.count += 1
         turn = Turn()
         future = start(turn)
         self._turns[future] = turn
         future.add_done_callback(self._turns.pop)
         self._watch.begin()
         return future
+
+    def waiting_and_begun(self) -> tuple[int, int]:
+        """How many wait for their turn, and how many have it."""
+        begun = sum(turn.begun_at > 0 for turn in self._turns.values())
+        return len(self._turns) - begun, begun
 
     def _look(self) -> bool:
         now = clock()

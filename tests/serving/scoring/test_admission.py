@@ -79,7 +79,7 @@ def test_a_run_that_hangs_is_not_alive_and_ends_when_nobody_replaces_it(start_sc
     wait_for(lambda: server.get("/health/live").status == 503, words="liveness to fail", log=lambda: server.log)
     assert server.wait() == 4
     last = server.log.splitlines()[-1]
-    assert "after its time-out. This replica ends for it." in last
+    assert "after its time-out. This process ends for it." in last
 
 
 def test_a_client_that_has_gone_does_not_hide_a_call_that_hangs(start_script: StartScript):

@@ -66,15 +66,8 @@ def test_it_refuses_in_the_words_of_the_original(
         )
 
 
-def test_a_deployment_can_turn_it_off(start_onnx: StartOnnx, tmp_path: Path):
-    server = start_onnx("cancer_linear", ULTRAMARINE_ONNX="off").wait_until_ready()
-    assert not (tmp_path / "kept").exists()
-    assert children(server) == []
-
-
-def test_a_deployment_can_turn_batching_off(start_onnx: StartOnnx):
-    server = start_onnx("cancer_linear", ULTRAMARINE_ONNX="off", ULTRAMARINE_BATCHING="off").wait_until_ready()
-    assert "one request a call" in server.log
+def test_a_deployment_can_turn_batching_off(start_model: StartModel):
+    assert "one request a call" in start_model("cancer_linear", "--max-batch-rows", "1").log
 
 
 def test_a_model_without_such_a_form_goes_on_and_it_is_said_why(start_onnx: StartOnnx, models: ModelEnvironment):

@@ -58,7 +58,7 @@ def test_one_that_does_not_ends_with_code_3_and_says_why_last(serve: Any, exampl
     last = server.log.splitlines()[-1]
     assert "does not answer its own example" in last
     assert says in last
-    assert last.endswith("or start with --no-smoke-test.")
+    assert last.endswith("smoke_test_enabled: false in the deployment (--no-smoke-test).")
 
 
 def test_the_smoke_test_can_be_left_out(serve: Any):
