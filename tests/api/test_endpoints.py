@@ -240,3 +240,52 @@ async def test_a_change_of_one_setting_leaves_the_others_as_they_are(serving: Ap
     assert changed["scale_settings"] == scale | {"max_instances": 8}
     plain = (await serving.ask("PATCH", f"{E}/deployments/blue", json={"scale_settings": {"type": "default"}})).json()
     assert (plain["scale_settings"], plain["instance_count"]) == ({"type": "default"}, 1)
+
+
+async def test_what_a_replica_is_told_when_it_begins_can_be_changed_and_takes_new_replicas(serving: Api) -> None:
+    blue, collector = f"{E}/deployments/blue", {"collections": {"request": {"enabled": True}}, "sampling_rate": 0.5}
+    await serving.ask("PUT", blue, json=BLUE | {"data_collector": collector})
+    await made_replicas(serving, 2)
+    change = {"data_collector": {"collections": {"response": {"enabled": True}}}}
+    changed = (await serving.ask("PATCH", blue, json=change)).json()
+    assert changed["provisioning_state"] == "Updating"
+    both = {"request": {"enabled": True}, "response": {"enabled": True}}
+    assert changed["data_collector"] == {"collections": both, "sampling_rate": 0.5}
+    assert await old_replicas(serving) == 2
+    await made_replicas(serving, 4)
+    await serving.ask("PATCH", blue, json={"instance_count": 3})
+    assert await old_replicas(serving) == 2, "that needs no new ones"
+    assert "data_collector" not in (await serving.ask("PATCH", blue, json={"data_collector": None})).json()
+    assert await old_replicas(serving) == 4
+    more = {"environment_variables": {"WORKER_COUNT": 2}, "onnx_enabled": False}
+    changed = (await serving.ask("PATCH", blue, json=more)).json()
+    assert (changed["environment_variables"], changed["onnx_enabled"]) == ({"WORKER_COUNT": "2"}, False)
+
+
+async def test_a_change_of_what_is_collected_that_makes_no_sense_changes_nothing(serving: Api) -> None:
+    blue, collector = f"{E}/deployments/blue", {"collections": {"request": {"enabled": True}}}
+    await serving.ask("PUT", blue, json=BLUE | {"data_collector": collector})
+    before = (await serving.ask("GET", blue)).json()
+    cases: list[tuple[object, str]] = [
+        ({"collections": {"mine": {"enabled": True}}}, "mine would be collected by a script, and there is none"),
+        ({"sampling_rate": 7}, "data_collector.sampling_rate"),
+        ({"colections": {}}, "did you mean 'collections'?"),
+        ("off", "data_collector"),
+    ]
+    for wrong, words in cases:
+        status, said = await refused(serving, "PATCH", blue, {"data_collector": wrong})
+        assert (status, words in said) == (422, True), said
+    status, said = await refused(serving, "PATCH", blue, {"environment_variables": {"WORKER_COUNT": "many"}})
+    assert (status, "WORKER_COUNT is 'many', and can be 1 to 64, or auto" in said) == (422, True)
+    assert (await serving.ask("GET", blue)).json() == before
+
+
+async def made_replicas(api: Api, count: int) -> None:
+    async with api.ctx.begin() as tx:
+        there = await endpoints.deployment(tx, "w", "cancer", "blue")
+        await endpoints.keep(tx, replace(there, replicas_made=count))
+
+
+async def old_replicas(api: Api) -> int:
+    async with api.ctx.read() as tx:
+        return (await endpoints.deployment(tx, "w", "cancer", "blue")).replicas_old

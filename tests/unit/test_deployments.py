@@ -291,3 +291,66 @@ def test_it_is_gone_when_its_last_replica_has_ended():
     [gone] = planned(going, make_replica(status=RunStatus.CANCELED, ended_at=NOON))
     assert isinstance(gone, RecordDeployment)
     assert gone.event is DeploymentEvent.REPLICAS_ENDED
+
+
+def renewing(*, instance_count: int = 2, old: int = 2, **different: Any) -> Deployment:
+    """One whose first replicas are of before a change that takes new ones."""
+    plain = {"status": DeploymentStatus.UPDATING, "came_up": True, "replicas_made": old, "replicas_old": old}
+    return make_deployment(instance_count=instance_count, **(plain | different))
+
+
+def test_a_change_that_takes_new_replicas_begins_with_one_more():
+    first, second = make_replica(1), make_replica(2)
+    [added] = planned(renewing(), first, second, reached=(first, second))
+    assert isinstance(added, AddReplica)
+    assert added.run.ordinal == 3
+
+
+def test_an_old_one_leaves_when_the_new_one_answers_and_not_before():
+    first, second, third = (make_replica(number) for number in (1, 2, 3))
+    assert planned(renewing(), first, second, third, reached=(first, second)) == []
+    actions = planned(renewing(replicas_made=3), first, second, third, reached=(first, second, third))
+    assert of(TakeOut, actions) == [2]
+    assert of(AddReplica, actions) == [4]
+
+
+def test_it_has_come_up_when_only_new_ones_are_left():
+    first, third, fourth = (make_replica(number) for number in (1, 3, 4))
+    before = planned(renewing(), first, third, fourth, reached=(first, third, fourth))
+    assert of(TakeOut, before) == [1]
+    [up] = planned(renewing(), first, third, fourth, reached=(first, third, fourth), leaving={1: 9})
+    assert isinstance(up, RecordDeployment)
+    assert up.event is DeploymentEvent.ALL_ANSWER
+
+
+def test_new_ones_that_fail_leave_the_old_ones_in_peace():
+    first, second = make_replica(1), make_replica(2)
+    [gave_up] = planned(renewing(), first, second, failed(3, code=3), reached=(first, second))
+    assert isinstance(gave_up, RecordDeployment)
+    assert gave_up.event is DeploymentEvent.GAVE_UP
+    given_up = renewing(status=DeploymentStatus.FAILED, replicas_made=3)
+    assert planned(given_up, first, second, failed(3, code=3, at_s=9.5), reached=(first, second)) == []
+
+
+@pytest.mark.parametrize("instance_count", [1, 2, 3, 5])
+def test_all_are_renewed_and_there_are_never_fewer_that_answer(instance_count: int):
+    deployment = renewing(instance_count=instance_count, old=instance_count)
+    there = [make_replica(number) for number in range(1, instance_count + 1)]
+    answering, leaving, made = [run.ordinal for run in there], dict[int, float](), list[int]()
+    for turn in range(100):
+        reached = tuple(run for run in there if run.ordinal in answering)
+        actions = planned(deployment, *there, reached=reached, leaving=leaving, at_s=10.0 * turn)
+        if any(isinstance(action, RecordDeployment) for action in actions):
+            break
+        answering += made
+        made = of(AddReplica, actions)
+        for number in made:
+            there.append(make_replica(number))
+            deployment = replace(deployment, replicas_made=number)
+        leaving |= dict.fromkeys(of(TakeOut, actions), 10.0 * turn)
+        gone = canceled(actions) if any(isinstance(action, RecordRun) for action in actions) else []
+        there = [run for run in there if run.ordinal not in gone]
+        assert len([n for n in answering if n not in leaving]) >= instance_count
+        assert len([run for run in there if run.ordinal not in leaving]) <= instance_count + 1
+    left = sorted(run.ordinal for run in there if run.ordinal not in leaving)
+    assert left == list(range(instance_count + 1, 2 * instance_count + 1))

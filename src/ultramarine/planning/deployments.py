@@ -98,6 +98,22 @@ class Standing:
         return run.key in self.leaving and run.key not in self.displaced
 
     @property
+    def old(self) -> list[Run]:
+        """Of those that stay, those of before a change that takes new ones."""
+        return [run for run in self.staying if run.ordinal <= self.deployment.replicas_old]
+
+    @property
+    def new(self) -> list[Run]:
+        """Of those that stay, those that are as the deployment is now."""
+        return [run for run in self.staying if run.ordinal > self.deployment.replicas_old]
+
+    @property
+    def renews(self) -> bool:
+        """Whether a new one is to come beside the old: one more at a time, the next when those before it answer."""
+        new = self.new
+        return bool(self.old) and len(new) < self.wanted and all(run.key in self.reached for run in new)
+
+    @property
     def wanted(self) -> int:
         deployment = self.deployment
         if deployment.status is S.DELETING or (deployment.status is S.FAILED and not deployment.came_up):
@@ -108,12 +124,17 @@ class Standing:
         return deployment.wanted
 
     def surplus(self, now: datetime) -> list[Run]:
-        """Those that are to go: what is not wanted, and the displaced whose place another has, or finds no room for."""
-        wanted, staying = self.wanted, self.staying
+        """Those that are to go: what is not wanted, an old one for each new one that answers, and the displaced.
+
+        These go when another has their place, or finds no room.
+        """
+        wanted, staying, new = self.wanted, self.staying, self.new
+        renewed = sum(run.key in self.reached for run in new)
+        unwanted = [*self.old[max(0, wanted - renewed) :], *new[wanted:]] if self.old else staying[wanted:]
         answering = sum(run.key in self.reached for run in staying)
         without_room = sum(_finds_no_room(run, now) for run in staying)
         moving = [run for run in self.healthy if run.key in self.displaced and run.key not in self.leaving]
-        return [*staying[wanted:], *moving[max(0, wanted - answering - without_room) :]]
+        return [*unwanted, *moving[max(0, wanted - answering - without_room) :]]
 
     @property
     def open(self) -> list[Run]:
@@ -151,11 +172,16 @@ def plan(standing: Standing, now: datetime, *, epoch: Epoch) -> Iterator[Action]
     if back := [run for run in standing.healthy if standing.can_come_back(run)][: max(0, lacking)]:
         yield from (TakeBack(run=run) for run in back)
         return
-    if lacking > 0 and not _rests(standing, now):
+    if (lacking > 0 or standing.renews) and not _rests(standing, now):
         yield _add(standing, now, epoch=epoch)
     yield from _leave(standing, now)
     is_awaited = deployment.status in (S.CREATING, S.UPDATING) or (deployment.status is S.FAILED and deployment.came_up)
-    if is_awaited and lacking <= 0 and sum(run.key in standing.reached for run in staying) >= deployment.wanted:
+    if (
+        is_awaited
+        and lacking <= 0
+        and not standing.old
+        and sum(run.key in standing.reached for run in staying) >= deployment.wanted
+    ):
         yield RecordDeployment(deployment=deployment, event=E.ALL_ANSWER, reason="")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from ultramarine.domain.compute import Compute, ComputeStatus
 from ultramarine.domain.endpoint import Deployment, DeploymentEvent, DeploymentSpec, DeploymentStatus
@@ -22,8 +22,11 @@ from ultramarine.services.snapshots import uploaded
 from ultramarine.store import computes, endpoints, runs
 from ultramarine.store.database import Tx
 
+#: What a replica is told when it begins: a change of it takes new ones.
+RENEWING = ("environment_variables", "data_collector", "batching_enabled", "onnx_enabled", "smoke_test_enabled")
 #: What can be changed on a deployment that is there; for another model, code or environment make another deployment.
 CHANGEABLE = (
+    *RENEWING,
     "instance_count",
     "scale_settings",
     "request_settings",
@@ -34,7 +37,14 @@ CHANGEABLE = (
     "tags",
 )
 #: Of these what a change does not name stays as it is; with a `type` the settings are others altogether.
-SETTINGS = ("scale_settings", "request_settings", "liveness_probe", "readiness_probe")
+SETTINGS = (
+    "scale_settings",
+    "request_settings",
+    "liveness_probe",
+    "readiness_probe",
+    "data_collector",
+    "environment_variables",
+)
 SHARE_MILLI = 100  #: what a replica on the machine itself reserves of its CPUs: it mostly waits
 #: Collections that fill without a script's doing.
 COLLECTED_BY_ITSELF = ("model_inputs", "model_outputs", "request", "response")
@@ -183,6 +193,8 @@ async def _change(ctx: Context, tx: Tx, there: Deployment, spec: DeploymentSpec)
         return there
     # Replicas that begin to follow the requests are as many as there are: how many are needed is seen later.
     changed = replace(there, spec=spec, replicas_wanted=there.wanted)
+    if any(getattr(there.spec, field) != getattr(spec, field) for field in RENEWING):
+        changed = replace(changed, replicas_old=there.replicas_made)
     return await endpoints.record(tx, changed, DeploymentEvent.CHANGE_ASKED, now=ctx.clock(), reason="Asked by user.")
 
 
@@ -206,12 +218,16 @@ async def update(
 
 def _merged(body: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """`changes`, with what there is of the settings that they name in part."""
-    return {
-        field: {**body.get(field, {}), **value}
-        if field in SETTINGS and isinstance(value, Mapping) and "type" not in value
-        else value
-        for field, value in changes.items()
-    }
+    return {field: _into(body.get(field), value) if field in SETTINGS else value for field, value in changes.items()}
+
+
+def _into(there: Any, change: Any) -> Any:
+    if not isinstance(there, dict) or not isinstance(change, dict):
+        return change
+    before, after = cast("dict[str, Any]", there), cast("dict[str, Any]", change)
+    if "type" in after:
+        return after
+    return {**before, **{name: _into(before.get(name), value) for name, value in after.items()}}
 
 
 async def get(ctx: Context, workspace: str, endpoint: str, name: str) -> DeploymentState:

@@ -150,6 +150,7 @@ def _row(deployment: Deployment) -> dict[str, Any]:
         "spec": deployment.spec.body(),
         "serving": deployment.serving,
         "replicas_made": deployment.replicas_made,
+        "replicas_old": deployment.replicas_old,
         "replicas_wanted": deployment.replicas_wanted,
         "came_up": deployment.came_up,
         "status": deployment.status.value,

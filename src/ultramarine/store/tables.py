@@ -265,6 +265,7 @@ deployments = sa.Table(
     _json("spec"),
     _json("serving"),
     _number("replicas_made"),
+    _number("replicas_old"),
     _number("replicas_wanted"),
     sa.Column("came_up", sa.Boolean, nullable=False),
     _text("status", index=True),
