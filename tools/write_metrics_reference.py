@@ -5,7 +5,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ultramarine.services.measures import COUNTERS, ENDPOINTS, GAUGES, HISTOGRAMS, SECONDS, Measure
+from ultramarine.services.measures import COUNTERS, ENDPOINTS, GAUGES, HISTOGRAMS, REPLICAS, SECONDS, Measure
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "metrics.md"
 HEAD = """# Metrics
@@ -30,6 +30,8 @@ What a single job uses is in its run in MLflow ([system metrics](tracking.md#sys
 """
 ENDPOINT_WORDS = "Counted by the gateway, over all its workers, as [its status](route-table.md#listeners-and-admin-socket) has it; read once a second while there are deployments."
 
+REPLICA_WORDS = "Of replicas that listen on this machine the first three, which they are asked for every five seconds, over all their worker processes; the counters begin anew with a process. The last two as the replica's node reports them."
+
 
 def page() -> str:
     buckets = f"Buckets up to {', '.join(f'{bound:g}' for bound in SECONDS)} s."
@@ -38,6 +40,7 @@ def page() -> str:
         ("Histograms", HISTOGRAMS, buckets),
         ("Gauges", GAUGES, ""),
         ("Endpoints", ENDPOINTS, ENDPOINT_WORDS),
+        ("Replicas", REPLICAS, REPLICA_WORDS),
     )
     return "\n".join([HEAD, *(_section(*section) for section in sections)]).rstrip() + "\n"
 

@@ -217,10 +217,21 @@ async def test_what_the_gateway_has_counted_is_shown(serving: Api) -> None:
     seconds = Latencies(bounds=(0.1, 0.2), counts=(98, 1, 1), sum=9.0)
     counted = Traffic(in_flight=3, queued=2, requests=105, answers={"2xx": 99, "5xx": 1}, seconds=seconds)
     serving.ctx.hub.traffic = {("w/cancer", "blue"): counted}
+    before = Traffic(requests=45, answers={"2xx": 39, "5xx": 1}, seconds=replace(seconds, counts=(38, 1, 1), sum=3.0))
+    serving.ctx.hub.history.take({("w/cancer", "blue"): before}, later(-60))
     shown = {
         "in_flight": 3,
         "queued": 2,
         "held": 0,
+        "last_minute": {
+            "seconds": 60.0,
+            "per_s": 1.0,
+            "errors": 0,
+            "refused": 0,
+            "p50_s": pytest.approx(0.05),
+            "p90_s": pytest.approx(0.09),
+            "p99_s": pytest.approx(0.099),
+        },
         "answered": 100,
         "answers": {"2xx": 99, "5xx": 1},
         "p50_s": pytest.approx(0.1 * 50 / 98),

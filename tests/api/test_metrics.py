@@ -16,7 +16,7 @@ from ultramarine.planning.actions import RecordRun
 from ultramarine.planning.seen import NodeNews
 from ultramarine.planning.state import State
 from ultramarine.planning.traffic import Latencies, Mirrored, Traffic
-from ultramarine.services.measures import COUNTERS, ENDPOINTS, GAUGES, HISTOGRAMS, Measures
+from ultramarine.services.measures import COUNTERS, ENDPOINTS, GAUGES, HISTOGRAMS, REPLICAS, Measures
 
 Samples = dict[tuple[str, frozenset[str]], float]
 
@@ -48,7 +48,7 @@ async def test_what_waits_and_what_runs_is_read_off_the_state(api: Api) -> None:
 async def test_every_metric_is_told_under_its_documented_name(api: Api) -> None:
     text = (await api.ask("GET", "/metrics")).text
     told = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
-    assert told == {measure.name for measure in (*COUNTERS, *HISTOGRAMS, *GAUGES, *ENDPOINTS)}
+    assert told == {measure.name for measure in (*COUNTERS, *HISTOGRAMS, *GAUGES, *ENDPOINTS, *REPLICAS)}
     page = PAGE.read_text()
     assert [name for name in told if f"`{name}`" not in page] == []
 

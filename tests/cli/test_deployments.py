@@ -24,6 +24,8 @@ class Deploying(Small):
         self.becomes = ["Creating", "Succeeded"]
         self.traffic: dict[str, int] = {"green": 100}
         self.mirrored: dict[str, int] = {}
+        self.more: dict[str, Any] = {}
+        self.endpoint: dict[str, Any] = {}
         self.is_by_token = False
         self.keys: list[str | None] = []
         self.invoked: list[tuple[str | None, bytes]] = []
@@ -35,7 +37,8 @@ class Deploying(Small):
                 self.traffic, self.mirrored = said.get("traffic", self.traffic), said.get("mirror_traffic", {})
                 return 200, {"name": "sum", "traffic": self.traffic}
             case "GET", "":
-                return 200, {"name": "sum", "traffic": self.traffic, "scoring_uri": "/endpoints/default/sum/score"}
+                view = {"name": "sum", "traffic": self.traffic, "scoring_uri": "/endpoints/default/sum/score"}
+                return 200, view | self.endpoint
             case "GET", "/credentials":
                 return 200, {"accessToken": "access"} if self.is_by_token else {"primaryKey": "p", "secondaryKey": "s"}
             case (("PUT" | "GET"), "/deployments/blue"):
@@ -51,7 +54,7 @@ class Deploying(Small):
                     "reason": reason,
                     "replicas": [{"run": "e1-d-1", "status": "Running", "answers": False, "why": REFUSED}],
                 }
-                return 200, view
+                return 200, view | self.more
             case "POST", "/endpoints/default/sum/score":
                 self.keys.append(headers["Authorization"])
                 self.invoked.append((headers["azureml-model-deployment"], body))
@@ -135,3 +138,39 @@ def test_a_replica_that_the_gateway_cannot_reach_is_shown_with_the_reason(um: Um
     shown = um("deployment", "show", "-e", "sum", "-n", "blue", "-o", "table")
     assert shown.code == OK
     assert REFUSED in " ".join(shown.out.split())
+
+
+def test_figures_are_words_in_a_table_and_figures_in_json(um: Um, small: Deploying):
+    requests = {
+        "in_flight": 3,
+        "queued": 2,
+        "held": 1,
+        "last_minute": {
+            "seconds": 60.0,
+            "per_s": 41.5,
+            "errors": 2,
+            "refused": 7,
+            "p50_s": 0.0042,
+            "p90_s": 0.02,
+            "p99_s": None,
+        },
+        "answered": 105,
+        "answers": {"2xx": 100, "4xx": 0, "5xx": 5},
+        "p50_s": 0.004,
+        "p99_s": 0.5,
+    }
+    load = {"workers": 2, "requests": 80, "calls": 10, "waiting": 3, "in_work": 1, "per_call": 8.0}
+    use = {"cpu_percent": 150.4, "memory_bytes": 2**28}
+    replica = {"run": "e1-d-1", "status": "Running", "answers": True, "why": "", "load": load}
+    small.more = {"requests": requests, "replicas": [replica | {"usage": {"now": use, "peak": use}}]}
+    ask = ("online-deployment", "show", "-e", "sum", "-n", "blue", "-o")
+    assert json.loads(um(*ask, "json").out)["requests"] == requests
+    shown = " ".join(um(*ask, "table").out.split())
+    assert "now 3 in flight, 3 wait for a place" in shown
+    assert "last minute 41.5 a second, 2 errors, 7 refused (429); p50 4.2 ms, p90 20 ms" in shown
+    assert "all answers 100 of 2xx, 5 of 5xx; p50 4 ms, p99 500 ms" in shown
+    assert "replica e1-d-1 status Running answers yes load 3 wait in it, 8 requests a call, 2 worker processes" in shown
+    assert "usage 150 % of a CPU (150 %), 256.0 MiB of memory (256.0 MiB)" in shown
+    small.endpoint = {"requests": {"blue": requests | {"last_minute": None}}}
+    shown = " ".join(um("online-endpoint", "show", "-n", "sum", "-o", "table").out.split())
+    assert "requests blue now 3 in flight, 3 wait for a place all answers 100 of 2xx, 5 of 5xx; p50 4 ms" in shown

@@ -12,6 +12,7 @@ import pytest
 
 from .endpoints import multiplying
 from .installation import UM, Installation, carriers, until
+from .load import Load
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 OF = ("-e", "kept", "-n", "blue")
@@ -52,7 +53,8 @@ def downloaded(it: Installation, folder: Path) -> dict[str, dict[str, Any]]:
 def pairs(found: dict[str, dict[str, Any]]) -> list[tuple[Any, Any]]:
     """Question and answer, joined."""
     answers = found["response"]
-    return sorted((asked["data"][0], answers.get(id)) for id, asked in found["request"].items())
+    joined = [(asked["data"][0], answers.get(id)) for id, asked in found["request"].items()]
+    return sorted(joined, key=lambda pair: pair[0])
 
 
 def test_what_was_sent_and_answered_is_read_again_though_the_replica_was_killed(it: Installation, tmp_path: Path):
@@ -79,6 +81,43 @@ def test_what_was_sent_and_answered_is_read_again_though_the_replica_was_killed(
     until(answers_again, "another replica answers", seconds=90)
     expected.append((60, ask(it, 60)))
     until(lambda: pairs(downloaded(it, tmp_path)) == expected, "what the next one wrote comes too", seconds=60)
+
+
+def test_what_is_collected_changes_while_requests_come_and_none_is_lost(it: Installation, tmp_path: Path):
+    endpoints, deployments = it.workspace.online_endpoints, it.workspace.online_deployments
+    uri, key = endpoints.get("kept")["scoring_uri"], endpoints.credentials("kept")["primaryKey"]
+    before = downloaded(it, tmp_path / "before")
+    replicas = {row["run"] for row in deployments.get("blue", "kept")["replicas"]}
+    wrong = um(it, "online-deployment", "update", *OF, "--set", "data_collector.collections.mine.enabled=maybe")
+    assert (wrong.returncode, "data_collector.collections.mine.enabled" in wrong.stderr) == (2, True), wrong.stderr
+    changes = ("data_collector.collections.response.enabled=false", "environment_variables.WORKER_COUNT=2")
+    with Load(uri=uri, key=key, body=b'{"data": [7]}', rate=40.0, expected=[21]) as load:
+        done = um(it, "online-deployment", "update", *OF, *(word for each in changes for word in ("--set", each)))
+        assert done.returncode == 0, done.stderr
+        fresh = deployments.get("blue", "kept")["replicas"]
+        answered_before = len(load.answers)
+        until(lambda: len(load.answers) > answered_before + 200, "requests for the new one", seconds=30)
+    assert load.failed == [], load.told()
+    assert [row["answers"] for row in fresh if row["run"] not in replicas] == [True]
+
+    def shown() -> dict[str, Any]:
+        [row] = deployments.get("blue", "kept")["replicas"]
+        assert row["run"] not in replicas
+        return row["load"] or {}
+
+    until(lambda: shown().get("workers") == 2 and shown()["requests"] >= 200, "both tell of their load", seconds=30)
+    sent = len(load.answers)
+
+    def kept() -> list[int]:
+        found = downloaded(it, tmp_path / "after")
+        return [len(found[name].keys() - before[name].keys()) for name in ("request", "response")]
+
+    until(lambda: kept()[0] == sent, "all requests are collected", seconds=60)
+    assert kept()[1] <= sent - 200, "their answers are not any more"
+    lately = deployments.get("blue", "kept")["requests"]["last_minute"]
+    assert (lately["errors"], lately["refused"]) == (0, 0)
+    assert lately["per_s"] > 1
+    assert 0 < lately["p50_s"] <= lately["p90_s"] <= lately["p99_s"]
 
 
 def test_it_stays_when_the_deployment_goes_until_somebody_deletes_it(it: Installation, tmp_path: Path):

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Body, Query, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
 
-from ultramarine.api import created, views
+from ultramarine.api import created, endpoint_views, views
 from ultramarine.api.access import Ctx, Reader, Worker
 from ultramarine.api.paging import Paging
 from ultramarine.api.reached import ReachedAt
@@ -27,44 +27,44 @@ async def put_endpoint(
     """Create an endpoint (201), or change the one that is there (200)."""
     state, is_new = await endpoints.put(ctx, workspace, name, body)
     created.answer(response, is_new=is_new)
-    return views.endpoint(state, reached.address)
+    return endpoint_views.endpoint(state, reached.address)
 
 
 @router.patch("/{name}")
 async def update_endpoint(
     workspace: str, name: str, body: AnyBody, ctx: Ctx, _: Worker, reached: ReachedAt
 ) -> views.View:
-    return views.endpoint(await endpoints.update(ctx, workspace, name, body), reached.address)
+    return endpoint_views.endpoint(await endpoints.update(ctx, workspace, name, body), reached.address)
 
 
 @router.get("")
 async def list_endpoints(workspace: str, ctx: Ctx, _: Reader, paging: Paging, reached: ReachedAt) -> views.View:
     found = await endpoints.page(ctx, workspace, paging)
-    return views.listed(found.map(lambda state: views.endpoint(state, reached.address)))
+    return views.listed(found.map(lambda state: endpoint_views.endpoint(state, reached.address)))
 
 
 @router.get("/{name}")
 async def get_endpoint(workspace: str, name: str, ctx: Ctx, _: Reader, reached: ReachedAt) -> views.View:
-    return views.endpoint(await endpoints.get(ctx, workspace, name), reached.address)
+    return endpoint_views.endpoint(await endpoints.get(ctx, workspace, name), reached.address)
 
 
 @router.delete("/{name}", status_code=202)
 async def delete_endpoint(workspace: str, name: str, ctx: Ctx, _: Worker, reached: ReachedAt) -> views.View:
     """The address is gone at once, the deployments behind it end in their time."""
-    return views.endpoint(await endpoints.delete(ctx, workspace, name), reached.address)
+    return endpoint_views.endpoint(await endpoints.delete(ctx, workspace, name), reached.address)
 
 
 @router.get("/{name}/credentials")
 async def get_credentials(workspace: str, name: str, ctx: Ctx, _: Worker) -> views.View:
     """Both keys; with `auth_mode: aml_token` a token, and until when it is good."""
-    return views.credentials(await endpoints.credentials(ctx, workspace, name))
+    return endpoint_views.credentials(await endpoints.credentials(ctx, workspace, name))
 
 
 @router.post("/{name}/regenerate-keys")
 async def regenerate_keys(workspace: str, name: str, body: KeyType, ctx: Ctx, _: Worker) -> views.View:
     """A new key of one type; the other goes on being good. Tokens of before a new primary key end."""
     await endpoints.regenerate_key(ctx, workspace, name, body.key_type)
-    return views.credentials(await endpoints.credentials(ctx, workspace, name))
+    return endpoint_views.credentials(await endpoints.credentials(ctx, workspace, name))
 
 
 @router.put("/{endpoint}/deployments/{name}", status_code=201)
@@ -74,27 +74,29 @@ async def put_deployment(
     """Create a deployment (201), or change the one that is there (200); `provisioning_state` tells how it goes on."""
     state, is_new = await deployments.put(ctx, workspace, endpoint, name, body=body)
     created.answer(response, is_new=is_new)
-    return views.deployment(state)
+    return endpoint_views.deployment(state)
 
 
 @router.patch("/{endpoint}/deployments/{name}")
 async def update_deployment(workspace: str, endpoint: str, name: str, body: AnyBody, ctx: Ctx, _: Worker) -> views.View:
-    return views.deployment(await deployments.update(ctx, workspace, endpoint, name, changes=body))
+    return endpoint_views.deployment(await deployments.update(ctx, workspace, endpoint, name, changes=body))
 
 
 @router.get("/{endpoint}/deployments")
 async def list_deployments(workspace: str, endpoint: str, ctx: Ctx, _: Reader, paging: Paging) -> views.View:
-    return views.listed((await deployments.page(ctx, workspace, endpoint, request=paging)).map(views.deployment))
+    return views.listed(
+        (await deployments.page(ctx, workspace, endpoint, request=paging)).map(endpoint_views.deployment)
+    )
 
 
 @router.get("/{endpoint}/deployments/{name}")
 async def get_deployment(workspace: str, endpoint: str, name: str, ctx: Ctx, _: Reader) -> views.View:
-    return views.deployment(await deployments.get(ctx, workspace, endpoint, name))
+    return endpoint_views.deployment(await deployments.get(ctx, workspace, endpoint, name))
 
 
 @router.delete("/{endpoint}/deployments/{name}", status_code=202)
 async def delete_deployment(workspace: str, endpoint: str, name: str, ctx: Ctx, _: Worker) -> views.View:
-    return views.deployment(await deployments.delete(ctx, workspace, endpoint, name))
+    return endpoint_views.deployment(await deployments.delete(ctx, workspace, endpoint, name))
 
 
 @router.get("/{endpoint}/deployments/{name}/logs")

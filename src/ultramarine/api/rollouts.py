@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
 
-from ultramarine.api import views
+from ultramarine.api import endpoint_views, views
 from ultramarine.api.access import Ctx, Reader, Worker
 from ultramarine.api.reached import ReachedAt
 from ultramarine.services import rollouts
@@ -17,16 +17,16 @@ async def begin_rollout(
     workspace: str, endpoint: str, name: str, body: Annotated[dict[str, Any], Body()], ctx: Ctx, _: Worker
 ) -> views.View:
     """Begin to move the endpoint's traffic to a deployment, step by step; bad figures return it."""
-    return views.rollout(await rollouts.begin(ctx, workspace, endpoint, name, body=body))
+    return endpoint_views.rollout(await rollouts.begin(ctx, workspace, endpoint, name, body=body))
 
 
 @router.get("/rollout")
 async def get_rollout(workspace: str, endpoint: str, ctx: Ctx, _: Reader) -> views.View:
     """The endpoint's last rollout."""
-    return views.rollout(await rollouts.newest(ctx, workspace, endpoint))
+    return endpoint_views.rollout(await rollouts.newest(ctx, workspace, endpoint))
 
 
 @router.post("/rollback")
 async def roll_back(workspace: str, endpoint: str, ctx: Ctx, _: Worker, reached: ReachedAt) -> views.View:
     """The traffic as it was: before the rollout that goes on, else before its last change."""
-    return views.endpoint(await rollouts.roll_back(ctx, workspace, endpoint), reached.address)
+    return endpoint_views.endpoint(await rollouts.roll_back(ctx, workspace, endpoint), reached.address)

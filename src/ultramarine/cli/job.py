@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from ultramarine.cli.command import FILE, NAME, SET, Call, Command, Group, Option, of_one
-from ultramarine.cli.output import Column, ago, bare, size
+from ultramarine.cli.output import Column, ago, bare, used
 from ultramarine.cli.resource import document
 from ultramarine.cli.stream import follow
 from ultramarine.domain.errors import InvalidInput
@@ -36,17 +36,8 @@ def show(call: Call) -> None:
     job = call.workspace.jobs.get(call.args.name)
     if call.is_table:
         ranks: Mapping[str, Mapping[str, Mapping[str, float]]] = job.get("usage") or {}
-        job = {**job, "usage": {f"rank {rank}": _in_words(use["now"], use["peak"]) for rank, use in ranks.items()}}
+        job = {**job, "usage": {f"rank {rank}": used(use["now"], use["peak"]) for rank, use in ranks.items()}}
     call.show(job)
-
-
-def _in_words(now: Mapping[str, float], peak: Mapping[str, float]) -> str:
-    """What a rank uses; in parentheses its peak."""
-    cpu = f"{now.get('cpu_percent', 0):.0f} % of a CPU ({peak.get('cpu_percent', 0):.0f} %)"
-    memory = f"{size(now.get('memory_bytes', 0))} of memory ({size(peak.get('memory_bytes', 0))})"
-    return (
-        f"{cpu}, {memory}, {size(now.get('disk_read_bytes', 0))} read, {size(now.get('disk_written_bytes', 0))} written"
-    )
 
 
 def list_(call: Call) -> None:

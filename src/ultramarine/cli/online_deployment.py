@@ -5,7 +5,7 @@ from typing import Any
 
 from ultramarine.cli import resource
 from ultramarine.cli.command import ENDPOINT_NAME, FAILED, FILE, NAME, NO_WAIT, SET, YES, Call, Command, Group, Option
-from ultramarine.cli.output import Column, bare
+from ultramarine.cli.output import Column, bare, used
 from ultramarine.cli.resource import changes, document
 from ultramarine.cli.rollout import COMMANDS
 from ultramarine.domain.errors import InvalidInput
@@ -85,7 +85,45 @@ def _send_all_traffic(call: Call, made: dict[str, Any]) -> None:
 
 
 def show(call: Call) -> None:
-    call.show(call.workspace.online_deployments.get(call.args.name, call.args.endpoint_name))
+    view = call.workspace.online_deployments.get(call.args.name, call.args.endpoint_name)
+    call.show(in_words(view) if call.is_table else view)
+
+
+def in_words(view: dict[str, Any]) -> dict[str, Any]:
+    """With figures as a person reads them."""
+    requests: dict[str, Any] | None = view.get("requests")
+    replicas: list[dict[str, Any]] = view.get("replicas") or []
+    shown = {**view, "replicas": {f"replica {each['run']}": _replica(each) for each in replicas}}
+    return shown if requests is None else {**shown, "requests": requests_in_words(requests)}
+
+
+def requests_in_words(requests: dict[str, Any]) -> dict[str, Any]:
+    now = f"{requests['in_flight']} in flight, {requests['queued'] + requests['held']} wait for a place"
+    lately, ever = requests["last_minute"], {code: count for code, count in requests["answers"].items() if count}
+    words = {"now": now}
+    if lately is not None:
+        words["last minute"] = (
+            f"{lately['per_s']:g} a second, {lately['errors']} errors, {lately['refused']} refused (429)"
+            + _times(lately, "p50", "p90", "p99")
+        )
+    counted = ", ".join(f"{count} of {code}" for code, count in ever.items()) or "none yet"
+    return words | {"all answers": counted + _times(requests, "p50", "p99")}
+
+
+def _times(found: dict[str, Any], *names: str) -> str:
+    told = [f"{name} {found[f'{name}_s'] * 1000:.3g} ms" for name in names if found[f"{name}_s"] is not None]
+    return f"; {', '.join(told)}" if told else ""
+
+
+def _replica(replica: dict[str, Any]) -> dict[str, Any]:
+    load, usage = replica.get("load"), replica.get("usage")
+    words = {name: value for name, value in replica.items() if name not in ("run", "load", "usage")}
+    if load is not None:
+        shared = "" if load["per_call"] is None else f", {load['per_call']:.3g} requests a call"
+        words["load"] = f"{load['waiting']} wait in it{shared}, {load['workers']} worker process" + "es" * (
+            load["workers"] != 1
+        )
+    return words if usage is None else words | {"usage": used(usage["now"], usage["peak"])}
 
 
 def list_(call: Call) -> None:

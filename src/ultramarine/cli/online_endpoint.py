@@ -5,6 +5,7 @@ from typing import Any
 
 from ultramarine.cli import resource
 from ultramarine.cli.command import FILE, NAME, NO_WAIT, SET, YES, Call, Command, Group, Option, of_one
+from ultramarine.cli.online_deployment import requests_in_words
 from ultramarine.cli.output import Column
 from ultramarine.cli.resource import changes, document
 from ultramarine.domain.errors import InvalidInput
@@ -56,7 +57,11 @@ def shares(option: str, text: str) -> dict[str, int]:
 
 
 def show(call: Call) -> None:
-    call.show(call.workspace.online_endpoints.get(call.args.name))
+    view = call.workspace.online_endpoints.get(call.args.name)
+    if call.is_table:
+        requests: dict[str, dict[str, Any]] = view.get("requests") or {}
+        view = {**view, "requests": {name: requests_in_words(each) for name, each in requests.items()}}
+    call.show(view)
 
 
 def list_(call: Call) -> None:

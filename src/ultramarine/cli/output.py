@@ -212,6 +212,15 @@ def size(value: Any) -> str:
     return f"{amount:.0f} {units[0]}" if units[0] == "B" else f"{amount:.1f} {units[0]}"
 
 
+def used(now: Mapping[str, float], peak: Mapping[str, float]) -> str:
+    """What a rank or a replica uses; in parentheses its peak."""
+    cpu = f"{now.get('cpu_percent', 0):.0f} % of a CPU ({peak.get('cpu_percent', 0):.0f} %)"
+    memory = f"{size(now.get('memory_bytes', 0))} of memory ({size(peak.get('memory_bytes', 0))})"
+    return (
+        f"{cpu}, {memory}, {size(now.get('disk_read_bytes', 0))} read, {size(now.get('disk_written_bytes', 0))} written"
+    )
+
+
 def ago(value: Any) -> str:
     """How long ago a time stamp was: `3 min`."""
     if not isinstance(value, str) or not value:

@@ -42,6 +42,7 @@ class DeploymentLoop:
             return
         reached = self._ctx.hub.reached = await self._publisher.reached()
         self._ctx.hub.traffic = self._publisher.traffic
+        self._ctx.hub.history.take(self._ctx.hub.traffic, self._ctx.clock())
         unavailable: Unavailable | None = None
         for deployment in there:
             if deployment.serving or deployment.status not in COMING:

@@ -6,18 +6,18 @@ the gateway asks them. Replicas of before a restore are nobody's here.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ultramarine.controllers.replicas import places
 from ultramarine.domain.endpoint import Deployment, ProbeSettings
-from ultramarine.domain.names import RunKey, is_of
-from ultramarine.domain.run import Run, RunStatus
+from ultramarine.domain.names import RunKey
+from ultramarine.domain.run import Run
 from ultramarine.planning.probing import Kind, Probing
-from ultramarine.planning.routes import Place, place_of
+from ultramarine.planning.routes import Place
 from ultramarine.routing.asking import ask
-from ultramarine.services import elsewhere
 from ultramarine.services.context import Context
-from ultramarine.store import endpoints, runs
+from ultramarine.store import endpoints
 
 PATHS: Mapping[Kind, str] = {Kind.LIVENESS: "/health/live", Kind.READINESS: "/health/ready"}
 Asked = tuple[RunKey, Kind]
@@ -70,14 +70,11 @@ class ProbeLoop:
     async def _replicas(self) -> list[_Probed]:
         async with self._ctx.read() as tx:
             deployments: dict[str, Deployment] = {d.id: d for d in await endpoints.deployments(tx)}
-            replicas: Sequence[Run] = await runs.open_replicas(tx) if deployments else []
-            trust = await elsewhere.trust(self._ctx, tx, replicas)
+            there = await places(self._ctx, tx) if deployments else []
         return [
             _Probed(run=run, place=place, kind=kind, settings=kind.settings(deployments[run.owner_id].spec))
-            for run in replicas
+            for run, place in there
             if run.owner_id in deployments
-            if run.status is RunStatus.RUNNING and is_of(run.key, self._ctx.site.epoch)
-            if (place := place_of(run, trust)) is not None
             for kind in Kind
         ]
 

@@ -16,6 +16,7 @@ from ultramarine.controllers import lag
 from ultramarine.controllers.deployments import DeploymentLoop, ServingFiles
 from ultramarine.controllers.environments import EnvironmentLoop
 from ultramarine.controllers.fleet import FleetLoop
+from ultramarine.controllers.loads import LoadLoop
 from ultramarine.controllers.loop import forever
 from ultramarine.controllers.metrics import MetricsLoop
 from ultramarine.controllers.probes import ProbeLoop
@@ -162,6 +163,7 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
         Loop(name="environments", tick=EnvironmentLoop(ctx, uv).tick, bell=ctx.locking),
         # Never rung: nobody waits for what these do.
         Loop(name="probes", tick=ProbeLoop(ctx).tick, bell=Bell()),
+        Loop(name="loads", tick=LoadLoop(ctx).tick, bell=Bell()),
         Loop(name="workspaces", tick=WorkspaceLoop(ctx).tick, bell=Bell()),
         Loop(name="tracking", tick=TrackingLoop(ctx).tick, bell=Bell()),
         Loop(name="metrics", tick=MetricsLoop(ctx).tick, bell=Bell()),

@@ -10,14 +10,16 @@ from ultramarine.domain.endpoint import Deployment, DeploymentEvent, DeploymentS
 from ultramarine.domain.errors import Conflict, InvalidInput
 from ultramarine.domain.names import Reference, RunKey, checked_name
 from ultramarine.domain.page import Page, PageRequest
-from ultramarine.domain.run import Run, RunStatus
+from ultramarine.domain.run import OwnerNoun, Run, RunStatus
 from ultramarine.domain.size import Amount
+from ultramarine.planning.lately import Lately, ReplicaLoad
 from ultramarine.planning.probing import Kind
 from ultramarine.planning.traffic import Traffic
 from ultramarine.routing.publisher import Reach
 from ultramarine.services import endpoints as endpoint_services
 from ultramarine.services import environments, models
 from ultramarine.services.context import Context
+from ultramarine.services.measures import ReplicaFigures
 from ultramarine.services.snapshots import uploaded
 from ultramarine.store import computes, endpoints, runs
 from ultramarine.store.database import Tx
@@ -58,7 +60,8 @@ class DeploymentState:
 
     `leaving`: those that get no more requests, since when. `unwell`: what their probes have against them.
     `failed`: replicas that failed last, the newest first. `traffic`: what the gateway has counted, where it was asked.
-    `scaling`: what its requests were at the last look.
+    `lately`: of that, what came in the last minute. `scaling`: what its requests were at the last look.
+    `loads`: what its replicas say they have to do. `uses`: what they use of their node.
     """
 
     deployment: Deployment
@@ -68,6 +71,9 @@ class DeploymentState:
     leaving: Mapping[RunKey, datetime]
     unwell: Mapping[RunKey, str]
     traffic: Traffic | None
+    lately: Lately | None
+    loads: Mapping[RunKey, ReplicaLoad]
+    uses: Mapping[RunKey, Mapping[str, Mapping[str, float]]]
     scaling: str
 
 
@@ -268,17 +274,40 @@ async def logs(ctx: Context, workspace: str, endpoint: str, name: str, *, lines:
     return ""
 
 
+def figures(ctx: Context, open_runs: Sequence[Run]) -> Sequence[ReplicaFigures]:
+    """What is known of the load and the use of each replica."""
+    found: list[ReplicaFigures] = []
+    for run in open_runs:
+        if run.owner_noun is OwnerNoun.DEPLOYMENT:
+            endpoint, deployment = run.owner_name.split("/", 1)
+            use = ctx.usage.of(run.key).get("0", {}).get("now", {})
+            found.append(
+                ReplicaFigures(
+                    place=(run.workspace, endpoint, deployment, run.key),
+                    load=ctx.hub.loads.get(run.key),
+                    cpu_percent=use.get("cpu_percent"),
+                    memory_bytes=use.get("memory_bytes"),
+                )
+            )
+    return found
+
+
 async def _state(ctx: Context, tx: Tx, deployment: Deployment) -> DeploymentState:
     made = await runs.of_owner(tx, deployment.id)
     replicas = [run for run in made if not run.is_final]
     reached = {run.key: ctx.hub.reached[run.key] for run in replicas if run.key in ctx.hub.reached}
     memory = ctx.hub.scaling.get(deployment.id)
+    place = (f"{deployment.workspace}/{deployment.endpoint}", deployment.name)
+    traffic = ctx.hub.traffic.get(place)
     return DeploymentState(
         deployment=deployment,
         replicas=replicas,
         failed=[run for run in reversed(made) if run.status is RunStatus.FAILED][:FAILED_SHOWN],
         reached=reached,
-        traffic=ctx.hub.traffic.get((f"{deployment.workspace}/{deployment.endpoint}", deployment.name)),
+        traffic=traffic,
+        lately=None if traffic is None else ctx.hub.history.lately(place, traffic, ctx.clock()),
+        loads={run.key: ctx.hub.loads[run.key] for run in replicas if run.key in ctx.hub.loads},
+        uses={run.key: use for run in replicas if (use := ctx.usage.of(run.key).get("0"))},
         unwell={run.key: words for run in replicas if (words := _unwell(ctx, run, deployment.spec))},
         leaving={run.key: ctx.hub.leaving[run.key] for run in replicas if run.key in ctx.hub.leaving},
         scaling="" if memory is None else memory.words,

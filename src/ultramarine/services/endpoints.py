@@ -9,6 +9,7 @@ from ultramarine.domain.endpoint import DEPLOYMENT, Deployment, DeploymentEvent,
 from ultramarine.domain.errors import Conflict, InvalidInput
 from ultramarine.domain.names import checked_name
 from ultramarine.domain.page import Page, PageRequest
+from ultramarine.planning.lately import Lately
 from ultramarine.planning.traffic import Traffic
 from ultramarine.services import endpoint_tokens, identity
 from ultramarine.services.context import Context
@@ -24,11 +25,12 @@ KEY_TYPES = ("primary", "secondary")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointState:
-    """`traffic`: by deployment, what the gateway has counted."""
+    """`traffic`: by deployment, what the gateway has counted; `lately`: of that, what came in the last minute."""
 
     endpoint: Endpoint
     deployments: Sequence[Deployment]
     traffic: Mapping[str, Traffic]
+    lately: Mapping[str, Lately]
 
 
 async def put(ctx: Context, workspace: str, name: str, body: Mapping[str, Any]) -> tuple[EndpointState, bool]:
@@ -178,4 +180,7 @@ async def _state(ctx: Context, tx: Tx, workspace: str, name: str) -> EndpointSta
 def _with_traffic(ctx: Context, endpoint: Endpoint, behind: Sequence[Deployment]) -> EndpointState:
     place = f"{endpoint.workspace}/{endpoint.name}"
     counted = {d.name: ctx.hub.traffic[place, d.name] for d in behind if (place, d.name) in ctx.hub.traffic}
-    return EndpointState(endpoint=endpoint, deployments=behind, traffic=counted)
+    now = ctx.clock()
+    seen = {name: ctx.hub.history.lately((place, name), traffic, now) for name, traffic in counted.items()}
+    lately = {name: each for name, each in seen.items() if each is not None}
+    return EndpointState(endpoint=endpoint, deployments=behind, traffic=counted, lately=lately)

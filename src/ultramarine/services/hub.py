@@ -14,6 +14,7 @@ from typing import Any
 
 from ultramarine.domain.host import THIS_MACHINE
 from ultramarine.domain.names import AllocationKey, NodeKey, RunKey
+from ultramarine.planning.lately import History, ReplicaLoad
 from ultramarine.planning.probing import Kind, Probing
 from ultramarine.planning.scaling import Memory
 from ultramarine.planning.seen import AllocationNews, NodeNews, Patience, Refusal, Seen
@@ -62,6 +63,8 @@ class Hub:
         self.probings: dict[tuple[RunKey, Kind], Probing] = {}  #: by replica, what its probes have found
         self.scaling: dict[str, Memory] = {}  #: by deployment's id, what its requests were lately
         self.traffic: Mapping[tuple[str, str], Traffic] = {}  #: by workspace/endpoint and deployment, since ever
+        self.history = History()  #: what `traffic` was up to a minute ago
+        self.loads: Mapping[RunKey, ReplicaLoad] = {}  #: by replica, what it said it has to do
         self.rollouts: Mapping[str, str] = {}  #: by id, what each waits for
         self.is_draining = False  #: the service is being stopped: nothing new is placed, and idle nodes go at once
         self.machines = 0  #: that an autoscaler of ours holds, or is starting

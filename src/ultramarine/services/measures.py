@@ -4,7 +4,7 @@
 """
 
 from collections import Counter as Tally
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from ultramarine.domain.names import NodeKey
 from ultramarine.domain.run import RUN, Cause, RunEvent, RunStatus
 from ultramarine.planning.actions import RecordRun
+from ultramarine.planning.lately import ReplicaLoad
 from ultramarine.planning.seen import NodeNews
 from ultramarine.planning.state import State
 from ultramarine.planning.traffic import Traffic
@@ -88,10 +89,47 @@ MIRRORED = Measure(
     words="Copies of requests that are mirrored to a deployment: compared, agreed (of these), failed, dropped.",
     labels=(*DEPLOYMENT, "outcome"),
 )
+REPLICA = (*DEPLOYMENT, "replica")
+REPLICA_REQUESTS = Measure(
+    name="ultramarine_replica_requests_total",
+    words="Requests that a replica's model was called for. Over its calls: how many share one.",
+    labels=REPLICA,
+)
+REPLICA_CALLS = Measure(name="ultramarine_replica_calls_total", words="Calls of a replica's model.", labels=REPLICA)
+REPLICA_WAITING = Measure(
+    name="ultramarine_replica_waiting", words="Requests that wait in a replica for its model.", labels=REPLICA
+)
+REPLICA_CPU = Measure(
+    name="ultramarine_replica_cpu_percent", words="What a replica uses, in percent of one CPU.", labels=REPLICA
+)
+REPLICA_MEMORY = Measure(
+    name="ultramarine_replica_memory_bytes", words="What a replica holds of memory.", labels=REPLICA
+)
 ENDPOINTS = (REQUESTS, REQUEST_SECONDS, IN_FLIGHT, QUEUED, HELD, UP, MIRRORED)
+REPLICAS = (REPLICA_REQUESTS, REPLICA_CALLS, REPLICA_WAITING, REPLICA_CPU, REPLICA_MEMORY)
 COUNTERS = (STARTS, ENDS, FAILURES, BEATS)
 HISTOGRAMS = (TURNS, LAG)
 GAUGES = (QUEUE, WAIT, NODES, RUNS, SILENCE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaFigures:
+    """`place`: workspace, endpoint, deployment and the replica's run; None: it has not told that."""
+
+    place: tuple[str, str, str, str]
+    load: ReplicaLoad | None
+    cpu_percent: float | None = None
+    memory_bytes: float | None = None
+
+    def values(self) -> Mapping[Measure, float | None]:
+        load = self.load
+        return {
+            REPLICA_REQUESTS: None if load is None else load.requests,
+            REPLICA_CALLS: None if load is None else load.calls,
+            REPLICA_WAITING: None if load is None else load.waiting,
+            REPLICA_CPU: self.cpu_percent,
+            REPLICA_MEMORY: self.memory_bytes,
+        }
 
 
 class Measures:
@@ -134,6 +172,7 @@ class Measures:
         now: datetime,
         *,
         traffic: Mapping[tuple[str, str], Traffic],
+        replicas: Sequence[ReplicaFigures] = (),
     ) -> bytes:
         """All of it, in Prometheus' text format. `traffic`: by `workspace/endpoint` and deployment."""
         gauges = CollectorRegistry()
@@ -142,6 +181,7 @@ class Measures:
             for labels, value in values.items():
                 (gauge.labels(*labels) if labels else gauge).set(value)
         gauges.register(_Endpoints(traffic))
+        gauges.register(_Replicas(replicas))
         return generate_latest(self._registry) + generate_latest(gauges)
 
 
@@ -169,6 +209,26 @@ class _Endpoints(Collector):
             for outcome in ("compared", "agreed", "failed", "dropped"):
                 mirrored.add_metric((*labels, outcome), getattr(figures.mirrored, outcome))
         return [requests, seconds, mirrored, *gauges.values()]
+
+
+class _Replicas(Collector):
+    """What replicas say of themselves, and what their nodes say of them."""
+
+    def __init__(self, replicas: Sequence[ReplicaFigures]) -> None:
+        self._replicas = replicas
+
+    def collect(self) -> Iterable[Metric]:
+        families: dict[Measure, CounterMetricFamily | GaugeMetricFamily] = {
+            m: (CounterMetricFamily if m.name.endswith("_total") else GaugeMetricFamily)(
+                m.name, m.words, labels=m.labels
+            )
+            for m in REPLICAS
+        }
+        for replica in self._replicas:
+            for measure, value in replica.values().items():
+                if value is not None:
+                    families[measure].add_metric(replica.place, value)
+        return families.values()
 
 
 def _cause(record: RecordRun) -> Cause:
