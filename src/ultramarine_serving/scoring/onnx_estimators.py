@@ -37,7 +37,7 @@ def export(trained: Any, wanted: str, *, is_single: bool) -> Exported:
     found = _LAST.get(name)
     if found is None:
         raise NotExportable(f"a {name} has no ONNX form here that answers alike; known are {', '.join(_LAST)}")
-    if is_single and (before or found not in (_tree, _forest)):
+    if is_single and (before or found not in (_tree, _forest, _boosted)):
         raise NotExportable("its columns are in single precision, in which only trees compute alike")
     if wanted not in ("predict", "predict_proba"):
         raise NotExportable(f"{wanted}() has no ONNX form here")
@@ -171,6 +171,31 @@ def _of_trees(graph: Graph, rows: str, model: Any, wanted: str, *, trees: Sequen
     return (found, None) if wanted == "predict_proba" else (_best(graph, found), model.classes_)
 
 
+def _boosted(graph: Graph, rows: str, model: Any, wanted: str) -> tuple[str, Any]:
+    raw = onnx_trees.boosted(graph, rows, model.estimators_, rate=model.learning_rate, start=_start(model))
+    if not hasattr(model, "classes_"):
+        return _flat(graph, raw), None
+    is_binary = len(model.classes_) == 2
+    if wanted == "predict":
+        over = graph.add("GreaterOrEqual", raw, graph.double(0.0)) if is_binary else ""
+        return (_flat(graph, graph.cast(over, "INT64")) if is_binary else _best(graph, raw)), model.classes_
+    if not is_binary:
+        return graph.add("Softmax", raw, axis=1), None
+    scale = 2.0 if model.loss == "exponential" else 1.0
+    return _two(graph, graph.add("Sigmoid", graph.add("Mul", raw, graph.double(scale)))), None
+
+
+def _start(model: Any) -> Any:
+    """What its trees add to, by target."""
+    if not hasattr(getattr(model, "_loss", None), "link"):
+        raise NotExportable("it is of a scikit-learn before 1.4, which decides a tie otherwise")
+    init: Any = model.init_
+    is_drawn = _name(init) == "DummyClassifier" and init.strategy not in _CONSTANT
+    if is_drawn or (init != "zero" and _name(init) not in ("DummyClassifier", "DummyRegressor")):
+        raise NotExportable("it begins with another model (init)")
+    return model._raw_predict_init(numpy.zeros((1, model.n_features_in_), dtype="float32"))[0]  # noqa: SLF001
+
+
 def _best(graph: Graph, scores: str) -> str:
     """The position of the highest, of equal ones the first: as numpy's argmax."""
     return graph.add("ArgMax", scores, axis=1, keepdims=0, select_last_index=0)
@@ -188,6 +213,7 @@ def _flat(graph: Graph, column: str) -> str:
     return graph.add("Squeeze", column, graph.axes(1))
 
 
+_CONSTANT = ("prior", "most_frequent", "constant")  #: strategies that say the same of each row
 _ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "logistic": "Sigmoid", "softmax": "Softmax", "identity": ""}
 _BEFORE: Mapping[str, Callable[[Graph, str, Any], str]] = {
     "StandardScaler": _standard,
@@ -205,6 +231,8 @@ _LAST: Mapping[str, Callable[[Graph, str, Any, str], tuple[str, Any]]] = {
     "RandomForestRegressor": _forest,
     "ExtraTreesClassifier": _forest,
     "ExtraTreesRegressor": _forest,
+    "GradientBoostingClassifier": _boosted,
+    "GradientBoostingRegressor": _boosted,
     "LogisticRegression": _linear_classifier,
     "LogisticRegressionCV": _linear_classifier,
     "RidgeClassifier": _linear_classifier,

@@ -46,7 +46,8 @@ def _place(first: Any, example: Any, columns: int) -> tuple[Any, Any]:
 def _edges(first: Any, columns: int) -> dict[int, Any]:
     """The thresholds of its trees, by column."""
     estimators = getattr(first, "estimators_", [first])
-    trees = [one.tree_ for one in estimators if hasattr(one, "tree_")]
+    each = getattr(estimators, "flat", estimators)  # boosted ones are in rows, a column for each class
+    trees = [one.tree_ for one in each if hasattr(one, "tree_")]
     by_column: dict[int, list[Any]] = {}
     for tree in trees:
         for column in range(columns):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from .onnx_graph import Graph, NotExportable, tensor
@@ -18,31 +20,68 @@ NODES_MAX = 2_000_000  #: of all trees; about 100 bytes each in the file, and so
 _SUM, _NONE, _LESS_OR_EQUAL = 1, 0, 0  # words of TreeEnsemble
 
 
+@dataclass(frozen=True)
+class _Planted:
+    """A tree, what each of its nodes says by target, and for which targets it is written."""
+
+    tree: Any
+    values: Any
+    targets: Sequence[int | None]  # None: each leaf for the one that it speaks of
+
+
 def average(graph: Graph, rows: str, trees: Sequence[Any], *, of_classes: bool) -> str:
     """The mean over the trees: probabilities where they are classifiers, otherwise values.
 
     Raises:
         NotExportable: they are too large together.
     """
-    attributes = _attributes(trees, of_classes=of_classes)
-    narrow = graph.cast(graph.cast(rows, "FLOAT"), "DOUBLE")  # as scikit-learn rounds what it compares
-    total = graph.add("TreeEnsemble", narrow, domain="ai.onnx.ml", **attributes)
+    planted: list[_Planted] = []
+    for tree in trees:
+        values = _leaf_values(tree, of_classes=of_classes)
+        copies = _copies(values[tree.children_left == -1], of_classes=of_classes)
+        planted.append(_Planted(tree, values, copies))
+    total = _sum(graph, rows, planted)
     return total if len(trees) == 1 else graph.add("Div", total, graph.double([len(trees)]))
 
 
-def _attributes(trees: Sequence[Any], *, of_classes: bool) -> dict[str, Any]:
-    leaves = [_leaf_values(tree, of_classes=of_classes) for tree in trees]
-    copies = [_copies(values[tree.children_left == -1], of_classes=of_classes) for tree, values in zip(trees, leaves)]
-    size = sum(tree.node_count * len(targets) for tree, targets in zip(trees, copies))
+def boosted(graph: Graph, rows: str, stages: Any, *, rate: float, start: Any) -> str:
+    """What trees that were trained one after the other add to a start: an array of stages by targets.
+
+    Raises:
+        NotExportable: they are too large together.
+    """
+    leaf, count = SimpleNamespace(children_left=numpy.array([-1]), node_count=1), len(start)
+    # The start is added first, as scikit-learn does, so that sums are rounded alike.
+    planted = [_Planted(leaf, _only(numpy.array([value]), at, count), (at,)) for at, value in enumerate(start)]
+    for stage in stages:
+        for at, one in enumerate(stage):
+            planted.append(_Planted(one.tree_, _only(rate * one.tree_.value[:, 0, 0], at, count), (at,)))
+    return _sum(graph, rows, planted)
+
+
+def _only(values: Any, target: int, count: int) -> Any:
+    """Values of one target, beside nothing for the others."""
+    made = numpy.zeros((len(values), count))
+    made[:, target] = values
+    return made
+
+
+def _sum(graph: Graph, rows: str, planted: Sequence[_Planted]) -> str:
+    narrow = graph.cast(graph.cast(rows, "FLOAT"), "DOUBLE")  # as scikit-learn rounds what it compares
+    return graph.add("TreeEnsemble", narrow, domain="ai.onnx.ml", **_attributes(planted))
+
+
+def _attributes(planted: Sequence[_Planted]) -> dict[str, Any]:
+    size = sum(one.tree.node_count * len(one.targets) for one in planted)
     if size > NODES_MAX:
         raise NotExportable(f"its trees have {size:,} nodes in ONNX, more than {NODES_MAX:,}")
     parts: dict[str, list[Any]] = {name: [] for name in _PARTS}
     roots: list[int] = []
     nodes = ends = 0
-    for tree, values, targets in zip(trees, leaves, copies):
-        for target in targets:
+    for one in planted:
+        for target in one.targets:
             roots.append(nodes)
-            written = _one_tree(tree, values, target, at=(nodes, ends))
+            written = _one_tree(one.tree, one.values, target, at=(nodes, ends))
             for name, array in written.items():
                 parts[name].append(array)
             nodes += len(written["features"])
@@ -51,7 +90,7 @@ def _attributes(trees: Sequence[Any], *, of_classes: bool) -> dict[str, Any]:
     return {
         "aggregate_function": _SUM,
         "post_transform": _NONE,
-        "n_targets": leaves[0].shape[1],
+        "n_targets": planted[0].values.shape[1],
         "tree_roots": roots,
         "nodes_featureids": whole["features"].tolist(),
         "nodes_splits": tensor(whole["splits"], "float64"),

@@ -63,7 +63,38 @@ def main(folder: Path) -> None:
             progress,
             "predict",
         ),
-        "diabetes_boosted": (ensemble.GradientBoostingRegressor(n_estimators=5), diabetes, progress, "predict"),
+        "diabetes_boosted": (
+            ensemble.GradientBoostingRegressor(n_estimators=60, subsample=0.7, **FIXED),
+            diabetes,
+            progress,
+            "predict",
+        ),
+        "diabetes_quantile": (
+            ensemble.GradientBoostingRegressor(loss="quantile", alpha=0.9, init="zero", n_estimators=20, **FIXED),
+            diabetes,
+            progress,
+            "predict",
+        ),
+        "cancer_boosted": (ensemble.GradientBoostingClassifier(n_estimators=40, **FIXED), cancer, tumour, "predict"),
+        "cancer_boosted_odds": (
+            ensemble.GradientBoostingClassifier(loss="exponential", n_estimators=20, **FIXED),
+            cancer,
+            tumour,
+            "predict_proba",
+        ),
+        "iris_boosted": (
+            pipeline.make_pipeline(scaled(), ensemble.GradientBoostingClassifier(n_estimators=15, **FIXED)),
+            flowers,
+            names,
+            "predict",
+        ),
+        "iris_boosted_odds": (
+            ensemble.GradientBoostingClassifier(init="zero", n_estimators=10, max_depth=2, **FIXED),
+            flowers,
+            names,
+            "predict_proba",
+        ),
+        "diabetes_histogram": (ensemble.HistGradientBoostingRegressor(max_iter=5), diabetes, progress, "predict"),
     }
     for name, (model, rows, target, wanted) in made.items():
         model.fit(rows, target)

@@ -71,10 +71,10 @@ def test_a_deployment_can_turn_batching_off(start_model: StartModel):
 
 
 def test_a_model_without_such_a_form_goes_on_and_it_is_said_why(start_onnx: StartOnnx, models: ModelEnvironment):
-    why = "its ONNX form is not chosen: a GradientBoostingRegressor has no ONNX form here that answers alike"
-    server = start_onnx("diabetes_boosted").wait_until_ready().wait_until_it_says(why)
-    assert len(server.post("/score", {"input_data": rows_of(models, "diabetes_boosted")}).json) == 442
-    again = start_onnx("diabetes_boosted").wait_until_ready()
+    why = "its ONNX form is not chosen: a HistGradientBoostingRegressor has no ONNX form here that answers alike"
+    server = start_onnx("diabetes_histogram").wait_until_ready().wait_until_it_says(why)
+    assert len(server.post("/score", {"input_data": rows_of(models, "diabetes_histogram")}).json) == 442
+    again = start_onnx("diabetes_histogram").wait_until_ready()
     assert why in again.log
     assert children(again) == []
 

@@ -24,8 +24,10 @@ MODELS = (
     "cancer_forest", "cancer_shallow", "cancer_shares", "cancer_linear", "cancer_odds",
     "iris_named", "iris_odds", "iris_whole", "iris_ridge", "digits_extra", "digits_network",
     "diabetes_forest", "diabetes_two", "diabetes_ridge", "diabetes_network", "diabetes_holes",
+    "diabetes_boosted", "diabetes_quantile", "cancer_boosted", "cancer_boosted_odds", "iris_boosted",
+    "iris_boosted_odds",
 )  # fmt: skip
-AS_THEY_ARE = ("cancer_forest", "cancer_odds", "iris_named", "diabetes_ridge", "diabetes_boosted")
+AS_THEY_ARE = ("cancer_forest", "cancer_odds", "iris_named", "diabetes_ridge", "diabetes_histogram")
 
 
 @pytest.fixture(scope="session")
