@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from . import frames, onnx_probes
+from . import frames, probes
 from .bodies import Table, decode
 from .mlmodel import MLModel, Signature
 from .model import Estimator, describe, estimator, find_code
@@ -52,7 +52,7 @@ def _tried(model_dir: Path, described: MLModel, found: Estimator) -> tuple[bytes
         raise NotExportable("it takes its columns by name, or has parts that are not scikit-learn's own")
     made = export_estimator(found.trained, found.wanted, is_single=is_single)
     example = _example(model_dir / EXAMPLE, described, found)
-    rows = onnx_probes.rows(found.trained, example)
+    rows = probes.rows(found.trained, example)
     original = getattr(found.trained, found.wanted)
     refusals, accepted = _refusals(original, rows)
     rows = numpy.concatenate([rows, *accepted])

@@ -1,4 +1,4 @@
-"""Rows on which a model and its ONNX form are compared: always the same for the same model and example."""
+"""Rows on which two ways to call a model are compared: always the same for the same model and example."""
 
 from __future__ import annotations
 
@@ -48,12 +48,15 @@ def _edges(first: Any, columns: int) -> dict[int, Any]:
     estimators = getattr(first, "estimators_", [first])
     each = getattr(estimators, "flat", estimators)  # boosted ones are in rows, a column for each class
     trees = [one.tree_ for one in each if hasattr(one, "tree_")]
-    by_column: dict[int, list[Any]] = {}
-    for tree in trees:
-        for column in range(columns):
-            by_column.setdefault(column, []).append(tree.threshold[tree.feature == column])
-    joined = {column: numpy.concatenate(parts) for column, parts in by_column.items()}
-    return {column: values for column, values in joined.items() if len(values)}
+    if not trees:
+        return {}
+    features = numpy.concatenate([tree.feature for tree in trees])
+    thresholds = numpy.concatenate([tree.threshold for tree in trees])
+    # Leaves have no feature. Sorted once: looking for each column in each tree takes seconds where there are many.
+    order = numpy.argsort(features, kind="stable")
+    ends = numpy.searchsorted(features[order], numpy.arange(columns + 1))
+    parts = {column: thresholds[order[ends[column] : ends[column + 1]]] for column in range(columns)}
+    return {column: values for column, values in parts.items() if len(values)}
 
 
 def _at_edges(around: Any, edges: dict[int, Any], dice: Any) -> Any:
