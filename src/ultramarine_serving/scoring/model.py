@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from . import frames
+from . import forests, frames
 from .bodies import Arrays, BadBody, Body, Table
 from .frames import Shape
 from .mlmodel import PYTHON_FUNCTION, MLModel, MLModelError, parse
@@ -133,7 +133,7 @@ def estimator(folder: Path, described: MLModel) -> Estimator:
 
 def _sklearn(folder: Path, described: MLModel) -> Model:
     found = estimator(folder, described)
-    predict = getattr(found.trained, found.wanted)
+    predict = forests.direct(found.trained, found.wanted) or getattr(found.trained, found.wanted)
     return Model(
         flavor="sklearn",
         predict=lambda made, params: predict(made),

@@ -27,7 +27,10 @@ MODELS = (
     "diabetes_boosted", "diabetes_quantile", "cancer_boosted", "cancer_boosted_odds", "iris_boosted",
     "iris_boosted_odds",
 )  # fmt: skip
-AS_THEY_ARE = ("cancer_forest", "cancer_odds", "iris_named", "diabetes_ridge", "diabetes_histogram")
+AS_THEY_ARE = (
+    "cancer_forest", "cancer_shares", "cancer_odds", "iris_named", "digits_extra", "diabetes_forest", "diabetes_ridge",
+    "diabetes_histogram",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="session")
