@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -16,6 +17,8 @@ from itertools import accumulate
 from typing import Any, cast
 
 _DEPTH_MAX = 200
+_NUMBERS = "iuf"  # kinds of numpy's types
+_NUMERALS = re.compile(r"[-+0-9.e,\[\]]*")
 _MISSING = frozenset({"NAType", "NaTType"})  # pandas' words for a missing value
 
 
@@ -39,39 +42,67 @@ def encode(value: object) -> bytes:
         return json.dumps(_clean(value, depth=0), allow_nan=False, separators=(",", ":")).encode()
 
 
-def rows_of(predictions: object, counts: Iterable[int]) -> list[object]:
-    """Split the predictions of one batch into those of each request, in order. `counts` are rows per request.
+def bodies_of(predictions: object, counts: Sequence[int]) -> list[bytes]:
+    """The predictions of one call as the JSON of each of its requests, in order. `counts` are rows per request.
+
+    A request that had the call for itself gets all, whatever it is.
 
     Raises:
-        NotJson: there is not one prediction for each row.
+        NotJson: there is not one prediction for each row, or something has no JSON form.
     """
-    listed = as_list(predictions)
-    wanted = list(counts)
-    if len(listed) != sum(wanted):
-        raise NotJson(f"the model gave {len(listed)} predictions for {sum(wanted)} rows")
-    parts: list[object] = []
-    start = 0
-    for count in wanted:
-        parts.append(listed[start : start + count])
-        start += count
-    return parts
+    texts = _texts_of_numbers(predictions)
+    written = encode if texts is None else _joined
+    if len(counts) == 1:
+        return [written(predictions if texts is None else texts)]
+    listed = as_list(predictions) if texts is None else texts
+    _check_count(len(listed), counts)
+    return [written(listed[place]) for place in _places(counts)]
 
 
-def slices_of(predictions: object, counts: Iterable[int]) -> list[object]:
-    """As `rows_of`, but parts of an array or a frame stay what they are.
+def slices_of(predictions: object, counts: Sequence[int]) -> list[object]:
+    """As `bodies_of`, but the predictions stay what they are: parts of an array, a frame or a list.
 
     Raises:
         NotJson: there is not one prediction for each row.
     """
     whole: Any = predictions
+    if len(counts) == 1:
+        return [whole]
     if not (hasattr(whole, "shape") and len(whole.shape) > 0):
-        return rows_of(predictions, counts)
-    wanted = list(counts)
-    if len(whole) != sum(wanted):
-        raise NotJson(f"the model gave {len(whole)} predictions for {sum(wanted)} rows")
-    ends = list(accumulate(wanted))
+        whole = as_list(predictions)
+    _check_count(len(whole), counts)
     by_row = getattr(whole, "iloc", whole)
-    return [by_row[end - count : end] for end, count in zip(ends, wanted)]
+    return [by_row[place] for place in _places(counts)]
+
+
+def _joined(texts: Any) -> bytes:
+    return f"[{','.join(texts)}]".encode()
+
+
+def _check_count(given: int, counts: Sequence[int]) -> None:
+    if given != sum(counts):
+        raise NotJson(f"the model gave {given} predictions for {sum(counts)} rows")
+
+
+def _places(counts: Sequence[int]) -> list[slice]:
+    """Where the rows of each request are."""
+    return [slice(end - count, end) for end, count in zip(accumulate(counts), counts)]
+
+
+def _texts_of_numbers(predictions: Any) -> list[str] | None:
+    """The rows of an array of numbers, each as JSON; None for whatever else, and where one is not finite.
+
+    Python writes lists of numbers as JSON does, but for the blanks: one call for a whole batch.
+    """
+    if getattr(getattr(predictions, "dtype", None), "kind", "O") not in _NUMBERS or predictions.ndim not in (1, 2):
+        return None
+    listed = predictions.tolist()
+    written = repr(listed).replace(" ", "")
+    if not listed or _NUMERALS.fullmatch(written) is None:
+        return None
+    if predictions.ndim == 1:
+        return written[1:-1].split(",")
+    return [f"[{row}]" for row in written[2:-2].split("],[")]
 
 
 def as_list(predictions: object) -> list[object]:

@@ -12,7 +12,7 @@ from typing import Any
 from ultramarine_serving.http.server import Request, Response, problem
 
 from . import onnx_path
-from .answers import NotJson, encode, rows_of, slices_of
+from .answers import NotJson, bodies_of, slices_of
 from .batching import Batcher, Limits
 from .bodies import CONTENT_TYPES, Arrays, BadBody, Body, Table, decode
 from .mlmodel import MLModelError
@@ -39,9 +39,9 @@ _NO_LIMIT = 1_000_000
 class Form:
     """How the answers of one route are written."""
 
-    sent: Callable[[Any], Response]  # of predictions
+    parts: Callable[[Any, Sequence[int]], Sequence[Any]]  # the predictions of one call, for each of its requests
+    sent: Callable[[Any], Response]  # of such a part
     refused: Callable[[Response], Response] = lambda problem: problem
-    keeps_arrays: bool = False  # predictions of one request of several stay arrays
 
 
 @dataclass(frozen=True)
@@ -165,17 +165,15 @@ class ModelScorer:
         return Asked(input=self._model.input_of(decoded), params=decoded.params, form=form, headers=headers)
 
     def _answer(self, asked: Sequence[Asked]) -> Sequence[Response]:
+        """Those of one call are of one kind, so that all take parts of the same sort."""
         assert self._model is not None
         first = asked[0]
         if len(asked) == 1:
-            return [first.form.sent(self._model.answer(first.input, first.params))]
-        tables = [one.input for one in asked if isinstance(one.input, Table)]
-        counts = [len(table.rows) for table in tables]
-        if first.form.keeps_arrays:
-            parts = slices_of(self._model.answer(inputs.together(tables), {}), counts)
+            counts, together = [1], first.input
         else:
-            together = Table(columns=tables[0].columns, rows=[row for table in tables for row in table.rows])
-            parts = rows_of(self._model.answer(together, {}), counts)
+            tables = [one.input for one in asked if isinstance(one.input, Table)]
+            counts, together = [len(table.rows) for table in tables], inputs.together(tables)
+        parts = first.form.parts(self._model.answer(together, first.params), counts)
         return [one.form.sent(part) for one, part in zip(asked, parts)]
 
     def _tensor_form(self, inference: messages.Inference) -> Form:
@@ -185,7 +183,7 @@ class ModelScorer:
             named = self._named(predictions)
             return messages.answer(inference, named, model=options.name, version=options.version)
 
-        return Form(sent=sent, refused=of_problem, keeps_arrays=True)
+        return Form(parts=slices_of, sent=sent, refused=of_problem)
 
     def _named(self, predictions: Any) -> dict[str, Any]:
         assert self._model is not None
@@ -203,7 +201,7 @@ class ModelScorer:
         try:
             asked = self._decoded(example.body, _BARE)
             predictions = self._model.answer(asked.input, asked.params)
-            asked.form.sent(predictions)
+            asked.form.parts(predictions, [1])
             self._seen_outputs = inputs.metadata_of_arrays(self._named(predictions))
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
@@ -244,5 +242,5 @@ def _wrong_type(request: Request) -> Response | None:
     return problem(415, "Content type not known", detail, hint=f"Send one of: {known} (UTF-8).")
 
 
-_BARE = Form(sent=lambda predictions: Response(200, JSON, encode(predictions)))
-_PREDICTIONS = Form(sent=lambda predictions: Response(200, JSON, encode({"predictions": predictions})))
+_BARE = Form(parts=bodies_of, sent=lambda body: Response(200, JSON, body))
+_PREDICTIONS = Form(parts=bodies_of, sent=lambda body: Response(200, JSON, b'{"predictions":%b}' % body))
