@@ -19,7 +19,6 @@ from ultramarine_runner.environments import Recipe, ensure
 
 ROOT = Path(__file__).parents[3]
 LOCK = ROOT / "requirements" / "scoring-tests.txt"
-SITE_LOCK = ROOT / "requirements" / "serving.txt"
 SAVE_ESTIMATORS = Path(__file__).with_name("save_estimators.py")
 SAVE_MODELS = Path(__file__).with_name("save_models.py")
 UV = Path(sys.executable).with_name("uv")
@@ -42,9 +41,6 @@ def make() -> ModelEnvironment:
     locked = _hash(LOCK)
     environment = _once(cache / f"scoring-env-{locked}", _make_environment)
     python = environment / "bin" / "python"
-    site = _once(
-        cache / f"scoring-site-{_hash(SITE_LOCK)}", lambda folder: _install(folder, SITE_LOCK, "--target", python)
-    )
     models = _once(
         cache / f"scoring-models-{locked}-{_hash(SAVE_MODELS)}",
         lambda folder: _run(str(python), str(SAVE_MODELS), str(folder)),
@@ -53,12 +49,13 @@ def make() -> ModelEnvironment:
         cache / f"scoring-estimators-{locked}-{_hash(SAVE_ESTIMATORS)}",
         lambda folder: _run(str(python), str(SAVE_ESTIMATORS), str(folder)),
     )
-    return ModelEnvironment(python=python, site=site, onnx_site=_onnx_site(cache), models=models, estimators=estimators)
+    sites = {"site": _site(cache, "serving"), "onnx_site": _site(cache, "onnx")}
+    return ModelEnvironment(python=python, models=models, estimators=estimators, **sites)
 
 
-def _onnx_site(cache: Path) -> Path:
-    """As a node makes it."""
-    one = curated.load()["onnx"]
+def _site(cache: Path, name: str) -> Path:
+    """The folder of one of our own curated environments, as a node makes it."""
+    one = curated.load()[name]
     lock = one.lock(python=f"3.{sys.version_info.minor}", platform=f"linux-{os.uname().machine}")
     recipe = Recipe(digest=lock.digest, lock=lock.text.encode(), python=lock.python)
     home = ensure(cache, recipe, options=site_options().to_json(), uv=str(UV), progress=lambda _: None)
@@ -69,22 +66,6 @@ def _make_environment(folder: Path) -> None:
     # At its final place, not beside it: scripts and links in an environment hold its path.
     _run(str(UV), "venv", "--quiet", "--python", sys.executable, str(folder))
     _run(str(UV), "pip", "install", "--quiet", "--require-hashes", "--python", str(folder), "-r", str(LOCK))
-
-
-def _install(folder: Path, lock: Path, option: str, python: Path) -> None:
-    _run(
-        str(UV),
-        "pip",
-        "install",
-        "--quiet",
-        "--require-hashes",
-        "--python",
-        str(python),
-        option,
-        str(folder),
-        "-r",
-        str(lock),
-    )
 
 
 def _once(folder: Path, make_it: Callable[[Path], object]) -> Path:
