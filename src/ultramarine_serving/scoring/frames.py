@@ -66,7 +66,7 @@ def align(table: Table, shape: Shape) -> Table:
     Raises:
         BadBody: a required column is missing, or unnamed rows have another width.
     """
-    if not shape.names or table.columns == shape.names:
+    if not shape.names or table.columns is shape.names or table.columns == shape.names:
         return table
     if table.columns is None:
         width = len(table.rows[0]) if len(table.rows) else len(shape.names)

@@ -7,14 +7,14 @@ import logging
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ultramarine_serving.http.server import Request, Response, problem
 
 from . import onnx_path
 from .answers import NotJson, bodies_of, slices_of
 from .batching import Batcher, Limits
-from .bodies import CONTENT_TYPES, Arrays, BadBody, Body, Table, decode
+from .bodies import CONTENT_TYPES, Arrays, BadBody, Body, Reader, Table
 from .mlmodel import MLModelError
 from .model import Model, load
 from .oip import inputs, messages, tensors
@@ -44,8 +44,7 @@ class Form:
     refused: Callable[[Response], Response] = lambda problem: problem
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """One request, decoded."""
 
     input: Table | Arrays
@@ -63,6 +62,7 @@ class ModelScorer:
         self._options = options
         self._worker = worker
         self._model: Model | None = None
+        self._reader = Reader()  # for the model's columns, once they are known
         self._batcher: Batcher[Asked, Response] | None = None
         self._seen_outputs: inputs.Metadata = ()  # when the model answered its example
         self._loop = asyncio.get_running_loop()
@@ -72,6 +72,7 @@ class ModelScorer:
         onnx = onnx_path.of(options)
         model = (onnx and onnx.kept()) or load(self._folder, flavor=self._flavor)
         self._model = model
+        self._reader = Reader(model.shape.names, are_floats=model.shape.dtype == "float64")
         limits = Limits(
             rows_max=options.batch_rows_max,
             requests_max=min(options.batch_rows_max, options.concurrent_max or _NO_LIMIT) if model.is_row_wise else 1,
@@ -161,8 +162,8 @@ class ModelScorer:
 
     def _decoded(self, body: bytes, form: Form, headers: Sequence[tuple[bytes, bytes]] = ()) -> Asked:
         assert self._model is not None
-        decoded = decode(body, self._model.shape.names)
-        return Asked(input=self._model.input_of(decoded), params=decoded.params, form=form, headers=headers)
+        read = self._reader.read(body)
+        return Asked(self._model.input_of(read), read.params, form, headers)
 
     def _answer(self, asked: Sequence[Asked]) -> Sequence[Response]:
         """Those of one call are of one kind, so that all take parts of the same sort."""
@@ -230,9 +231,10 @@ def _refusal(error: BaseException, headers: Sequence[tuple[bytes, bytes]] = ()) 
 
 def _wrong_type(request: Request) -> Response | None:
     """415 unless the body says it is JSON in UTF-8, or says nothing."""
-    written = request.header(b"content-type").decode("latin-1").lower()
-    if not written or written == "application/json":  # quick for what nearly all send
+    sent = request.header(b"content-type")
+    if not sent or sent == b"application/json":  # quick for what nearly all send
         return None
+    written = sent.decode("latin-1").lower()
     kind, *parameters = [part.strip() for part in written.split(";")]
     charsets = [part[len("charset=") :].strip('"') for part in parameters if part.startswith("charset=")]
     if kind in CONTENT_TYPES and set(charsets) <= {"utf-8", "utf8"}:

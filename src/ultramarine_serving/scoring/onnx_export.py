@@ -89,7 +89,7 @@ def _example(path: Path, described: MLModel, found: Estimator) -> Any:
     if not path.is_file():
         return None
     shape = frames.Shape.of(described.signature, names=found.names, takes_arrays=True)
-    given = decode(path.read_bytes(), shape.names).input
+    given = decode(path.read_bytes()).input
     made = frames.frame(frames.align(given, shape), shape) if isinstance(given, Table) else frames.arrays(given, shape)
     return numpy.asarray(made, dtype="float64")
 

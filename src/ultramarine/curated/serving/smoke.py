@@ -1,8 +1,9 @@
-"""The event loop turns, the parser parses."""
+"""The event loop turns, the parser parses, JSON is read."""
 
 import asyncio
 
 import httptools
+import msgspec
 import uvloop
 
 
@@ -25,3 +26,4 @@ loop.close()
 seen = Seen()
 httptools.HttpRequestParser(seen).feed_data(b"GET /score HTTP/1.1\r\nhost: x\r\n\r\n")
 assert seen.url == b"/score"
+assert msgspec.json.decode(b'{"a": [1.5]}') == {"a": [1.5]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -10,7 +9,7 @@ from typing import Any, cast
 from ultramarine_serving.http.server import Response
 
 from ..answers import encode
-from ..bodies import BadBody, text
+from ..bodies import BadBody, document
 from ..scorer import JSON
 from . import tensors
 
@@ -46,7 +45,7 @@ def read(body: bytes, header_length: bytes) -> Inference:
         BadBody: it is not what the protocol says.
     """
     size = _header_length(header_length, len(body))
-    fields = _object(_document(body[:size]), "The body")
+    fields = _object(document(body[:size]), "The body")
     binary = memoryview(body)[size:]
     given = _list(fields.get("inputs"), "inputs")
     if not given:
@@ -114,15 +113,6 @@ def _header_length(written: bytes, size: int) -> int:
     if not written.isdigit() or len(written) > _DIGITS_MAX or int(written) > size:
         raise BadBody(f"Inference-Header-Content-Length is {written.decode('latin-1')!r}, the body has {size} bytes.")
     return int(written)
-
-
-def _document(body: bytes) -> object:
-    try:
-        return json.loads(text(body))
-    except RecursionError as error:
-        raise BadBody("The body is nested too deeply.") from error
-    except ValueError as error:
-        raise BadBody(f"The body is not JSON: {error}.") from error
 
 
 def _tensor(described: Mapping[str, object], binary: memoryview) -> tuple[Any, memoryview]:
