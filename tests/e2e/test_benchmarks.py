@@ -33,12 +33,14 @@ def test_a_part_that_is_kept_again_takes_the_place_of_the_last_one_alone(tmp_pat
         ("benchmarks.four_nodes", "| wait of 20 queued no-op jobs on 4 virtual nodes |"),
         ("benchmarks.from_zero", "| from no replica → first answer: linear, its ONNX form |"),
         ("benchmarks.on_ray", "| no-op jobs on nodes of Ray, submitted at once |"),
+        # Without its peers, whose environments are large.
+        ("benchmarks.serving --servers ours,echo --models linear --cache {cache}", "| linear | ours |"),
     ],
 )
 def test_a_benchmark_runs_in_its_quick_mode(program: str, figure: str, cache: Path):
     with tempfile.TemporaryDirectory(prefix="umb") as folder:  # short: the sockets of homes lie below it
         done = subprocess.run(
-            [sys.executable, "-m", program, "--quick"],
+            [sys.executable, "-m", *program.format(cache=cache).split(), "--quick"],
             cwd=ROOT,
             env={**os.environ, "ULTRAMARINE_TEST_CACHE": str(cache), "TMPDIR": folder},
             capture_output=True,
