@@ -6,7 +6,7 @@ the gateway asks them. Replicas of before a restore are nobody's here.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ultramarine.controllers.replicas import places
@@ -70,7 +70,7 @@ class ProbeLoop:
     async def _replicas(self) -> list[_Probed]:
         async with self._ctx.read() as tx:
             deployments: dict[str, Deployment] = {d.id: d for d in await endpoints.deployments(tx)}
-            there = await places(self._ctx, tx) if deployments else []
+            there: Sequence[tuple[Run, Place]] = await places(self._ctx, tx) if deployments else []
         return [
             _Probed(run=run, place=place, kind=kind, settings=kind.settings(deployments[run.owner_id].spec))
             for run, place in there
