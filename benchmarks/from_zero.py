@@ -92,7 +92,7 @@ def served(here: Installation, models: Trained, model: str, *, onnx: bool) -> Se
         "endpoint_name": endpoint,
         "model": {"path": str(models.folder / model / "mlflow"), "type": "mlflow_model"},
         "environment": ENVIRONMENT,
-        "environment_variables": {} if onnx else {"ULTRAMARINE_ONNX": "off"},
+        "onnx_enabled": onnx,
         "scale_settings": scale,
         "request_settings": {"request_timeout_ms": 2000},
     }
