@@ -30,7 +30,7 @@ What a single job uses is in its run in MLflow ([system metrics](tracking.md#sys
 """
 ENDPOINT_WORDS = "Counted by the gateway, over all its workers, as [its status](route-table.md#listeners-and-admin-socket) has it; read once a second while there are deployments."
 
-REPLICA_WORDS = "Of replicas that listen on this machine the first three, which they are asked for every five seconds, over all their worker processes; the counters begin anew with a process. The last two as the replica's node reports them."
+REPLICA_WORDS = "Of replicas the first three, which they are asked for every five seconds, over all their worker processes; the counters begin anew with a process. The last two as the replica's node reports them."
 
 
 def page() -> str:
