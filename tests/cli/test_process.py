@@ -12,6 +12,8 @@ from tests.sdk.served import Served, eventually
 from ultramarine.cli.command import INTERRUPTED, OK
 
 PROGRAM = (sys.executable, "-c", "from ultramarine.cli.app import main; main()")
+#: A shell has what it starts in the background ignore it, and so would all that these tests start there.
+HEEDING_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
 ROUNDS_MAX = 40
 
 
@@ -23,7 +25,7 @@ def test_ctrl_c_ends_the_following_and_not_the_job(server: Served, tmp_path: Pat
     name = server.workspace().jobs.create(
         {"command": "echo begun; sleep 600", "environment": "minimal", "compute": "local"}
     )["name"]
-    words = [*PROGRAM, "job", "stream", "-n", name]
+    words = [sys.executable, "-c", f"{HEEDING_CTRL_C}; {PROGRAM[-1]}", "job", "stream", "-n", name]
     um = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ(server))
     assert um.stdout is not None
     assert um.stdout.readline() == "begun\n"
