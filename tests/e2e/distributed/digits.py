@@ -43,6 +43,7 @@ def main() -> None:
     if rank == 0:
         Path(sys.argv[1]).write_text(json.dumps({"world": world, "losses": losses, "weights": weights}))
     if world > 1:
+        dist.barrier()  # who hangs up while another still reads has it aborted
         dist.destroy_process_group()
 
 
