@@ -130,7 +130,7 @@ class Standing:
         """
         wanted, staying, new = self.wanted, self.staying, self.new
         renewed = sum(run.key in self.reached for run in new)
-        unwanted = [*self.old[max(0, wanted - renewed) :], *new[wanted:]] if self.old else staying[wanted:]
+        unwanted = [*self.old[max(0, wanted - renewed) :], *new[wanted:]]
         answering = sum(run.key in self.reached for run in staying)
         without_room = sum(_finds_no_room(run, now) for run in staying)
         moving = [run for run in self.healthy if run.key in self.displaced and run.key not in self.leaving]
@@ -176,12 +176,7 @@ def plan(standing: Standing, now: datetime, *, epoch: Epoch) -> Iterator[Action]
         yield _add(standing, now, epoch=epoch)
     yield from _leave(standing, now)
     is_awaited = deployment.status in (S.CREATING, S.UPDATING) or (deployment.status is S.FAILED and deployment.came_up)
-    if (
-        is_awaited
-        and lacking <= 0
-        and not standing.old
-        and sum(run.key in standing.reached for run in staying) >= deployment.wanted
-    ):
+    if is_awaited and not standing.old and sum(run.key in standing.reached for run in staying) >= deployment.wanted:
         yield RecordDeployment(deployment=deployment, event=E.ALL_ANSWER, reason="")
 
 
