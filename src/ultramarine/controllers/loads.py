@@ -5,16 +5,13 @@ Nothing is decided by it. One that does not answer is told of as it was last, an
 
 import asyncio
 import json
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from ultramarine.controllers.replicas import places
-from ultramarine.domain.run import Run
 from ultramarine.planning.lately import ReplicaLoad
 from ultramarine.planning.routes import Place
 from ultramarine.routing.asking import ask
 from ultramarine.services.context import Context
-from ultramarine.store import endpoints
 
 EACH = timedelta(seconds=5)
 TIMEOUT_S = 1.0
@@ -31,8 +28,7 @@ class LoadLoop:
             return
         self._asked_at = now
         async with self._ctx.read() as tx:
-            is_any = bool(await endpoints.deployments(tx))
-            there: Sequence[tuple[Run, Place]] = await places(self._ctx, tx) if is_any else []
+            there = await places(self._ctx, tx)
         answers = await asyncio.gather(*(_load(place, before.get(run.key)) for run, place in there))
         self._ctx.hub.loads = {run.key: load for (run, _), load in zip(there, answers, strict=True) if load is not None}
 

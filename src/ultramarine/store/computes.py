@@ -1,6 +1,6 @@
 """Compute targets."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -71,8 +71,10 @@ async def pool_of(tx: Tx, id: ComputeId) -> str:
     return row["pool"]
 
 
-async def of_other_pools(tx: Tx, ids: Iterable[ComputeId], *, pool: str) -> frozenset[ComputeId]:
+async def of_other_pools(tx: Tx, ids: Collection[ComputeId], *, pool: str) -> frozenset[ComputeId]:
     """Those of these computes that have their nodes elsewhere, deleted ones too."""
+    if not ids:
+        return frozenset()
     rows = await fetch(tx, _OF_OTHER_POOLS, {"of_ids": list(ids), "of_pool": pool})
     return frozenset(ComputeId(row["id"]) for row in rows)
 
