@@ -58,7 +58,7 @@ class DeploymentLoop:
     def _forget_others(self, there: Sequence[Deployment]) -> None:
         """What is remembered of deployments that are gone."""
         hub, ids = self._ctx.hub, {deployment.id for deployment in there}
-        places = {(f"{deployment.workspace}/{deployment.endpoint}", deployment.name) for deployment in there}
+        places = {deployment.place for deployment in there}
         hub.scaling = {id: memory for id, memory in hub.scaling.items() if id in ids}
         hub.held_at = {place: at for place, at in hub.held_at.items() if place in places}
         hub.leaving = hub.leaving if ids else {}
@@ -68,7 +68,7 @@ class DeploymentLoop:
         spec, hub, now = deployment.spec, self._ctx.hub, self._ctx.clock()
         if spec.elastic is None or not deployment.goes_on:
             return deployment
-        place = (f"{deployment.workspace}/{deployment.endpoint}", deployment.name)
+        place = deployment.place
         traffic = hub.traffic.get(place)
         scale = Scale(settings=spec.elastic, concurrent=spec.request_settings.max_concurrent_requests_per_instance)
         hub.scaling[deployment.id], made = decide(

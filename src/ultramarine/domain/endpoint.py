@@ -318,6 +318,11 @@ class Deployment:
     changed_at: datetime
 
     @property
+    def place(self) -> tuple[str, str]:
+        """What the gateway counts its requests under."""
+        return f"{self.workspace}/{self.endpoint}", self.name
+
+    @property
     def wanted(self) -> int:
         """How many replicas there shall be."""
         return self.spec.instance_count if self.spec.elastic is None else self.replicas_wanted

@@ -297,15 +297,14 @@ async def _state(ctx: Context, tx: Tx, deployment: Deployment) -> DeploymentStat
     replicas = [run for run in made if not run.is_final]
     reached = {run.key: ctx.hub.reached[run.key] for run in replicas if run.key in ctx.hub.reached}
     memory = ctx.hub.scaling.get(deployment.id)
-    place = (f"{deployment.workspace}/{deployment.endpoint}", deployment.name)
-    traffic = ctx.hub.traffic.get(place)
+    traffic = ctx.hub.traffic.get(deployment.place)
     return DeploymentState(
         deployment=deployment,
         replicas=replicas,
         failed=[run for run in reversed(made) if run.status is RunStatus.FAILED][:FAILED_SHOWN],
         reached=reached,
         traffic=traffic,
-        lately=None if traffic is None else ctx.hub.history.lately(place, traffic, ctx.clock()),
+        lately=None if traffic is None else ctx.hub.history.lately(deployment.place, traffic, ctx.clock()),
         loads={run.key: ctx.hub.loads[run.key] for run in replicas if run.key in ctx.hub.loads},
         uses={run.key: use for run in replicas if (use := ctx.usage.of(run.key).get("0"))},
         unwell={run.key: words for run in replicas if (words := _unwell(ctx, run, deployment.spec))},

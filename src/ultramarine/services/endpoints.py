@@ -178,9 +178,8 @@ async def _state(ctx: Context, tx: Tx, workspace: str, name: str) -> EndpointSta
 
 
 def _with_traffic(ctx: Context, endpoint: Endpoint, behind: Sequence[Deployment]) -> EndpointState:
-    place = f"{endpoint.workspace}/{endpoint.name}"
-    counted = {d.name: ctx.hub.traffic[place, d.name] for d in behind if (place, d.name) in ctx.hub.traffic}
+    counted = {d.name: ctx.hub.traffic[d.place] for d in behind if d.place in ctx.hub.traffic}
     now = ctx.clock()
-    seen = {name: ctx.hub.history.lately((place, name), traffic, now) for name, traffic in counted.items()}
+    seen = {d.name: ctx.hub.history.lately(d.place, counted[d.name], now) for d in behind if d.name in counted}
     lately = {name: each for name, each in seen.items() if each is not None}
     return EndpointState(endpoint=endpoint, deployments=behind, traffic=counted, lately=lately)
