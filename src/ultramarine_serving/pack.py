@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
-_PARTS = ("__init__.py", "parent.py", "http", "scoring")
+_PARTS = ("__init__.py", "parent.py", "shares.py", "http", "scoring")
 _ENTRY = b"""import sys
 
 from ultramarine_serving.scoring.__main__ import main

@@ -13,16 +13,10 @@ from ultramarine_serving.gateway.counts import Counts, Mirrored
 from ultramarine_serving.gateway.replicas import ReplicaState
 from ultramarine_serving.gateway.served import Deployment
 from ultramarine_serving.gateway.unroutable import Left, NoReplica, QueueFull, WaitedTooLong
+from ultramarine_serving.shares import share
 
 PIN = b"azureml-model-deployment"
 TIMEOUT = b"x-ultramarine-timeout-ms"
-
-
-def share(total: int, worker: int, workers: int) -> int:
-    """A worker's part of a limit, at least 1 (or 0 of 0); the parts add up to the limit where it is large enough."""
-    if total == 0:
-        return 0
-    return max(1, total // workers + (1 if worker < total % workers else 0))
 
 
 class DeploymentState:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ultramarine_serving.shares import share
+
 from .collected_files import ROLLING
 from .turns import Patience
 
@@ -82,14 +84,9 @@ class Options:
         concurrent = self.concurrent_max
         return replace(
             self,
-            waiting_max=_part(self.waiting_max, number, self.workers),
-            concurrent_max=None if concurrent is None else _part(concurrent, number, self.workers),
+            waiting_max=share(self.waiting_max, number, self.workers),
+            concurrent_max=None if concurrent is None else share(concurrent, number, self.workers),
         )
-
-
-def _part(whole: int, number: int, parts: int) -> int:
-    """The parts of a number differ by one at most, and add up to it."""
-    return whole // parts + (number < whole % parts)
 
 
 def read(arguments: Sequence[str]) -> Options:

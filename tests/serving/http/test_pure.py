@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from ultramarine_serving.gateway.deployments import share
 from ultramarine_serving.gateway.paths import is_ambiguous, is_internal
 from ultramarine_serving.gateway.weights import SmoothWeights
 from ultramarine_serving.http.client import Pool
 from ultramarine_serving.http.server import Address, Response, serve
 from ultramarine_serving.http.wire import end_to_end
+from ultramarine_serving.shares import share
 
 from .talking import until
 
