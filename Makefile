@@ -5,7 +5,7 @@ BIN := .venv/bin
 HOME_DIR ?= $(CURDIR)/.home
 TESTS ?= tests
 # Slow tests that bear others beside them: each file has its own installation on this machine, and mostly waits.
-BESIDE := $(patsubst %,tests/e2e/test_%.py,endpoints serving_losses serving_faults collecting onnx_form)
+BESIDE := $(if $(filter tests,$(TESTS)),$(patsubst %,tests/e2e/test_%.py,endpoints serving_losses serving_faults collecting onnx_form))
 PYTEST_OPTIONS ?= -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help setup quickstart test system check fix dev sim mutations kill bench heavy docs lock clean
@@ -23,7 +23,7 @@ test: setup ## all tests but the slow ones
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "not slow and not gpu" $(TESTS)
 
 system: setup ## the slow tests: whole installations, real jobs, kills
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not gpu" $(BESIDE)
+	$(if $(BESIDE),$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not gpu" $(BESIDE))
 	$(BIN)/python -m pytest -m "slow and not gpu" $(BESIDE:%=--ignore=%) $(TESTS)
 
 check: setup ## style, types, directions of imports, shape, docs
