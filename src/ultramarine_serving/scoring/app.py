@@ -105,11 +105,11 @@ class App:
     def refusal(self) -> Response | None:
         """Why no request should come here, as a problem; None when they may."""
         state, seat = self.state, self._seat
-        if seat is not None and (not seat.is_open or seat.is_another_well):
-            return None if seat.is_open else _loading()
-        if state is State.LOADING:
+        if seat is not None and not seat.is_open:
             return _loading()
-        return None if state is State.READY else _overdue()
+        if state is State.READY or (seat is not None and seat.is_another_well):
+            return None
+        return _loading() if state is State.LOADING else _overdue()
 
     def is_alive(self) -> bool:
         """Loading may take as long as it does: whoever sees this fail kills us, and the next would begin anew."""
