@@ -14,7 +14,7 @@ from ultramarine.services.snapshots import get_snapshot, uploaded
 from ultramarine.store import assets
 from ultramarine.tracking.registry import ModelVersion
 
-SERVING = "serving"  #: the curated environment with the scoring server's own two packages
+SERVING = "serving"  #: the curated environment with the scoring server's own packages
 ONNX = "onnx"  #: the one with what makes and runs the ONNX form of a model
 ZIP = "serving.zip"
 HTTP = "http"  #: what it listens for, in the runner's words

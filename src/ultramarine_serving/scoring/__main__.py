@@ -43,7 +43,7 @@ def _prepare(options: Options) -> None:
 
 
 def _serve(options: Options) -> int:
-    # Imported only now: uvloop and httptools may come from --site, and numpy is needed for MLflow models only.
+    # Imported only now: uvloop, httptools and msgspec may come from --site, and numpy is needed for MLflow models only.
     app, seat = importlib.import_module("ultramarine_serving.scoring.app"), None
     if options.seat:
         seat = importlib.import_module("ultramarine_serving.scoring.seat").Seat.take(options.seat)

@@ -96,7 +96,9 @@ def read(arguments: Sequence[str]) -> Options:
     parser.add_argument("--tls", type=Path, help="PEM file with a key and its certificate: HOST:PORT speaks TLS alone")
     parser.add_argument("--secret", type=_content, default=b"", help="file with what each request must say, else 401")
     parser.add_argument("--model-dir", type=Path, required=True, help="becomes AZUREML_MODEL_DIR")
-    parser.add_argument("--site", type=Path, help="folder with uvloop and httptools, searched after the environment")
+    parser.add_argument(
+        "--site", type=Path, help="folder with uvloop, httptools and msgspec, searched after the environment"
+    )
     parser.add_argument("--onnx-site", default="", help="folder with onnx and onnxruntime; empty: no ONNX forms")
     parser.add_argument("--cache", type=Path, help="folder that outlives the server, where ONNX forms are kept")
     parser.add_argument("--code", type=Path, help="folder of the scoring script; not needed for MLflow models")
