@@ -147,7 +147,8 @@ def compared(found: Rounds, connections: Sequence[int]) -> str:
 
 
 def _row(what: str, ours: Sequence[float], peer: str, beside: Sequence[float], goal: float | None) -> measure.Row:
-    ratio = Series([mine / theirs for mine, theirs in zip(ours, beside, strict=True)], "×")
+    # A peer that refused all of a round is no measure in that one.
+    ratio = Series([mine / theirs for mine, theirs in zip(ours, beside, strict=True) if theirs > 0], "×")
     return measure.Row(
         what=what,
         figure=f"{Series(ours, '/s')}",
