@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import email.utils
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable
-from typing import cast
+from functools import partial
+from typing import Any, cast
 
 from ultramarine_serving.http.body import Body, BodyBroken
 from ultramarine_serving.http.deadlines import FOREVER
-from ultramarine_serving.http.messages import Handler, Limits, Request, Response, problem
+from ultramarine_serving.http.messages import Request, Response
 from ultramarine_serving.http.reading import Refused, RequestReader, too_slow
+from ultramarine_serving.http.shared import Shared, failure
 from ultramarine_serving.http.tunnel import Tunnel, Writer
 from ultramarine_serving.http.wire import STATUS_LINES, head
 
@@ -23,33 +24,6 @@ LINGER_S = 2.0  #: how long we throw away what a refused client goes on sending:
 
 _ANSWERLESS = frozenset((204, 304))
 _BODY_PAUSE, _PIPELINE_PAUSE = 1, 2
-
-
-class Shared:
-    """What the connections of one server have in common."""
-
-    def __init__(self, handler: Handler, limits: Limits, *, stream_bodies: bool) -> None:
-        self.handler = handler
-        self.limits = limits
-        self.stream_bodies = stream_bodies
-        self.connections: set[Connection] = set()
-        self.is_draining = False
-        self.date_line = b""
-        self._last_closed: asyncio.Future[None] | None = None
-        self.set_date()
-
-    def set_date(self) -> None:
-        self.date_line = b"date: " + email.utils.formatdate(usegmt=True).encode()
-
-    def forget(self, connection: Connection) -> None:
-        self.connections.discard(connection)
-        if not self.connections and self._last_closed is not None and not self._last_closed.done():
-            self._last_closed.set_result(None)
-
-    async def all_closed(self) -> None:
-        if self.connections:
-            self._last_closed = asyncio.get_running_loop().create_future()
-            await self._last_closed
 
 
 class Connection(asyncio.Protocol):
@@ -62,7 +36,7 @@ class Connection(asyncio.Protocol):
         self._reader = RequestReader(self, shared.limits, stream_bodies=shared.stream_bodies)
         self._queue: deque[Request | Response] = deque()
         self._active: Request | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Future[Any] | None = None
         self._tunnel: Tunnel | None = None
         self._pauses = 0
         self._is_reading = True  #: False once nothing that comes is looked at any more
@@ -247,10 +221,13 @@ class Connection(asyncio.Protocol):
                 result = self._shared.handler(item)
                 is_written = self._write_at_once(item, result)
             except Exception as error:
-                result = _failure(item, error)
+                result = failure(item, error)
                 is_written = self._write_at_once(item, result)
             if is_written:
                 self._finish(item, cast(Response, result))
+            elif isinstance(result, asyncio.Future):  # a task to wait for it would cost as much as parsing the request
+                self._task = result
+                result.add_done_callback(partial(self._answered, item))
             else:
                 self._task = self._loop.create_task(self._answer(item, result))
         if self._pauses & _PIPELINE_PAUSE and len(self._queue) <= self._limits.pipeline_max // 2:
@@ -262,11 +239,46 @@ class Connection(asyncio.Protocol):
             return True
         return False
 
+    def _answered(self, request: Request, result: asyncio.Future[Response]) -> None:
+        if result.cancelled() or self._writer.is_lost:  # its client has gone
+            return
+        try:
+            response = result.result()
+        except Exception as error:
+            response = failure(request, error)
+        try:
+            is_over = self._write_at_once(request, response) and not self._writer.is_paused
+        except Exception as error:
+            self._break_off(request, error)
+            return
+        if is_over:
+            self._go_on(request, response)
+        elif isinstance(response.body, bytes) and response.tunnel is None:
+            self._task = self._loop.create_task(self._drained(request, response))
+        else:
+            self._task = self._loop.create_task(self._answer(request, response))
+
+    async def _drained(self, request: Request, response: Response) -> None:
+        """It is written, and its client is slower than we are."""
+        with contextlib.suppress(ConnectionError):
+            await self._writer.drain()
+            self._go_on(request, response)
+
+    def _go_on(self, request: Request, response: Response) -> None:
+        self._task = None
+        self._finish(request, response)
+        self._pump()
+        self._set_deadline()
+
+    def _break_off(self, request: Request, error: Exception) -> None:
+        log.error("The answer to %s %s broke off.", request.method, request.path, exc_info=error)
+        self._transport.abort()
+
     async def _answer(self, request: Request, result: Response | Awaitable[Response]) -> None:
         try:
             response = result if isinstance(result, Response) else await result
         except Exception as error:
-            response = _failure(request, error)
+            response = failure(request, error)
         try:
             if response.tunnel is not None:
                 await self._run_tunnel(request, response)
@@ -279,14 +291,10 @@ class Connection(asyncio.Protocol):
                 await self._write_stream(request, response, response.body)
         except ConnectionError:
             return
-        except Exception:
-            log.exception("The answer to %s %s broke off.", request.method, request.path)
-            self._transport.abort()
+        except Exception as error:
+            self._break_off(request, error)
             return
-        self._task = None
-        self._finish(request, response)
-        self._pump()
-        self._set_deadline()
+        self._go_on(request, response)
 
     def _finish(self, request: Request, response: Response) -> None:
         self._active = None
@@ -385,12 +393,3 @@ class Connection(asyncio.Protocol):
             await response.tunnel(self._tunnel)
         finally:
             self._transport.close()
-
-
-def _failure(request: Request, error: Exception) -> Response:
-    if isinstance(error, BodyBroken):
-        hint = "Send it again, whole and in time."
-        return problem(error.status, "Body broken off", "The body did not arrive whole.", hint=hint, close=True)
-    log.error("%s %s failed.", request.method, request.path, exc_info=error)
-    hint = "Report it with the time of day."
-    return problem(500, "Internal error", "This is a fault of the server; its log says more.", hint=hint)

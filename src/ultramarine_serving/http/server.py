@@ -1,6 +1,6 @@
 """An HTTP/1.1 server for handlers.
 
-    async def handler(request: Request) -> Response: ...        # or a plain function that returns a Response at once
+    async def handler(request: Request) -> Response: ...  # or a plain function that returns one, or a future of one
 
     server = await serve(handler, listeners=[Address.parse("unix:/run/score.sock")], limits=Limits(body_max_bytes=1024))
     ...
@@ -22,9 +22,10 @@ import ssl
 from collections.abc import Sequence
 
 from ultramarine_serving.http.address import Address
-from ultramarine_serving.http.connection import Connection, Shared
+from ultramarine_serving.http.connection import Connection
 from ultramarine_serving.http.listening import BACKLOG, SharedSocket, Turntaker, bind
 from ultramarine_serving.http.messages import Handler, Limits, Request, Response, problem
+from ultramarine_serving.http.shared import Shared
 
 __all__ = ["Address", "Handler", "Limits", "Request", "Response", "Server", "SharedSocket", "problem", "serve"]
 
