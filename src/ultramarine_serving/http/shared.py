@@ -5,15 +5,22 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import logging
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ultramarine_serving.http.body import BodyBroken
 from ultramarine_serving.http.messages import Handler, Limits, Request, Response, problem
 
-if TYPE_CHECKING:
-    from ultramarine_serving.http.connection import Connection
-
 log = logging.getLogger(__name__)
+
+
+class Open(Protocol):
+    """A connection, as the server sees it."""
+
+    deadline: float
+
+    def time_out(self) -> None: ...
+    def close_when_idle(self) -> None: ...
+    def abort(self) -> None: ...
 
 
 class Shared:
@@ -23,7 +30,7 @@ class Shared:
         self.handler = handler
         self.limits = limits
         self.stream_bodies = stream_bodies
-        self.connections: set[Connection] = set()
+        self.connections: set[Open] = set()
         self.is_draining = False
         self.date_line = b""
         self._last_closed: asyncio.Future[None] | None = None
@@ -32,7 +39,7 @@ class Shared:
     def set_date(self) -> None:
         self.date_line = b"date: " + email.utils.formatdate(usegmt=True).encode()
 
-    def forget(self, connection: Connection) -> None:
+    def forget(self, connection: Open) -> None:
         self.connections.discard(connection)
         if not self.connections and self._last_closed is not None and not self._last_closed.done():
             self._last_closed.set_result(None)
