@@ -58,7 +58,9 @@ WORDS: Mapping[type[Spec], Mapping[str, str]] = {
     | {
         "type": "the only kind of job for now",
         "name": NAME + "; made up where not given",
-        "command": "run by bash (sh where there is none) in the folder of the code",
+        "command": "run by bash (sh where there is none) in the folder of the code; needed, or `notebook`",
+        "notebook": "**ours**: in place of `command`, a notebook below `code` that is executed; what came of it is the output `notebook` ([how to](../how-to/run-a-notebook.md))",
+        "parameters": "**ours**: by name, values that the notebook gets; a text may hold `${{inputs.NAME}}`",
         "code": "a folder (or file) that is uploaded; files named in its `.gitignore` or `.amlignore` are left out",
         "inputs": "by name: a literal, or a file or folder (below)",
         "outputs": "by name: a folder or file that the command writes; there is always `default`, the folder `outputs` of the code",

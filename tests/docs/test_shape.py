@@ -14,6 +14,7 @@ POSITIONAL_MAX = 3
 MAY_IMPORT_INSIDE = {
     "ultramarine.cli": "a command pays only for what it uses",
     "ultramarine.sdk": "the same: few commands need uploads and downloads",
+    "ultramarine.tracking.in_job.ultramarine_notebook": "what executes a notebook stands behind the environment",
     "ultramarine.store.migration": "Alembic is needed once for each new version, not at each start",
     "ultramarine.tracking.connection": "MLflow is spoken to by few requests, and httpx is a tenth of a start",
     "ultramarine.drivers.machine": "NVML is asked only where a driver is",

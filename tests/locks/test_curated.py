@@ -16,12 +16,12 @@ from ultramarine_runner.environments import Recipe, ensure, find_pythons
 
 UV = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") or "uv"
 CACHE = Path(os.environ.get("ULTRAMARINE_TEST_CACHE") or Path.home() / ".cache" / "ultramarine-tests")
-NAMES = ("minimal", "onnx", "serving", "sklearn")
+NAMES = ("kernel", "minimal", "onnx", "serving", "sklearn")
 
 
 def test_these_are_there():
     assert tuple(curated.load()) == NAMES
-    assert [name for name, one in curated.load().items() if one.is_internal] == ["onnx", "serving"]
+    assert [name for name, one in curated.load().items() if one.is_internal] == ["kernel", "onnx", "serving"]
 
 
 @pytest.mark.parametrize("name", NAMES)

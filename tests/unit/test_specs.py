@@ -39,6 +39,20 @@ def refusal(call: Any, *given: Any, **named: Any) -> UltramarineError:
             "3 processes, too few for resources.instance_count 4",
         ),
         ({"inputs": {"a": {"type": "uri_file", "pth": "x"}}}, "did you mean 'path'?"),
+        ({"command": None}, "command: it is needed"),
+        ({"notebook": "a.ipynb", "code": "."}, "command: it is needed (or, ours, notebook in its place)"),
+        ({"parameters": {"a": 1}}, "parameters: they are a notebook's"),
+        ({"command": None, "notebook": "a.ipynb"}, "code: the folder with the notebook is needed"),
+        ({"command": None, "code": ".", "notebook": "../a.ipynb"}, "notebook: it is the path of a .ipynb file below"),
+        ({"command": None, "code": ".", "notebook": "a.ipynb", "parameters": {"a b": 1}}, "'a b' cannot be the name"),
+        (
+            {"command": None, "code": ".", "notebook": "a.ipynb", "resources": {"instance_count": 2}},
+            "notebook: it runs on one node",
+        ),
+        (
+            {"command": None, "code": ".", "notebook": "a.ipynb", "outputs": {"notebook": {}}},
+            "outputs.notebook: the executed notebook has this name",
+        ),
     ],
 )
 def test_a_wrong_field_is_named_with_what_was_seen(wrong: dict[str, Any], words: str) -> None:

@@ -18,6 +18,7 @@ from ultramarine.domain.size import Amount, memory_bytes
 from ultramarine.domain.spec import Spec
 
 Literally = str | int | float | bool
+NOTEBOOK = "notebook"  #: the output that holds the executed notebook
 PRIORITIES: Mapping[str, int] = {"low": -1, "medium": 0, "high": 1}
 
 
@@ -108,7 +109,9 @@ class JobSpec(Spec):
     )
     type: Literal["command"] = "command"
     name: str | None = None
-    command: str = Field(min_length=1)
+    command: str | None = Field(default=None, min_length=1)
+    notebook: str | None = None
+    parameters: dict[str, Literally] = Field(default_factory=dict[str, Literally])
     code: str | None = None
     inputs: dict[str, Input | Literally] = Field(default_factory=dict[str, Input | Literally])
     outputs: dict[str, Output] = Field(default_factory=dict[str, Output])
@@ -133,6 +136,39 @@ class JobSpec(Spec):
             return value
         return {k: str(v) if isinstance(v, int | float) and not isinstance(v, bool) else v for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType]
 
+    @field_validator("notebook")
+    @classmethod
+    def _is_below_code(cls, notebook: str | None) -> str | None:
+        if notebook is None:
+            return None
+        parts = notebook.split("/")
+        if not notebook.endswith(".ipynb") or any(part in ("", ".", "..") for part in parts):
+            raise ValueError("it is the path of a .ipynb file below code, as train.ipynb")
+        return notebook
+
+    @field_validator("parameters")
+    @classmethod
+    def _are_variables(cls, parameters: dict[str, Literally]) -> dict[str, Literally]:
+        if wrong := [name for name in parameters if not name.isidentifier()]:
+            raise ValueError(f"{wrong[0][:80]!r} cannot be the name of a variable in the notebook")
+        return parameters
+
+    @model_validator(mode="after")
+    def _one_thing_to_run(self) -> Self:
+        if (self.command is None) == (self.notebook is None):
+            raise ValueError("command: it is needed (or, ours, notebook in its place)")
+        if self.notebook is None:
+            if self.parameters:
+                raise ValueError("parameters: they are a notebook's; a command gets inputs")
+            return self
+        if self.code is None:
+            raise ValueError("code: the folder with the notebook is needed")
+        if self.distribution is not None or self.resources.instance_count > 1:
+            raise ValueError("notebook: it runs on one node, without distribution")
+        if NOTEBOOK in self.outputs:
+            raise ValueError(f"outputs.{NOTEBOOK}: the executed notebook has this name")
+        return self
+
     @model_validator(mode="after")
     def _fits_its_nodes(self) -> Self:
         if self.distribution is not None and (words := problem(self.distribution, self.resources.instance_count)):
@@ -154,6 +190,10 @@ class JobSpec(Spec):
             else:
                 literals[name] = str(value).lower() if isinstance(value, bool) else str(value)
         return Expressions(literals=literals, files=list(self.file_inputs()), absent=absent, outputs=list(self.outputs))
+
+    def all_outputs(self) -> dict[str, Output]:
+        """With that of a notebook, which nobody needs to name."""
+        return self.outputs if self.notebook is None else {**self.outputs, NOTEBOOK: Output()}
 
     def local_paths(self) -> dict[str, str]:
         """Fields that still name a path of the client's machine, with it: they are uploaded before the job is sent."""

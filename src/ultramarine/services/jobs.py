@@ -10,6 +10,7 @@ from ultramarine.domain.compute import Compute, ComputeStatus
 from ultramarine.domain.distribution import run_fields
 from ultramarine.domain.environment import Environment
 from ultramarine.domain.errors import AlreadyExists, Conflict, InvalidInput, NotFound
+from ultramarine.domain.expression import Expressions
 from ultramarine.domain.job import PRIORITIES, Input, Job, JobSpec
 from ultramarine.domain.model import job_output
 from ultramarine.domain.names import JobId, Reference, checked_name
@@ -20,7 +21,7 @@ from ultramarine.domain.size import Amount
 from ultramarine.files.logs import LogFile
 from ultramarine.planning.quotas import usage_of
 from ultramarine.planning.runs import run_key
-from ultramarine.services import environments, identity
+from ultramarine.services import environments, identity, notebooks
 from ultramarine.services.context import PART, Context
 from ultramarine.services.snapshots import get_snapshot, uploaded
 from ultramarine.store import assets, computes, events, installation, jobs, runs
@@ -171,15 +172,21 @@ async def _run_spec(ctx: Context, tx: Tx, job: Job, environment: Environment) ->
         n: expressions.value(v, field=f"environment_variables.{n}") for n, v in spec.environment_variables.items()
     }
     return {
-        "command": expressions.command(spec.command),
+        **_program(spec, expressions),
         "code": None if spec.code is None else {"snapshot": uploaded(ctx, spec.code, field="code")},
         "inputs": [await _input(ctx, tx, job.workspace, name, given) for name, given in spec.file_inputs().items()],
-        "outputs": [{"name": name, "kind": output.type} for name, output in spec.outputs.items()],
+        "outputs": [{"name": name, "kind": output.type} for name, output in spec.all_outputs().items()],
         "environment_variables": variables,
         "environment": {"workspace": environment.workspace, "name": environment.name, "version": environment.version},
         "experiment": spec.experiment_name,
         **run_fields(spec.distribution, spec.resources.instance_count),
     }
+
+
+def _program(spec: JobSpec, expressions: Expressions) -> dict[str, Any]:
+    if spec.command is None:
+        return notebooks.run_fields(spec, expressions)
+    return {"command": expressions.command(spec.command)}
 
 
 async def _input(ctx: Context, tx: Tx, workspace: str, name: str, given: Input) -> dict[str, Any]:

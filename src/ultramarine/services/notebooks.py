@@ -1,0 +1,32 @@
+"""Notebooks as jobs: what the runner is told to run where a job names a notebook instead of a command."""
+
+import json
+from typing import Any
+
+from ultramarine import curated
+from ultramarine.domain.expression import Expressions
+from ultramarine.domain.job import NOTEBOOK, JobSpec
+from ultramarine.store import assets
+
+KERNEL = "kernel"  #: the curated environment with what makes any environment a kernel
+MODULE = "ultramarine_notebook"  #: of `tracking/in_job`
+
+
+def run_fields(spec: JobSpec, expressions: Expressions) -> dict[str, Any]:
+    """In place of a command."""
+    assert spec.notebook is not None, "only of a job that names one"
+    given = {
+        name: expressions.value(value, field=f"parameters.{name}") if isinstance(value, str) else value
+        for name, value in spec.parameters.items()
+    }
+    name = spec.notebook.rpartition("/")[2]
+    return {
+        "argv": [
+            *("{{python}}", "-m", MODULE),
+            *("--site", "{{site:0}}"),
+            *("--notebook", spec.notebook),
+            *("--parameters", json.dumps(given)),
+            *("--output", f"{{{{output:{NOTEBOOK}}}}}/{name}"),
+        ],
+        "behind": [{"workspace": assets.INTERNAL, "name": KERNEL, "version": curated.load()[KERNEL].version}],
+    }
