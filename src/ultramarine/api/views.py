@@ -17,6 +17,7 @@ from ultramarine.files.logs import LogFile
 from ultramarine.planning.trace import Replayed
 from ultramarine.planning.why import ComputeWhy
 from ultramarine.services.computes import ComputeState, NodeState, SizeState, Usage
+from ultramarine.services.environments import Packages
 from ultramarine.services.explanations import Explanation, Phase
 from ultramarine.services.leftovers import Leftover
 from ultramarine.services.models import ENVIRONMENT, JOB, TYPE, VERSION, version_of
@@ -213,6 +214,19 @@ def environment(environment: Environment) -> View:
         }
         | locked
     )
+
+
+def lock(packages: Packages) -> View:
+    found = packages.lock
+    return {
+        "name": packages.name,
+        "version": packages.version,
+        "digest": found.digest,
+        "python": found.python,
+        "platform": found.platform,
+        "packages": [{"name": name, "version": version} for name, version in found.packages],
+        "lock": found.text,
+    }
 
 
 def data(data: DataAsset) -> View:

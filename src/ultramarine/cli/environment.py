@@ -1,9 +1,13 @@
 """`um environment …`"""
 
+import sys
+
 from ultramarine.cli import asset
-from ultramarine.cli.command import FAILED, FILE, NAME, NO_WAIT, SET, Call, Command, Group, Option
+from ultramarine.cli.command import FAILED, FILE, NAME, NO_WAIT, SET, VERSION, Call, Command, Group, Option
 from ultramarine.cli.output import Column
-from ultramarine.cli.resource import document
+from ultramarine.cli.resource import document, named
+from ultramarine.domain.errors import InvalidInput
+from ultramarine.domain.packages import FORMATS, differences, exported
 
 CREATE = (
     FILE,
@@ -14,6 +18,14 @@ CREATE = (
     Option("--requirements", "requirements file, as pip takes it", "path", metavar="FILE", field="requirements"),
     NO_WAIT,
 )
+CHECK = (
+    FILE,
+    SET,
+    Option("--name -n", "one that is there, in place of a file: by what the index has today", is_bare=True),
+    VERSION,
+    *CREATE[4:6],
+)
+DIFFERENCES = (Column("package", "package"), Column("before", "before"), Column("after", "after"))
 COLUMNS = (
     Column("name", "name"),
     Column("version", "version"),
@@ -45,6 +57,55 @@ def create(call: Call) -> int | None:
     return FAILED
 
 
+def check(call: Call) -> int | None:
+    """Of a name: of what was wanted for it, by what the index has today."""
+    environments = call.workspace.environments
+    if call.args.name:
+        there = environments.get(*named(call.args.name, call.args.version))
+        wanted = {field: there[field] for field in ("conda_file", "requirements", "python") if field in there}
+        with call.talk.spinning("Looking for packages that fit together"):
+            found = environments.check(wanted)
+    else:
+        body, folder = document(call, CHECK)
+        with call.talk.spinning("Looking for packages that fit together"):
+            found = environments.check(body, folder=folder)
+    if not call.is_table:
+        call.show({key: value for key, value in found.items() if key != "lock"})
+        return None
+    count = len(found["packages"])
+    call.talk.say(f"It can be made: {count} packages for Python {found['python']}, digest {found['digest'][:12]}.")
+    return None
+
+
+def diff(call: Call) -> None:
+    before, after = (
+        call.workspace.environments.lock(*named(each, "latest")) for each in (call.args.name, call.args.to)
+    )
+    found = differences(*({one["name"]: one["version"] for one in each["packages"]} for each in (before, after)))
+    rows = [{"package": each.package, "before": each.before, "after": each.after} for each in found]
+    if before["python"] != after["python"]:
+        rows.insert(0, {"package": "python", "before": before["python"], "after": after["python"]})
+    call.show(rows, DIFFERENCES)
+    if call.is_table and before["digest"] == after["digest"]:
+        call.talk.say(f"They are the same: digest {before['digest'][:12]}.")
+
+
+def export(call: Call) -> None:
+    found = call.workspace.environments.lock(*named(call.args.name, call.args.version))
+    packages = {one["name"]: one["version"] for one in found["packages"]}
+    text = exported(call.args.format, name=found["name"], python=found["python"], packages=packages, lock=found["lock"])
+    if call.args.file is None:
+        sys.stdout.write(text)
+        return
+    try:
+        call.args.file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput(
+            f"{call.args.file} cannot be written: {error.strerror}.", hint="Name another file."
+        ) from None
+    call.talk.say(f"{call.args.file}: {len(packages)} packages")
+
+
 GROUP = Group(
     noun="environment",
     summary="Environments: what is installed where work runs.",
@@ -62,5 +123,38 @@ GROUP = Group(
             COLUMNS,
         ),
         asset.showing("environment", lambda workspace: workspace.environments, "Show an environment."),
+        Command(
+            name="check",
+            summary="Say whether an environment could be made, before it is: of a file, or of one that is there.",
+            run=check,
+            options=CHECK,
+            example="um environment check -f environment.yml",
+        ),
+        Command(
+            name="diff",
+            summary="Show which packages differ between two environments.",
+            run=diff,
+            options=(NAME, Option("--to", "the other one, as name:version", is_required=True)),
+            needs=("name", "to"),
+            example="um environment diff sklearn:1 --to prices:2",
+        ),
+        Command(
+            name="export",
+            summary="Write an environment as a file of another tool.",
+            run=export,
+            options=(
+                NAME,
+                VERSION,
+                Option(
+                    "--format",
+                    "requirements with hashes, a conda file, or a Dockerfile",
+                    choices=FORMATS,
+                    default=FORMATS[0],
+                ),
+                Option("--file -f", "the file to write; else it is printed", "path", metavar="FILE"),
+            ),
+            needs=("name",),
+            example="um environment export -n sklearn --format conda -f conda.yml",
+        ),
     ),
 )

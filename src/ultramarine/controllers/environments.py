@@ -4,9 +4,9 @@ import logging
 
 from ultramarine.domain.environment import Environment, EnvironmentEvent, Locked
 from ultramarine.domain.errors import UltramarineError, Unavailable
-from ultramarine.locks.lock import Lock, Uv, resolve
+from ultramarine.locks.lock import Lock
 from ultramarine.services.context import Context
-from ultramarine.services.environments import wanted
+from ultramarine.services.environments import lock
 from ultramarine.store import assets
 
 log = logging.getLogger(__name__)
@@ -14,8 +14,8 @@ RESOLVE_S_MAX = 120.0
 
 
 class EnvironmentLoop:
-    def __init__(self, ctx: Context, uv: Uv) -> None:
-        self._ctx, self._uv = ctx, uv
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
 
     async def tick(self) -> None:
         """Lock what waits for it.
@@ -35,15 +35,7 @@ class EnvironmentLoop:
                 await self._record(environment, EnvironmentEvent.LOCKED, locked=locked)
 
     async def _lock(self, environment: Environment) -> Locked:
-        what, python = wanted(environment.spec, pythons=self._ctx.site.pythons)
-        made = await resolve(
-            what,
-            python=python,
-            platform=self._ctx.site.platform,
-            uv=self._uv,
-            timeout_s=RESOLVE_S_MAX,
-        )
-        return keep(self._ctx, made)
+        return keep(self._ctx, await lock(self._ctx, environment.spec, timeout_s=RESOLVE_S_MAX))
 
     async def _record(
         self, environment: Environment, event: EnvironmentEvent, *, locked: Locked | None = None, reason: str = ""

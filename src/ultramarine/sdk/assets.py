@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ultramarine.domain.errors import InvalidInput
 from ultramarine.sdk.collection import Versioned, until
 from ultramarine.sdk.http import View, part
+
+if TYPE_CHECKING:
+    from ultramarine.sdk.collection import Given
 
 
 class Environments(Versioned):
@@ -19,6 +22,14 @@ class Environments(Versioned):
         return until(
             lambda: self.get(name, version), lambda view: view["status"] != "Resolving", timeout_s=timeout_s, tell=tell
         )
+
+    def check(self, given: "Given", *, folder: Path | None = None) -> View:
+        """What would be in an environment that was made of this. Raises for what cannot be."""
+        return self.client.call("POST", f"{self.workspace_path}/environment-check", self._prepared(given, folder))
+
+    def lock(self, name: str, version: str = "latest") -> View:
+        """Its exact packages, and the lock with hashes."""
+        return self.client.get(f"{self._version(name, version)}/lock")
 
 
 class Data(Versioned):

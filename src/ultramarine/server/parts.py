@@ -136,6 +136,7 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
         secrets=keys,
         authority=lambda: Authority.at(home, now=datetime.now(UTC)),
         hub=Hub(patience=_patience(settings), listening_since=datetime.now(UTC), pools=(THIS_MACHINE, *clusters)),
+        uv=Uv(program=_uv(), cache=cache / "uv", options=site_options()),
         tracking=MlflowClient(home / "run" / "mlflow.sock"),
         site=replace(_site(settings, epoch=await epoch_of(db), cache=cache), clusters=clusters),
     )
@@ -147,7 +148,6 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
     publisher = RoutePublisher(home / "gateway")
     upstreams = upstreams_of(home, socket)
     serving = ServingFiles(zip_sha256=ctx.blobs.put(pyz.serving(home / "tools").read_bytes()))
-    uv = Uv(program=ctx.site.uv, cache=cache / "uv", options=site_options())
     scheduler = RunLoop(ctx, driver, owner=own)
     others, beside = (), ()
     if _has_ray(settings):
@@ -160,7 +160,7 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
         Loop(name="routes", tick=RouteLoop(ctx, publisher, upstreams).tick, bell=ctx.serving),
         Loop(name="deployments", tick=DeploymentLoop(ctx, publisher, serving).tick, bell=ctx.serving),
         Loop(name="rollouts", tick=RolloutLoop(ctx).tick, bell=ctx.serving),
-        Loop(name="environments", tick=EnvironmentLoop(ctx, uv).tick, bell=ctx.locking),
+        Loop(name="environments", tick=EnvironmentLoop(ctx).tick, bell=ctx.locking),
         # Never rung: nobody waits for what these do.
         Loop(name="probes", tick=ProbeLoop(ctx).tick, bell=Bell()),
         Loop(name="loads", tick=LoadLoop(ctx).tick, bell=Bell()),

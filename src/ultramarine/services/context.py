@@ -1,5 +1,6 @@
 """What every service function is given: the store, the files, the clock, names, and who listens."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from ultramarine.domain.size import Amount, Sizes
 from ultramarine.files.blobs import Blobs
 from ultramarine.files.collected import Collected
 from ultramarine.files.logs import Logs
+from ultramarine.locks.lock import Uv
 from ultramarine.services.authority import Authority
 from ultramarine.services.bell import Bell
 from ultramarine.services.hub import Hub
@@ -23,6 +25,7 @@ from ultramarine.services.usage import Usages
 from ultramarine.store.database import Database, Tx
 from ultramarine.tracking.client import MlflowClient
 
+CHECKS_MAX = 2  #: environments that are checked at once: uv takes a core for each
 PART = "cpu-1"  #: the size of the part that a job on the compute `local` takes
 
 
@@ -86,6 +89,10 @@ class Context:
     codes: dict[str, tuple[datetime, Session, str]] = field(
         default_factory=dict[str, "tuple[datetime, Session, str]"]
     )  #: one-time codes: until when, whose, where to
+    uv: Uv | None = None  #: what finds packages that fit together; None: this server has none
+    checking: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(CHECKS_MAX)
+    )  #: for who checks environments
     usage: Usages = field(default_factory=Usages)  #: what runs use
     recorder: Recorder = field(default_factory=Recorder)  #: the scheduler's last turns
     measures: Measures = field(default_factory=Measures)  #: what Prometheus is told

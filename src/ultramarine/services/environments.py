@@ -1,20 +1,25 @@
 """Environments: created as wanted, locked by a loop."""
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ultramarine.domain.conda import Wanted, choose_python, from_conda, from_requirements
 from ultramarine.domain.environment import Environment, EnvironmentSpec, EnvironmentStatus
+from ultramarine.domain.errors import Conflict, Unavailable
 from ultramarine.domain.names import Reference, checked_name
 from ultramarine.domain.page import Page, PageRequest
+from ultramarine.locks.lock import Lock, read_lock, resolve
 from ultramarine.services import identity
 from ultramarine.services.context import Context
 from ultramarine.services.versions import next_number, version_to_make
 from ultramarine.store import assets
 from ultramarine.store.database import Tx
+
+CHECK_S_MAX = 60.0
 
 
 async def create(
@@ -71,6 +76,56 @@ async def for_run(ctx: Context, tx: Tx, workspace: str, given: str | Environment
     )
     await assets.add_environment(tx, environment)
     return environment
+
+
+async def lock(ctx: Context, spec: EnvironmentSpec, *, timeout_s: float) -> Lock:
+    """Exact packages for what is wanted. Raises for what cannot be, naming what is in the way, and `Unavailable`."""
+    if ctx.uv is None:
+        raise Unavailable("This server has no uv, which finds packages that fit together.", hint="pip install uv")
+    what, python = wanted(spec, pythons=ctx.site.pythons)
+    return await resolve(what, python=python, platform=ctx.site.platform, uv=ctx.uv, timeout_s=timeout_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packages:
+    """What is in an environment, or would be."""
+
+    name: str
+    version: str
+    lock: Lock
+
+
+async def check(ctx: Context, workspace: str, body: Mapping[str, Any]) -> Packages:
+    """What would be in an environment of this body. Nothing is kept. Raises as `lock` does."""
+    spec = EnvironmentSpec.read(body, what="the environment")
+    async with ctx.read() as tx:
+        await identity.require_workspace(tx, workspace)
+    try:
+        async with asyncio.timeout(CHECK_S_MAX), ctx.checking:
+            made = await lock(ctx, spec, timeout_s=CHECK_S_MAX)
+    except TimeoutError:
+        raise Unavailable(
+            f"It could not be checked within {CHECK_S_MAX:g} s: others are being checked.",
+            hint="Try again in a minute.",
+        ) from None
+    return Packages(name=spec.name or "", version=spec.version or "", lock=made)
+
+
+async def packages(ctx: Context, workspace: str, name: str, version: str | None) -> Packages:
+    """What is in an environment. Raises `Conflict` for one that is not resolved, or cannot be."""
+    found = await get(ctx, workspace, name, version)
+    if found.locked is None:
+        words = f"Environment {name}:{found.version} is {found.status.value}: its packages are not known."
+        raise Conflict(
+            f"{words} {found.reason}".strip(),
+            hint=f"um environment show -n {name} -v {found.version}",
+        )
+    text = ctx.blobs.read(found.locked.lock).decode()
+    return Packages(
+        name=found.name,
+        version=found.version,
+        lock=read_lock(text, python=found.locked.python, platform=ctx.site.platform),
+    )
 
 
 async def get(ctx: Context, workspace: str, name: str, version: str | None) -> Environment:
