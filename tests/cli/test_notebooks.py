@@ -10,7 +10,10 @@ from tests.cli.conftest import Um
 from ultramarine.cli.command import FAILED, OK, USAGE
 
 
-def notebook(*cells: tuple[str, list[str]], language: str = "python") -> str:
+Cell = tuple[str, list[str]]
+
+
+def notebook(*cells: Cell, language: str = "python") -> str:
     """A notebook's text: of each cell its source and tags."""
     made = [
         {
@@ -45,7 +48,7 @@ def executed(um: Um, folder: Path, name: str) -> Any:
 
 
 def test_it_is_executed_with_its_parameters_and_kept(um: Um, folder: Path):
-    cells = (
+    cells: tuple[Cell, ...] = (
         ("depth = 3\nname = 'a'", ["parameters"]),
         ("from helper import twice\nprint('depth', twice(depth), name)", []),
         ("depth", []),
