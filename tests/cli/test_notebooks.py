@@ -9,13 +9,12 @@ from tests.cli.conftest import Um
 
 from ultramarine.cli.command import FAILED, OK, USAGE
 
-
 Cell = tuple[str, list[str]]
 
 
 def notebook(*cells: Cell, language: str = "python") -> str:
     """A notebook's text: of each cell its source and tags."""
-    made = [
+    made: list[dict[str, Any]] = [
         {
             "cell_type": "code",
             "id": f"c{at}",
