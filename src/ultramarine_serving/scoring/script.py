@@ -157,13 +157,15 @@ def _query(query: str) -> dict[str, object]:
 def _lenient(value: str) -> object:
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):  # RecursionError: it is nested too deeply
         return value
 
 
 def _json(body: bytes) -> object:
     try:
         return json.loads(text(body))
+    except RecursionError as error:
+        raise BadBody("The body is nested too deeply. Send an object with the arguments of run().") from error
     except ValueError as error:
         raise BadBody(f"The body is not JSON: {error}. Send an object with the arguments of run().") from error
 

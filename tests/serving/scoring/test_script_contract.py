@@ -218,6 +218,8 @@ def test_data_that_does_not_fit_the_schema_is_a_400(start_in_models: Callable[[s
     assert answer.status == 400
     assert answer.json["detail"].startswith("The data does not fit what run() takes: Invalid input data type to parse.")
     assert server.post("/score", {"data": [[1, 2]]}).status == 400
+    answer = server.ask("POST", "/score", b"[" * 100_000)
+    assert (answer.status, answer.json["detail"].partition(".")[0]) == (400, "The body is nested too deeply")
 
 
 def test_numpy_and_what_json_has_no_word_for_are_answered_as_documented(start_in_models: Callable[[str], Server]):

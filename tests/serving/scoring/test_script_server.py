@@ -71,6 +71,12 @@ def test_a_get_gives_run_the_query_as_json(start_script: StartScript):
     assert answer.json == {"a": 1, "b": [1, 2], "c": ["x", "y"], "d": None}
 
 
+def test_what_is_nested_too_deeply_in_a_query_is_a_text(start_script: StartScript):
+    deep = "[" * 5000
+    source = script("__import__('json').loads(raw_data)")
+    assert start_script(source).wait_until_ready().get(f"/score?a={deep}").json == {"a": deep}
+
+
 def test_the_script_finds_its_model_its_neighbours_and_its_name(start_script: StartScript):
     source = """
 import os
