@@ -16,6 +16,7 @@ class Small(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Asked)
+        self.headers: dict[str, str] = {}  #: of every answer
 
     @property
     def url(self) -> str:
@@ -35,7 +36,8 @@ class _Asked(BaseHTTPRequestHandler):
         status, content = self.server.answer(self.command, self.path, body, self.headers)
         encoded = json.dumps(content).encode()
         self.send_response(status)
-        self.send_header("Content-Length", str(len(encoded)))
+        for name, value in {**self.server.headers, "Content-Length": str(len(encoded))}.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(encoded)
 

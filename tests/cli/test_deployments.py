@@ -55,6 +55,8 @@ class Deploying(Small):
                     "replicas": [{"run": "e1-d-1", "status": "Running", "answers": False, "why": REFUSED}],
                 }
                 return 200, view | self.more
+            case "GET", logs if logs.startswith("/deployments/blue/logs"):
+                return 200, logs.partition("?")[2]
             case "POST", "/endpoints/default/sum/score":
                 self.keys.append(headers["Authorization"])
                 self.invoked.append((headers["azureml-model-deployment"], body))
@@ -103,6 +105,18 @@ def test_a_deployment_without_an_endpoint_is_refused(um: Um, small: Deploying, t
     assert refused.code == USAGE
     assert "--endpoint-name" in refused.err
     assert um("deployment", "create", "-f", "bare.yml", "-e", "sum").code == OK
+
+
+def test_a_log_says_of_which_replica_it_is(um: Um, small: Deploying):
+    ask = ("online-deployment", "get-logs", "-e", "sum", "-n", "blue")
+    none = um(*ask)
+    assert (none.code, none.out, none.err) == (OK, '"tail=100"', "No replica of blue has written anything yet.\n")
+    small.headers = {"x-ultramarine-replica": "12"}
+    newest = um(*ask, "--lines", "5")
+    assert newest.out == '"tail=5"'
+    assert newest.err == "Replica 12 of blue, the newest; of another: --replica NUMBER\n"
+    chosen = um(*ask, "--replica", "12")
+    assert (chosen.out, chosen.err) == ('"tail=100&replica=12"', "Replica 12 of blue\n")
 
 
 def test_an_endpoint_is_invoked_with_its_key_and_may_be_pinned(um: Um, small: Deploying):

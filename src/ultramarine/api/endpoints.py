@@ -101,7 +101,16 @@ async def delete_deployment(workspace: str, endpoint: str, name: str, ctx: Ctx, 
 
 @router.get("/{endpoint}/deployments/{name}/logs")
 async def read_deployment_log(
-    workspace: str, endpoint: str, name: str, ctx: Ctx, _: Reader, tail: Annotated[int, Query(ge=1, le=100_000)] = 100
+    workspace: str,
+    endpoint: str,
+    name: str,
+    ctx: Ctx,
+    _: Reader,
+    tail: Annotated[int, Query(ge=1, le=100_000)] = 100,
+    replica: Annotated[int | None, Query(ge=1)] = None,
 ) -> PlainTextResponse:
-    """The last lines of its newest replica's log."""
-    return PlainTextResponse(await deployments.logs(ctx, workspace, endpoint, name, lines=tail))
+    """The last lines of one replica's log, or of the newest one's; `x-ultramarine-replica` tells its number."""
+    found = await deployments.logs(ctx, workspace, endpoint, name, replica=replica, lines=tail)
+    if found is None:
+        return PlainTextResponse("")
+    return PlainTextResponse(found.text, headers={"x-ultramarine-replica": str(found.replica)})

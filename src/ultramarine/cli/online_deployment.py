@@ -16,6 +16,7 @@ CREATE = (FILE, SET, NAME, ENDPOINT_NAME, COUNT, ALL_TRAFFIC, NO_WAIT)
 UPDATE = (FILE, SET, NAME, ENDPOINT_NAME, COUNT, NO_WAIT)
 ONE = (NAME, ENDPOINT_NAME)
 COLLECTION = Option("--collection", "this collection alone: model_inputs, model_outputs, request …")
+REPLICA = Option("--replica", "of the replica of this number; the newest where not given", "number", metavar="NUMBER")
 COLLECTED = (Column("file", "path"), Column("bytes", "size"))
 COLUMNS = (
     Column("name", "name"),
@@ -145,9 +146,16 @@ def delete(call: Call) -> int | None:
 
 
 def get_logs(call: Call) -> None:
-    sys.stdout.write(
-        call.workspace.online_deployments.logs(call.args.name, call.args.endpoint_name, lines=call.args.lines)
+    args = call.args
+    log = call.workspace.online_deployments.replica_log(
+        args.name, args.endpoint_name, lines=args.lines, replica=args.replica
     )
+    if log.replica is None:
+        call.talk.say(f"No replica of {args.name} has written anything yet.")
+    else:
+        newest = "" if args.replica else ", the newest; of another: --replica NUMBER"
+        call.talk.say(f"Replica {log.replica} of {args.name}{newest}{'' if log.text else ': nothing yet'}")
+    sys.stdout.write(log.text)
 
 
 def collected(call: Call) -> None:
@@ -222,9 +230,9 @@ GROUP = Group(
         ),
         Command(
             name="get-logs",
-            summary="Show the last lines that a deployment has written.",
+            summary="Show the last lines that a replica of a deployment has written.",
             run=get_logs,
-            options=(*ONE, Option("--lines -l", "how many", "number", default=100)),
+            options=(*ONE, Option("--lines -l", "how many", "number", default=100), REPLICA),
             needs=("name", "endpoint_name"),
             example="um online-deployment get-logs -e ENDPOINT -n NAME",
         ),

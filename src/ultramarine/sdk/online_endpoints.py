@@ -3,7 +3,7 @@
 import http.client
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from ultramarine.domain.errors import Unavailable
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from ultramarine.sdk.collection import Given
 
 INVOKE_TIMEOUT_S = 190.0  #: a little more than the longest request_timeout_ms
+
+
+class ReplicaLog(NamedTuple):
+    replica: int | None  #: its number; None where no replica has written anything
+    text: str
 
 
 class OnlineEndpoints(Named):
@@ -85,9 +90,16 @@ class OnlineDeployments(Collection):
             tell=tell,
         )
 
-    def logs(self, name: str, endpoint_name: str, *, lines: int = 100) -> str:
-        """The last lines that it has written."""
-        return self.client.send("GET", f"{self._at(endpoint_name, name)}/logs?tail={lines}").decode("utf-8", "replace")
+    def logs(self, name: str, endpoint_name: str, *, lines: int = 100, replica: int | None = None) -> str:
+        """The last lines that one of its replicas has written: the newest, if none is named."""
+        return self.replica_log(name, endpoint_name, lines=lines, replica=replica).text
+
+    def replica_log(self, name: str, endpoint_name: str, *, lines: int = 100, replica: int | None = None) -> ReplicaLog:
+        """As `logs`, and of which replica they are."""
+        path = with_query(f"{self._at(endpoint_name, name)}/logs", {"tail": lines, "replica": replica})
+        with self.client.opened(path) as answer:
+            number = answer.headers.get("x-ultramarine-replica")
+            return ReplicaLog(None if number is None else int(number), answer.read().decode("utf-8", "replace"))
 
     def collected(self, name: str, endpoint_name: str, *, collection: str = "") -> Iterator[View]:
         """The files of what its `data_collector` has kept: `path` and `size` of each, by name and time."""

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from ultramarine.domain.compute import Compute, ComputeStatus
 from ultramarine.domain.endpoint import Deployment, DeploymentEvent, DeploymentSpec, DeploymentStatus
-from ultramarine.domain.errors import Conflict, InvalidInput
+from ultramarine.domain.errors import Conflict, InvalidInput, NotFound
 from ultramarine.domain.names import Reference, RunKey, checked_name
 from ultramarine.domain.page import Page, PageRequest
 from ultramarine.domain.run import OwnerNoun, Run, RunStatus
@@ -75,6 +75,14 @@ class DeploymentState:
     loads: Mapping[RunKey, ReplicaLoad]
     uses: Mapping[RunKey, Mapping[str, Mapping[str, float]]]
     scaling: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaLog:
+    """`replica`: its number, which its deployment counts."""
+
+    replica: int
+    text: str
 
 
 async def put(
@@ -262,16 +270,24 @@ async def delete(ctx: Context, workspace: str, endpoint: str, name: str) -> Depl
     return state
 
 
-async def logs(ctx: Context, workspace: str, endpoint: str, name: str, *, lines: int) -> str:
-    """The last lines of the newest replica's log."""
+async def logs(
+    ctx: Context, workspace: str, endpoint: str, name: str, *, replica: int | None, lines: int
+) -> ReplicaLog | None:
+    """The last lines of one replica's log: of the newest one that has written, if none is named.
+
+    Raises `NotFound` for one that there never was. None: no replica has written anything.
+    """
     async with ctx.read() as tx:
         deployment = await endpoints.deployment(tx, workspace, endpoint, name)
-        replicas = await runs.of_owner(tx, deployment.id)
-    for run in reversed(replicas):
+        made = [run for run in reversed(await runs.of_owner(tx, deployment.id)) if replica in (None, run.ordinal)]
+        if replica is not None and not made:
+            raise NotFound("replica", str(replica), hint=f"um online-deployment show -e {endpoint} -n {name}")
+    for run in made:
         text = b"".join(ctx.logs.tail(log, bytes_max=LOG_BYTES) for log in ctx.logs.files(run.key))
-        if text:
-            return "".join(text.decode("utf-8", "replace").splitlines(keepends=True)[-lines:])
-    return ""
+        if text or replica is not None:
+            last = "".join(text.decode("utf-8", "replace").splitlines(keepends=True)[-lines:])
+            return ReplicaLog(replica=run.ordinal, text=last)
+    return None
 
 
 def figures(ctx: Context, open_runs: Sequence[Run]) -> Sequence[ReplicaFigures]:
