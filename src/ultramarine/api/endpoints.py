@@ -24,8 +24,9 @@ class KeyType(BaseModel):
 async def put_endpoint(
     workspace: str, name: str, body: AnyBody, ctx: Ctx, _: Worker, response: Response, reached: ReachedAt
 ) -> views.View:
-    """Create an endpoint (201), or change the one that is there (200)."""
+    """Create an endpoint (201), or change the one that is there (200); the gateway goes by it when this is answered."""
     state, is_new = await endpoints.put(ctx, workspace, name, body)
+    await endpoints.in_effect(ctx)
     created.answer(response, is_new=is_new)
     return endpoint_views.endpoint(state, reached.address)
 
@@ -34,7 +35,10 @@ async def put_endpoint(
 async def update_endpoint(
     workspace: str, name: str, body: AnyBody, ctx: Ctx, _: Worker, reached: ReachedAt
 ) -> views.View:
-    return endpoint_views.endpoint(await endpoints.update(ctx, workspace, name, body), reached.address)
+    """Change some of its fields; the gateway goes by them when this is answered."""
+    state = await endpoints.update(ctx, workspace, name, body)
+    await endpoints.in_effect(ctx)
+    return endpoint_views.endpoint(state, reached.address)
 
 
 @router.get("")
@@ -51,7 +55,9 @@ async def get_endpoint(workspace: str, name: str, ctx: Ctx, _: Reader, reached: 
 @router.delete("/{name}", status_code=202)
 async def delete_endpoint(workspace: str, name: str, ctx: Ctx, _: Worker, reached: ReachedAt) -> views.View:
     """The address is gone at once, the deployments behind it end in their time."""
-    return endpoint_views.endpoint(await endpoints.delete(ctx, workspace, name), reached.address)
+    state = await endpoints.delete(ctx, workspace, name)
+    await endpoints.in_effect(ctx)
+    return endpoint_views.endpoint(state, reached.address)
 
 
 @router.get("/{name}/credentials")
@@ -64,6 +70,7 @@ async def get_credentials(workspace: str, name: str, ctx: Ctx, _: Worker) -> vie
 async def regenerate_keys(workspace: str, name: str, body: KeyType, ctx: Ctx, _: Worker) -> views.View:
     """A new key of one type; the other goes on being good. Tokens of before a new primary key end."""
     await endpoints.regenerate_key(ctx, workspace, name, body.key_type)
+    await endpoints.in_effect(ctx)
     return endpoint_views.credentials(await endpoints.credentials(ctx, workspace, name))
 
 

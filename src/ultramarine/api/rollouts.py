@@ -7,7 +7,7 @@ from fastapi import APIRouter, Body
 from ultramarine.api import endpoint_views, views
 from ultramarine.api.access import Ctx, Reader, Worker
 from ultramarine.api.reached import ReachedAt
-from ultramarine.services import rollouts
+from ultramarine.services import endpoints, rollouts
 
 router = APIRouter(prefix="/api/v1/workspaces/{workspace}/online-endpoints/{endpoint}", tags=["online endpoints"])
 
@@ -29,4 +29,6 @@ async def get_rollout(workspace: str, endpoint: str, ctx: Ctx, _: Reader) -> vie
 @router.post("/rollback")
 async def roll_back(workspace: str, endpoint: str, ctx: Ctx, _: Worker, reached: ReachedAt) -> views.View:
     """The traffic as it was: before the rollout that goes on, else before its last change."""
-    return endpoint_views.endpoint(await rollouts.roll_back(ctx, workspace, endpoint), reached.address)
+    state = await rollouts.roll_back(ctx, workspace, endpoint)
+    await endpoints.in_effect(ctx)
+    return endpoint_views.endpoint(state, reached.address)

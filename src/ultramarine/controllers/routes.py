@@ -16,6 +16,7 @@ class RouteLoop:
         self._ctx, self._publisher, self._upstreams = ctx, publisher, upstreams
 
     async def tick(self) -> None:
+        count = self._ctx.serving.count
         async with self._ctx.read() as tx:
             there = await endpoints.every(tx)
             deployments = await endpoints.deployments(tx)
@@ -25,3 +26,4 @@ class RouteLoop:
         of_ours = (run for run in open_ones if is_of(run.key, self._ctx.site.epoch))
         replicas = [run for run in of_ours if self._ctx.hub.is_ready(run.key)]
         await self._publisher.publish(render(self._upstreams, there, deployments, replicas=replicas, trust=trust))
+        self._ctx.routed.until(count)

@@ -26,3 +26,23 @@ class Bell:
             except TimeoutError:
                 pass
         return self.count
+
+
+class Followed:
+    """How far a loop has followed a bell: what was written before a ring is done with once a later turn has ended."""
+
+    def __init__(self) -> None:
+        self._went_on = Bell()
+        self._until: int | None = None  #: None: no loop has followed it here yet
+
+    def until(self, count: int) -> None:
+        """A turn has ended that had begun when the bell had rung so often."""
+        self._until = count
+        self._went_on.ring()
+
+    async def after(self, count: int, *, timeout_s: float) -> None:
+        """Wait until ring `count` was followed, or for `timeout_s`; not at all where nothing follows."""
+        now = asyncio.get_running_loop().time
+        deadline = now() + timeout_s
+        while self._until is not None and self._until < count and (left_s := deadline - now()) > 0:
+            await self._went_on.after(self._went_on.count, timeout_s=left_s)

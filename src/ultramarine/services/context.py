@@ -16,7 +16,7 @@ from ultramarine.files.collected import Collected
 from ultramarine.files.logs import Logs
 from ultramarine.locks.lock import Uv
 from ultramarine.services.authority import Authority
-from ultramarine.services.bell import Bell
+from ultramarine.services.bell import Bell, Followed
 from ultramarine.services.hub import Hub
 from ultramarine.services.measures import Measures
 from ultramarine.services.recorder import Recorder
@@ -98,6 +98,7 @@ class Context:
     measures: Measures = field(default_factory=Measures)  #: what Prometheus is told
     work: Bell = field(default_factory=Bell)  #: runs, nodes or computes were written, or reported: the scheduler looks
     serving: Bell = field(default_factory=Bell)  #: endpoints, deployments or their replicas were written
+    routed: Followed = field(default_factory=Followed)  #: how far the gateway's table has followed `serving`
     locking: Bell = field(default_factory=Bell)  #: environments were written
     changes: Bell = field(default_factory=Bell)  #: events or logs have grown: streams look again
 

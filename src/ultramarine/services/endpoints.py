@@ -21,6 +21,7 @@ from ultramarine.store.database import Tx
 CHANGEABLE = ("auth_mode", "traffic", "mirror_traffic", "description", "tags")
 ROUTING = ("traffic", "mirror_traffic")
 KEY_TYPES = ("primary", "secondary")
+IN_EFFECT_S = 2.0  #: a gateway that says nothing for longer reads the table by itself, or is away
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +97,11 @@ async def update(ctx: Context, workspace: str, name: str, changes: Mapping[str, 
         there = await endpoints.get(tx, workspace, name)
     state, _ = await put(ctx, workspace, name, {**there.spec.body(), **changes})
     return state
+
+
+async def in_effect(ctx: Context) -> None:
+    """Until the gateway goes by what was written, if it has a word for that in time."""
+    await ctx.routed.after(ctx.serving.count, timeout_s=IN_EFFECT_S)
 
 
 async def get(ctx: Context, workspace: str, name: str) -> EndpointState:
