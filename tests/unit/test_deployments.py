@@ -194,6 +194,18 @@ def test_why_a_change_has_failed_is_said_while_what_goes_on_follows_the_requests
     assert (asked.status, asked.reason) == (DeploymentStatus.UPDATING, "Asked by user.")
 
 
+def test_while_a_change_is_under_way_what_goes_on_follows_the_requests_and_failures_still_count():
+    changing = make_deployment(status=DeploymentStatus.UPDATING, came_up=True, reason="Asked by user.")
+    assert changing.goes_on
+    assert not replace(changing, came_up=False).goes_on
+    scaled = changing.after(DeploymentEvent.SCALED, now=later(5), reason="3 instead of 1.")
+    assert (scaled.status, scaled.reason) == (DeploymentStatus.UPDATING, "3 instead of 1.")
+    fails = [failed(number, at_s=number) for number in (1, 2, 3)]
+    [given_up] = planned(scaled, *fails)
+    assert isinstance(given_up, RecordDeployment)
+    assert given_up.event is DeploymentEvent.GAVE_UP
+
+
 def test_as_many_as_the_requests_need_are_kept_where_they_say_it():
     scale = {"type": "target_utilization", "min_instances": 0, "max_instances": 4}
     elastic = DeploymentSpec.model_validate(
@@ -330,6 +342,50 @@ def test_new_ones_that_fail_leave_the_old_ones_in_peace():
     assert gave_up.event is DeploymentEvent.GAVE_UP
     given_up = renewing(status=DeploymentStatus.FAILED, replicas_made=3)
     assert planned(given_up, first, second, failed(3, code=3, at_s=9.5), reached=(first, second)) == []
+
+
+def queued(number: int) -> Run:
+    return make_replica(number, status=RunStatus.QUEUED, created_at=NOON)
+
+
+def test_where_a_new_one_finds_no_room_an_old_one_makes_it_while_another_answers():
+    first, second, waits = make_replica(1), make_replica(2), queued(3)
+    two = renewing(replicas_made=3)
+    assert planned(two, first, second, waits, reached=(first, second), at_s=14) == []
+    assert of(TakeOut, planned(two, first, second, waits, reached=(first, second), at_s=15)) == [2]
+    left: Any = {"reached": (first,), "leaving": {2: 15}}
+    assert planned(two, first, second, waits, **left, at_s=16) == [], "one alone, and it does not come back"
+    assert canceled(planned(two, first, second, waits, **left, at_s=20)) == [2]
+
+
+def test_the_only_one_that_answers_never_makes_room():
+    first, second, waits = make_replica(1), make_replica(2), queued(3)
+    assert planned(renewing(replicas_made=3), first, second, waits, reached=(first,), at_s=60) == []
+    one = renewing(instance_count=1, old=1, replicas_made=3)
+    assert planned(one, first, waits, reached=(first,), at_s=60) == []
+
+
+@pytest.mark.parametrize("instance_count", [2, 3, 5])
+def test_all_are_renewed_where_there_is_no_room_for_one_more_and_one_at_a_time_is_missed(instance_count: int):
+    deployment = renewing(instance_count=instance_count, old=instance_count)
+    there = [make_replica(number) for number in range(1, instance_count + 1)]
+    leaving = dict[int, float]()
+    for turn in range(200):
+        at_s = 10.0 * turn
+        answering = tuple(run for run in there if run.status is RunStatus.RUNNING)
+        actions = planned(deployment, *there, reached=answering, leaving=leaving, at_s=at_s)
+        if any(isinstance(action, RecordDeployment) for action in actions):
+            break
+        leaving |= dict.fromkeys(of(TakeOut, actions), at_s)
+        gone = canceled([action for action in actions if isinstance(action, RecordRun)])
+        there = [run for run in there if run.ordinal not in gone]
+        there = [make_replica(run.ordinal) if len(there) <= instance_count else run for run in there]
+        for number in of(AddReplica, actions):
+            there.append(make_replica(number, status=RunStatus.QUEUED, created_at=later(at_s)))
+            deployment = replace(deployment, replicas_made=number)
+        serving = [run for run in there if run.status is RunStatus.RUNNING and run.ordinal not in leaving]
+        assert len(serving) >= instance_count - 1
+    assert sorted(run.ordinal for run in there) == list(range(instance_count + 1, 2 * instance_count + 1))
 
 
 @pytest.mark.parametrize("instance_count", [1, 2, 3, 5])

@@ -267,6 +267,7 @@ DEPLOYMENT = Machine(
         (S.FAILED, E.ALL_ANSWER): S.SUCCEEDED,  # a change that had failed: what ran before it goes on, and is kept up
         (S.SUCCEEDED, E.SCALED): S.SUCCEEDED,
         (S.FAILED, E.SCALED): S.FAILED,  # likewise: what goes on follows the requests as before
+        (S.UPDATING, E.SCALED): S.UPDATING,  # and while a change is under way, however long it waits for room
         (S.CREATING, E.GAVE_UP): S.FAILED,
         (S.UPDATING, E.GAVE_UP): S.FAILED,
         (S.DELETING, E.REPLICAS_ENDED): S.DELETED,
@@ -329,16 +330,20 @@ class Deployment:
 
     @property
     def goes_on(self) -> bool:
-        """Whether it answers as it did before, though a change of it may have failed."""
-        return self.status is S.SUCCEEDED or (self.status is S.FAILED and self.came_up)
+        """Whether it answers as it did before, though a change of it may be under way, or have failed."""
+        return self.status is S.SUCCEEDED or (self.status in (S.UPDATING, S.FAILED) and self.came_up)
 
     def after(self, event: DeploymentEvent, *, now: datetime, reason: str = "") -> "Deployment":
-        """Why a change has failed is said until there is another, whatever the requests need meanwhile."""
+        """Why a change has failed is said until there is another, whatever the requests need meanwhile.
+
+        What they need is no change either: what has failed since the last one counts.
+        """
+        is_changing_too = self.status is S.UPDATING and event is E.SCALED
         return replace(
             self,
             status=DEPLOYMENT.next(self.status, event),
             reason=self.reason if self.status is S.FAILED and event is E.SCALED else reason,
             came_up=self.came_up or event is E.ALL_ANSWER,
             version=self.version + 1,
-            changed_at=now,
+            changed_at=self.changed_at if is_changing_too else now,
         )

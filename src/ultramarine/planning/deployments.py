@@ -126,13 +126,14 @@ class Standing:
     def surplus(self, now: datetime) -> list[Run]:
         """Those that are to go: what is not wanted, an old one for each new one that answers, and the displaced.
 
-        These go when another has their place, or finds no room.
+        These go when another has their place, or finds no room: so does one old one, where others answer meanwhile.
         """
         wanted, staying, new = self.wanted, self.staying, self.new
         renewed = sum(run.key in self.reached for run in new)
-        unwanted = [*self.old[max(0, wanted - renewed) :], *new[wanted:]]
         answering = sum(run.key in self.reached for run in staying)
         without_room = sum(_finds_no_room(run, now) for run in staying)
+        yielding = min(1, without_room) if answering > 1 else 0
+        unwanted = [*self.old[max(0, wanted - renewed - yielding) :], *new[wanted:]]
         moving = [run for run in self.healthy if run.key in self.displaced and run.key not in self.leaving]
         return [*unwanted, *moving[max(0, wanted - answering - without_room) :]]
 
