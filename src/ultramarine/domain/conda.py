@@ -95,13 +95,13 @@ def from_conda(content: str | Mapping[str, object]) -> Wanted:
     wanted: list[str] = []
     only: list[str] = []
     for text in plain:
-        name, spec = _match(text)
+        name, rest = _match(text)
         if name == "python":
-            python = _python(spec)
+            python = _python(_specifier(rest, text))
         elif _is_conda_only(name):
             only.append(name)
-        elif name not in UNNEEDED:
-            wanted.append(_requirement(PYPI.get(name, name) + spec))
+        elif name not in UNNEEDED:  # their versions, such as openssl's 1.1.1t, need not be any of PyPI's
+            wanted.append(_requirement(PYPI.get(name, name) + _specifier(rest, text)))
     if only:
         raise CondaOnly(sorted(set(only)))
     wanted.extend(_lines(pip))
@@ -152,7 +152,12 @@ def _fields(content: str | Mapping[str, object]) -> Mapping[str, object]:
         raise _refused(f"The conda file has more than {BYTES_MAX // 1024} KiB.")
     read = read_yaml(content, refused=_refused)
     if not isinstance(read, dict):
-        raise _refused(f"The conda file holds {_kind(read)} where a mapping with `dependencies` is expected.")
+        raise _refused(
+            f"The conda file holds {_kind(read)} where a mapping with `dependencies` is expected.",
+            hint="Requirement lines are no conda file: give them as `requirements`, or by --requirements FILE."
+            if isinstance(read, str)
+            else "",
+        )
     return {str(key): value for key, value in cast("dict[object, object]", read).items()}
 
 
@@ -202,14 +207,14 @@ def _pip_lines(value: object, number: int) -> list[str]:
 
 
 def _match(text: str) -> tuple[str, str]:
-    """Conda's match specification -> name (lower case), PEP 440 specifier."""
+    """Conda's match specification -> name (lower case), and what it says of versions."""
     found = _MATCH.match(text.split(" #", maxsplit=1)[0].strip())
     if found is None or "[" in text:
         raise _refused(
             f"{text[:80]!r} is no dependency that can be read.",
             hint="Write `name`, `name=1.2`, `name>=1,<2` or `channel::name=1.2`; brackets have no counterpart.",
         )
-    return found["name"].lower(), _specifier(found["rest"].strip(), text)
+    return found["name"].lower(), found["rest"].strip()
 
 
 def _specifier(rest: str, text: str) -> str:
@@ -292,7 +297,7 @@ def _requirement(line: str) -> str:
             hint=f"{_PIP_ONLY} Or put the wheel into a folder that the site's find-links names.",
         )
     if (
-        re.match(r"^(\.{0,2}/|~|[A-Za-z]:\\|\.\.?$)", text)
+        re.match(r"^(\.{0,2}/|~|[A-Za-z]:\\|\.\.?(\[|$))", text)
         or re.search(r"[\\/]", text.split(";")[0])
         or text.endswith((".whl", ".tar.gz", ".zip", ".txt"))
     ):
@@ -303,7 +308,10 @@ def _requirement(line: str) -> str:
         parsed = Requirement(text)
     except InvalidRequirement as error:
         raise RequirementRefused(
-            f"{text[:80]!r} is no requirement: {str(error).splitlines()[0]}.", hint=_PIP_ONLY
+            f"{text[:80]!r} is no requirement: {str(error).splitlines()[0]}.",
+            hint="A conda file is no list of requirements: give it as `conda_file`, or by --conda-file FILE."
+            if re.match(r"^(name|channels|dependencies):", text)
+            else _PIP_ONLY,
         ) from None
     parsed.name = canonicalize_name(parsed.name)
     return str(parsed)
@@ -314,7 +322,9 @@ def _option_hint(text: str) -> str:
         return "Write that file's lines here instead: only one file is sent."
     if text.startswith(("-e", "--editable")):
         return "Put your own code into the job's `code` folder: it is on the path there."
-    if re.match(r"^(-i|-f|--(index-url|extra-index-url|find-links|trusted-host|pre|no-index))\b", text):
+    if text.startswith("--pre"):
+        return "A pre-release is taken where its requirement names one: `name>=2.0rc1`."
+    if re.match(r"^(-i|-f|--(index-url|extra-index-url|find-links|trusted-host|no-index))\b", text):
         return (
             "Where packages come from is the site's to say: in pip.conf or by "
             "PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS of the server."

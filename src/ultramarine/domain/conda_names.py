@@ -69,7 +69,15 @@ UNNEEDED = frozenset(
         "openblas", "libopenblas", "libblas", "libcblas", "liblapack", "blas", "tk", "xz", "zlib", "libzlib", "bzip2",
         "libffi", "readline", "ncurses", "sqlite", "libsqlite",
         "ld_impl_linux-64", "_libgcc_mutex", "_openmp_mutex", "libuuid", "libnsl", "libexpat", "tbb", "numpy-devel",
-        "nomkl", "conda",
+        "nomkl", "conda", "tzdata",
+        # what images, fonts, compression and the network need: in exports of whole environments
+        "freetype", "fontconfig", "jpeg", "libjpeg-turbo", "libpng", "libtiff", "libwebp", "libwebp-base", "giflib",
+        "libdeflate", "lerc", "lcms2", "openjpeg", "libxcb", "pthread-stubs", "expat", "icu", "glib", "libglib", "dbus",
+        "gettext", "pcre", "pcre2", "libxml2", "libxslt", "libiconv", "zstd", "lz4-c", "snappy", "libbrotlicommon",
+        "libbrotlidec", "libbrotlienc", "gmp", "mpfr", "mpc", "gnutls", "nettle", "libidn2", "libtasn1", "libunistring",
+        "krb5", "libedit", "libcurl", "libssh2", "libnghttp2", "c-ares", "libev", "libevent", "libsodium", "zeromq",
+        "yaml", "libyaml", "gflags", "glog", "re2", "libre2-11", "orc", "libthrift", "libutf8proc", "libabseil",
+        "arrow-cpp", "grpc-cpp", "libgrpc",
     }
 )  # fmt: skip
 
