@@ -15,7 +15,16 @@ from tests.runner_environments.index import Index, make_wheel, serving
 
 from ultramarine.domain.conda import RequirementRefused, Wanted, from_requirements
 from ultramarine.domain.errors import InvalidInput
-from ultramarine.locks.errors import IndexUnreachable, LockFailed, LockTimedOut, NoWheel, UnknownPackage, Unsolvable
+from ultramarine.locks.errors import (
+    IndexUnreachable,
+    LockFailed,
+    LockTimedOut,
+    NoWheel,
+    UnknownPackage,
+    Unsolvable,
+    Withdrawn,
+    failure,
+)
 from ultramarine.locks.lock import Lock, Uv, read_lock, resolve
 from ultramarine.locks.site import SiteOptions
 
@@ -98,6 +107,64 @@ def test_an_index_that_is_down_is_named_without_its_secret(index: Index, tmp_pat
     with pytest.raises(IndexUnreachable, match=r"127\.0\.0\.1:1 does not answer") as refused:
         lock(tmp_path, "alpha", options=SiteOptions(index_url="http://someone:secret@127.0.0.1:1/simple"))
     assert "secret" not in str(refused.value) + refused.value.hint
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_an_index_that_fails_is_named(index: Index, tmp_path: Path, status: int):
+    index.refusing = status
+    with pytest.raises(IndexUnreachable, match=rf"127\.0\.0\.1:\d+ does not answer: .*error \({status} "):
+        lock(tmp_path, "alpha", options=SiteOptions(index_url=index.url))
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_an_index_that_wants_a_password_may_be_why_it_has_nothing(index: Index, tmp_path: Path, status: int):
+    index.refusing = status
+    with pytest.raises(UnknownPackage, match="has alpha") as refused:
+        lock(tmp_path, "alpha", options=SiteOptions(index_url=index.url))
+    assert "with user and password" in refused.value.hint
+
+
+def test_a_withdrawn_release_is_passed_over(index: Index, tmp_path: Path):
+    index.withdrawn["beta-2.0-py3-none-any.whl"] = "a bad build"
+    made = lock(tmp_path, "beta", options=SiteOptions(index_url=index.url))
+    assert (made.packages, made.warnings) == ((("beta", "1.5"),), ())
+
+
+def test_where_only_a_withdrawn_release_would_do_it_is_named_with_the_reason(index: Index, tmp_path: Path):
+    index.withdrawn["beta-2.0-py3-none-any.whl"] = "a bad build"
+    with pytest.raises(Withdrawn, match=r"withdrawn .* beta==2\.0 was yanked \(reason: a bad build\)") as refused:
+        lock(tmp_path, "gamma", options=SiteOptions(index_url=index.url))
+    assert "pin it" in refused.value.hint
+
+
+def test_a_withdrawn_release_that_is_pinned_is_taken_with_a_warning(index: Index, tmp_path: Path):
+    index.withdrawn["beta-2.0-py3-none-any.whl"] = "a bad build"
+    made = lock(tmp_path, "beta==2.0", options=SiteOptions(index_url=index.url))
+    assert made.packages == (("beta", "2.0"),)
+    assert made.warnings == ('`beta==2.0` is yanked (reason: "a bad build").',)
+
+
+def test_an_extra_that_there_is_not_is_a_warning(index: Index, tmp_path: Path):
+    made = lock(tmp_path, "beta[fast]", options=SiteOptions(index_url=index.url))
+    assert made.warnings == ("The package `beta==2.0` does not have an extra named `fast`.",)
+
+
+def test_a_file_that_is_no_wheel_is_named(index: Index, tmp_path: Path):
+    (index.folder / "zeta-1.0-py3-none-any.whl").write_bytes(b"a page to sign in")
+    with pytest.raises(NoWheel, match=r"no wheel that can be read\. .*zeta") as refused:
+        lock(tmp_path, "zeta", options=SiteOptions(index_url=index.url))
+    assert "owner of the index" in refused.value.hint
+
+
+def test_of_a_long_explanation_the_requirements_come_first():
+    chain = " ".join(f"And because a=={n} depends on b>{n} and we know from ({n}) it fails, so." for n in range(60))
+    error = failure(
+        f"error: No solution found when resolving dependencies\n  cause: Because you require a[x] and b<2, we can "
+        f"conclude a lot. {chain} And because you require a[x], we can conclude that it cannot be met."
+    )
+    assert isinstance(error, Unsolvable)
+    assert str(error).startswith("What does not go together: a[x], b<2. … And because")
+    assert len(str(error)) < 1400
 
 
 def test_resolving_that_hangs_ends_at_its_deadline_and_so_does_uv(index: Index, tmp_path: Path):

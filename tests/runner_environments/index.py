@@ -39,7 +39,10 @@ def _digest(text: str) -> str:
 
 
 class Index(ThreadingHTTPServer):
-    """Serves the wheels of a folder as `/simple/<name>/`. `open` lets answers out; `asked` is what was asked for."""
+    """Serves the wheels of a folder as `/simple/<name>/`. `open` lets answers out; `asked` is what was asked for.
+
+    Files in `withdrawn` are listed as such, with the reason; `refusing` is the status of every answer but 0.
+    """
 
     daemon_threads = True
 
@@ -48,6 +51,8 @@ class Index(ThreadingHTTPServer):
         self.open = threading.Event()
         self.open.set()
         self.asked: list[str] = []
+        self.withdrawn: dict[str, str] = {}
+        self.refusing = 0
         super().__init__(("127.0.0.1", 0), partial(_Handler, directory=str(folder)))
 
     @property
@@ -61,12 +66,13 @@ class _Handler(SimpleHTTPRequestHandler):
         self.server.asked.append(self.path)
         self.server.open.wait(60)
         parts = self.path.strip("/").split("/")
-        if parts[0] == "simple" and len(parts) == 2:
+        if self.server.refusing:
+            self.send_response(self.server.refusing)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        elif parts[0] == "simple" and len(parts) == 2:
             found = sorted(self.server.folder.glob(f"{parts[1].replace('-', '_')}-*.whl"))
-            page = "".join(
-                f'<a href="/{file.name}#sha256={hashlib.sha256(file.read_bytes()).hexdigest()}">{file.name}</a>\n'
-                for file in found
-            ).encode()
+            page = "".join(map(self._link, found)).encode()
             self.send_response(200 if found else 404)
             self.send_header("Content-Type", "text/html")
             self.send_header("Content-Length", str(len(page)))
@@ -74,6 +80,12 @@ class _Handler(SimpleHTTPRequestHandler):
             self.wfile.write(page)
         else:
             super().do_GET()
+
+    def _link(self, file: Path) -> str:
+        assert isinstance(self.server, Index)
+        digest, why = hashlib.sha256(file.read_bytes()).hexdigest(), self.server.withdrawn.get(file.name)
+        withdrawn = f' data-yanked="{why}"' if why else ""
+        return f'<a href="/{file.name}#sha256={digest}"{withdrawn}>{file.name}</a>\n'
 
     def handle(self) -> None:
         with suppress(ConnectionError):  # who asked was killed, as some tests want

@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packaging.markers import default_environment
@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 
 from ultramarine.domain.conda import Wanted, from_requirements
 from ultramarine.domain.errors import InvalidInput
-from ultramarine.locks.errors import LockFailed, LockTimedOut, failure, without_secrets
+from ultramarine.locks.errors import LockFailed, LockTimedOut, failure, warnings, without_secrets
 from ultramarine.locks.site import SiteOptions
 
 #: What the runner calls a platform -> what uv calls it.
@@ -48,6 +48,7 @@ class Lock:
     platform: str  #: a key of PLATFORMS
     packages: tuple[tuple[str, str], ...]  #: name, version: those that are installed for this Python and platform
     accelerator: str = "cpu"
+    warnings: tuple[str, ...] = ()  #: what uv said when it was made; not kept with it
 
     @property
     def digest(self) -> str:
@@ -118,7 +119,7 @@ async def resolve(wanted: Wanted, *, python: str, platform: str, uv: Uv, timeout
         raise LockFailed(
             f"uv wrote a URL into the lock: {without_secrets(out[:200])}", hint="Ask for packages by name and version."
         )
-    return read_lock(out, python=python, platform=platform)
+    return replace(read_lock(out, python=python, platform=platform), warnings=warnings(err))
 
 
 def _command(uv: Uv, *, python: str, platform: str) -> tuple[str, ...]:
