@@ -16,7 +16,7 @@ from ultramarine_runner.environments import Recipe, ensure, find_pythons
 
 UV = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") or "uv"
 CACHE = Path(os.environ.get("ULTRAMARINE_TEST_CACHE") or Path.home() / ".cache" / "ultramarine-tests")
-NAMES = ("jupyter", "kernel", "minimal", "onnx", "serving", "sklearn")
+NAMES = ("inference", "jupyter", "kernel", "minimal", "onnx", "serving", "sklearn")
 
 
 def test_these_are_there():

@@ -1,4 +1,4 @@
-"""A model is trained, logged by autologging, loaded again and answers the same."""
+"""A model is trained, autologged, loaded again and answers the same, in its ONNX form too; trees are boosted."""
 
 import os
 import tempfile
@@ -6,10 +6,15 @@ import tempfile
 os.environ.update(MLFLOW_ALLOW_FILE_STORE="true", MLFLOW_REQUIREMENTS_INFERENCE_TIMEOUT="1", MPLBACKEND="agg")
 os.chdir(tempfile.mkdtemp())
 
+import lightgbm  # noqa: E402
 import mlflow  # noqa: E402
+import numpy as np  # noqa: E402
+import onnxruntime  # noqa: E402
 import pandas as pd  # noqa: E402
 import scipy.stats  # noqa: E402, F401
+import xgboost  # noqa: E402
 import yaml  # noqa: E402
+from skl2onnx import to_onnx  # noqa: E402
 from sklearn.datasets import load_iris  # noqa: E402
 from sklearn.linear_model import LogisticRegression  # noqa: E402
 
@@ -31,3 +36,11 @@ with open(os.path.join(folder, "MLmodel"), encoding="utf-8") as file:
     assert "sklearn" in yaml.safe_load(file)["flavors"]
 answers = mlflow.pyfunc.load_model(logged.model_uri).predict(features)
 assert list(pd.Series(answers)) == list(model.predict(features))
+
+plain = features.to_numpy(np.float32)
+session = onnxruntime.InferenceSession(to_onnx(model, plain[:1]).SerializeToString())
+assert list(session.run(None, {"X": plain})[0]) == list(model.predict(features))
+
+mlflow.autolog(disable=True)
+for trees in (xgboost.XGBClassifier(n_estimators=5), lightgbm.LGBMClassifier(n_estimators=5, verbose=-1)):
+    assert trees.fit(plain, labels).score(plain, labels) > 0.9, trees
