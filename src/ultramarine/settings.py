@@ -164,6 +164,14 @@ class Settings(BaseSettings):
     run_disk_bytes_max: int = Field(
         default=0, ge=0, description="What a run may write into its folder on a node; 0: as much as the disk has."
     )
+    environment_days_max: float = Field(
+        default=30, gt=0, description="Days that a node keeps an environment that no run uses."
+    )
+    environments_bytes_max: int = Field(
+        default=50 * 1024**3,
+        gt=0,
+        description="What a node's environments may take: beyond it those used least recently go, but none in use.",
+    )
     checkpoint_every_s: float = Field(
         default=30, gt=0, description="Seconds between two looks at the checkpoint folder of a job that runs."
     )

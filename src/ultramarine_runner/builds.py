@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional
 
+from ultramarine_runner import trees
 from ultramarine_runner.pythons import find_python, find_pythons
 
 TURN_S = 0.1  #: between two looks at a build that goes on
@@ -51,7 +52,7 @@ class Build:
         """`pinned`: how many packages; `with_uv`: the program, its variables, whether it may ask no index."""
         python, (uv, variables, no_index) = recipe.python, with_uv
         began = time.time()
-        interpreter = find_python(python)
+        interpreter = find_python(python) or find_python(python)  # twice: on a busy machine it may answer too late
         if interpreter is None:
             there = ", ".join(find_pythons()) or "none"
             raise EnvironmentFailed(
@@ -221,6 +222,29 @@ def about(error: OSError, where: Optional[Path]) -> str:
         )
     which = f" ({error.filename})" if error.filename else ""
     return f"The environment cannot be written below {where}: {error.strerror or error}{which}."
+
+
+def lock_of(home: Path) -> Path:
+    """What who builds it holds alone. It is never deleted: that would let two hold it."""
+    return home.with_name(f"{home.name}.lock")
+
+
+def clear_leftovers(home: Path) -> None:
+    """Of builders that were killed: their uv first, or it would go on writing. Only called by who holds the lock."""
+    ours = re.compile(rf"^\.building-{re.escape(home.name)}-\d+(\.log)?$")
+    for left in [path for path in home.parent.iterdir() if ours.match(path.name)]:
+        _end_processes_of(left)
+        delete(left)
+
+
+def _end_processes_of(folder: Path) -> None:
+    until = time.monotonic() + 5.0
+    while time.monotonic() < until:
+        found = trees.carriers(MARK, str(folder))
+        if not found:
+            return
+        trees.send(found, signal.SIGKILL)
+        time.sleep(0.01)
 
 
 def delete(folder: Path) -> None:

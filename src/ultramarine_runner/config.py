@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .unused import BYTES_MAX, DAYS_MAX, Rules
+
 CLAIM = "claimed.json"
 DISK_RESERVE_BYTES = 64 << 20
 
@@ -35,6 +37,7 @@ class Config:
     server: str  #: `http://HOST:PORT` or `https://…` by which jobs on this node reach the installation
     limits: str  #: `auto`, or `watch`: no control groups, though they could be made
     disk_reserve_bytes: int  #: what is always left on the disk, so that runner and control plane can go on writing
+    environments: Rules  #: which of those in the cache may stay that nobody uses
 
 
 def load(folder: Path) -> Config:
@@ -62,7 +65,12 @@ def load(folder: Path) -> Config:
             ca=raw.get("ca") or None,
             server=str(raw.get("server") or raw["url"]),
             limits=str(raw.get("limits") or "auto"),
-            disk_reserve_bytes=int(raw.get("disk_reserve_bytes", DISK_RESERVE_BYTES)),
+            disk_reserve_bytes=(reserve := int(raw.get("disk_reserve_bytes", DISK_RESERVE_BYTES))),
+            environments=Rules(
+                days_max=float(raw.get("environment_days_max", DAYS_MAX)),
+                bytes_max=int(raw.get("environments_bytes_max", BYTES_MAX)),
+                free_bytes_min=reserve,
+            ),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BadConfig(f"{file} has no usable {error}. See docs/reference/runner-protocol.md.") from error

@@ -3,30 +3,62 @@
 `<cache>/environments/<digest>/` is whole or not there: it is built aside and renamed. Builders of the same digest
 queue at a file lock and share one build;
 what a killed builder leaves (its folder, its uv) is cleared by the next. Several digests share `<cache>/uv`, from
-which files are hard-linked.
+which files are hard-linked. What is used is held (`unused.py`), so that nobody deletes it.
 """
 
 import contextlib
 import fcntl
 import os
 import re
-import signal
 import time
 from collections.abc import Generator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
 
-from ultramarine_runner.builds import MARK, TURN_S, Build, EnvironmentFailed, Recipe, about, delete
+from ultramarine_runner import unused
+from ultramarine_runner.builds import (
+    TURN_S,
+    Build,
+    EnvironmentFailed,
+    Recipe,
+    about,
+    clear_leftovers,
+    delete,
+    lock_of,
+)
 from ultramarine_runner.pythons import find_pythons
 from ultramarine_runner.trees import ALLOCATION
 
-__all__ = ["EnvironmentFailed", "Recipe", "ensure", "find_pythons"]
+__all__ = ["EnvironmentFailed", "Recipe", "Use", "ensure", "find_pythons", "use"]
 
 TIMEOUT_S = 1800.0  #: for a build, its waiting for another builder included
 _DIGEST = re.compile(r"^[A-Za-z0-9_-]{1,120}\Z")
 _PINNED = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9._, -]*\])?==[A-Za-z0-9.+!_-]+(\s*;[^\\]*)?\s*\\?$")
 _HASH = re.compile(r"^\s+--hash=[a-z0-9]+:[0-9a-f]+\s*\\?$")
 _PASSED_ON = re.compile(r"^(UV_.*|.*_proxy|SSL_CERT_.*|PATH|HOME|LANG|LC_ALL|TMPDIR|NETRC)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Use:
+    """An environment that stays there until `over` is called, or until this process has ended."""
+
+    home: Path
+    over: Callable[[], None]
+
+
+def use(cache: Path, recipe: Recipe, *, options: Mapping[str, Any], uv: str, progress: Callable[[str], None]) -> Use:
+    """The environment as `ensure` makes it, held from before it is looked for."""
+    home = _place(cache, recipe.digest)
+    try:
+        handle = unused.hold(home)
+    except OSError as error:
+        raise EnvironmentFailed(about(error, cache)) from None
+    try:
+        return Use(ensure(cache, recipe, options=options, uv=uv, progress=progress), lambda: unused.let_go(handle))
+    except BaseException:
+        unused.let_go(handle)
+        raise
 
 
 def ensure(
@@ -41,9 +73,7 @@ def ensure(
     Raises EnvironmentFailed.
     """
     digest = recipe.digest
-    if not _DIGEST.match(digest):
-        raise EnvironmentFailed(f"{digest!r} is no name of an environment.")
-    home = cache / "environments" / digest
+    home = _place(cache, digest)
     if _is_whole(home):
         return home
     home = home.absolute()  # uv is started elsewhere
@@ -52,14 +82,22 @@ def ensure(
     pinned = _checked(recipe.lock, digest)
     try:
         home.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(home.with_name(f"{digest}.lock"), deadline, progress):
+        with _alone(lock_of(home), deadline, progress):
             if not _is_whole(home):
-                _clear_leftovers(home)
+                clear_leftovers(home)
+                if home.exists():  # its Python is gone
+                    delete(home)
                 with_uv = (uv, _variables(cache, options), bool(options.get("no_index")))
                 Build(home, deadline, progress).make(recipe, pinned, with_uv)
     except OSError as error:
         raise EnvironmentFailed(about(error, cache)) from None
     return home
+
+
+def _place(cache: Path, digest: str) -> Path:
+    if not _DIGEST.match(digest):
+        raise EnvironmentFailed(f"{digest!r} is no name of an environment.")
+    return cache / "environments" / digest
 
 
 def _is_whole(home: Path) -> bool:
@@ -115,8 +153,7 @@ def _variables(cache: Path, options: Mapping[str, Any]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _alone(file: Path, deadline: float, progress: Callable[[str], None]) -> Generator[None, None, None]:
-    """Hold the lock file; others wait, with words. The kernel gives it back when its holder dies. It is never deleted:
-    that would let two hold it."""
+    """Hold the lock file; others wait, with words. The kernel gives it back when its holder dies."""
     handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         while True:
@@ -133,40 +170,3 @@ def _alone(file: Path, deadline: float, progress: Callable[[str], None]) -> Gene
         yield
     finally:
         os.close(handle)
-
-
-def _clear_leftovers(home: Path) -> None:
-    """Of builders that were killed: their uv first, or it would go on writing. Only called by who holds the lock."""
-    ours = re.compile(rf"^\.building-{re.escape(home.name)}-\d+(\.log)?$")
-    for left in [path for path in home.parent.iterdir() if ours.match(path.name)]:
-        _end_processes_of(left)
-        delete(left)
-    if home.exists():  # its Python is gone
-        delete(home)
-
-
-def _end_processes_of(folder: Path) -> None:
-    mark = f"{MARK}={folder}".encode()
-    until = time.monotonic() + 5.0
-    while time.monotonic() < until:
-        found = [pid for pid in _pids() if mark in _environment_of(pid).split(b"\0")]
-        if not found:
-            return
-        for pid in found:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.01)
-
-
-def _pids() -> list[int]:
-    try:
-        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    except OSError:
-        return []
-
-
-def _environment_of(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return b""

@@ -27,6 +27,7 @@ from .nvml import Nvml
 from .prepare import Preparer
 from .starting import Starting
 from .state import Event, Phase, Run, Step
+from .unused import Collector
 from .watch import Found, Watch
 from .wire import Channel, Dismissed
 from .work import Work, has_outputs
@@ -65,7 +66,9 @@ class Link:
         self._accepted = 0
         self._exit: int | None = None
         self._when_closed = EXIT_DONE
-        self._work = Work(Preparer(config, self._connect), self._dismissed)
+        preparer = Preparer(config, self._connect)
+        self._work = Work(preparer, self._dismissed)
+        self._collector = Collector(config.cache, config.environments, uv=preparer.uv_here)
         self._follower = Follower(
             self._connect(), wanted=lambda raw: self._post(lambda: self._hear(raw)), dismissed=self._dismissed
         )
@@ -98,7 +101,7 @@ class Link:
         signal.signal(signal.SIGTERM, self._signalled)
         signal.signal(signal.SIGINT, self._signalled)
         threading.Thread(target=self._listen, name="keeper", daemon=True).start()
-        for part in (self._follower, self._reporter, self._shipper, self._watch):
+        for part in (self._follower, self._reporter, self._shipper, self._watch, self._collector):
             part.start()
         while self._exit is None:
             self._take(self._inbox.get())

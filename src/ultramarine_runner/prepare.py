@@ -9,7 +9,8 @@ import stat
 import sys
 import tempfile
 import threading
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
 
@@ -35,6 +36,7 @@ class Prepared:
     places: Places
     extra: tuple[Path, ...]  #: folders outside the run's own, to be deleted with it
     checkpoint: Checkpoint | None = None  #: what is to be kept from here
+    held: ExitStack = field(default_factory=ExitStack)  #: the environments, until it is closed
 
 
 class Preparer:
@@ -60,15 +62,22 @@ class Preparer:
 
         `say` is for what there is to tell later.
         """
+        with ExitStack() as held:  # let go where anything fails
+            places, extra, checkpoint = self._prepare(key, spec, folder, held, note=note, say=say)
+            return Prepared(places, extra, checkpoint, held.pop_all())
+
+    def _prepare(
+        self, key: str, spec: Spec, folder: Path, held: ExitStack, *, note: Note, say: Note
+    ) -> tuple[Places, tuple[Path, ...], Checkpoint | None]:
         code = folder / "code"
         code.mkdir()
         if spec.code is not None:
             self._cache.copy(spec.code, code, self.channel, note=note)
         (code / "outputs").mkdir(exist_ok=True)
-        python, virtual_env = self._python(spec.environment, note)
+        python, virtual_env = self._python(spec.environment, held, note)
         inputs = {one.name: self._input(one, folder, note) for one in spec.inputs}
         files = {path: self._file(path, sha256, folder, note) for path, sha256 in spec.files}
-        sites = {str(at): self._site(one, note, say) for at, one in enumerate(spec.behind)}
+        sites = {str(at): self._site(one, held, note, say) for at, one in enumerate(spec.behind)}
         checkpoint = self._checkpoint(spec, folder / "checkpoint", note=note, say=say)
         # Last: a failure before it leaves nothing outside the run's folder.
         sockets, extra = socket_folder(folder, key, spec.sockets)
@@ -90,7 +99,7 @@ class Preparer:
             server=self._config.server,
             ca="" if self._config.ca is None else str(self._config.folder / trust.CA_FILE),
         )
-        return Prepared(places, extra if scratch is None else (*extra, scratch), checkpoint)
+        return places, extra if scratch is None else (*extra, scratch), checkpoint
 
     def _checkpoint(self, spec: Spec, folder: Path, *, note: Note, say: Note) -> Checkpoint | None:
         """Make the folder. The first node's is kept; all begin with it."""
@@ -122,17 +131,17 @@ class Preparer:
         place.symlink_to(self._cache.blob(sha256, self.channel, note))
         return str(place)
 
-    def _python(self, one: Environment | None, note: Note) -> tuple[str, str | None]:
+    def _python(self, one: Environment | None, held: ExitStack, note: Note) -> tuple[str, str | None]:
         if one is None:
             # Not our own virtual environment: nothing of the server's packages is to be seen in a job.
             return getattr(sys, "_base_executable", None) or sys.executable, None
-        made = self._environment(one, note)
+        made = self._environment(one, held, note)
         return str(made / "bin" / "python"), str(made)
 
-    def _site(self, one: Environment, note: Note, say: Note) -> str:
+    def _site(self, one: Environment, held: ExitStack, note: Note, say: Note) -> str:
         """Its site-packages; empty for an optional one that cannot be had."""
         try:
-            made = self._environment(one, note)
+            made = self._environment(one, held, note)
         except (environments.EnvironmentFailed, InputFailed) as error:
             if not one.is_optional:
                 raise
@@ -143,21 +152,29 @@ class Preparer:
             raise environments.EnvironmentFailed(f"The environment {one.digest} has no site-packages folder.")
         return str(found[0])
 
-    def _environment(self, one: Environment, note: Note) -> Path:
+    def _environment(self, one: Environment, held: ExitStack, note: Note) -> Path:
         lock = self._cache.blob(one.lock, self.channel, note).read_bytes()
         recipe = environments.Recipe(digest=one.digest, lock=lock, python=one.python)
-        return environments.ensure(self._config.cache, recipe, options=one.options, uv=self._uv(note), progress=note)
+        used = environments.use(self._config.cache, recipe, options=one.options, uv=self._uv(note), progress=note)
+        held.callback(used.over)
+        return used.home
 
-    def _uv(self, note: Note) -> str:
-        """The uv program: the configured one, the one on PATH, else the control plane's."""
+    def uv_here(self) -> str | None:
+        """The uv program, where this node has one."""
         found = self._config.uv or shutil.which("uv")
         if found:
             return found
-        target = self._config.cache / "tools" / f"uv-{platform_name()}"
+        fetched = self._config.cache / "tools" / f"uv-{platform_name()}"
+        return str(fetched) if fetched.exists() else None
+
+    def _uv(self, note: Note) -> str:
+        """The uv program: the configured one, the one on PATH, else the control plane's."""
         with self._tools:
-            if not target.exists():
-                note("fetching uv")
-                self._fetch_uv(target)
+            if (here := self.uv_here()) is not None:
+                return here
+            note("fetching uv")
+            target = self._config.cache / "tools" / f"uv-{platform_name()}"
+            self._fetch_uv(target)
         return str(target)
 
     def _fetch_uv(self, target: Path) -> None:

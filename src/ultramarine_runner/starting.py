@@ -107,6 +107,8 @@ class Starting:
         """The folders that may go with the run."""
         self._notes.pop(key)
         prepared = self._prepared.pop(key, None)
+        if prepared is not None:
+            prepared.held.close()
         return (Folders.of(self._folder, key).root, *(prepared.extra if prepared else ()))
 
     def _progress(self, key: str, words: str) -> None:

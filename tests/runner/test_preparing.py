@@ -8,6 +8,8 @@ from typing import Any
 
 from tests.runner.conftest import World, make_spec
 
+from ultramarine_runner import unused
+
 UV = Path(sys.executable).parent / "uv"
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -25,6 +27,21 @@ def test_a_run_uses_the_interpreter_of_its_environment_and_the_next_one_finds_it
         assert world.control.log(key) == f"{made}\n{made}/lib/python{VERSION}/site-packages\n"
     assert "environment:" in world.control.log("e1-j1-1", "node0", "preparation.txt")
     assert world.control.log("e1-j2-1", "node0", "preparation.txt") == ""
+
+
+def test_an_environment_is_in_use_from_before_the_ranks_start_until_the_run_is_forgotten(world: World):
+    token = world.runner(uv=str(UV))
+    environment = {"digest": "c" * 64, "python": VERSION, "lock": world.control.keep(b"")}
+    world.go(token, "e1-j1-1", "sleep 600", environment=environment)
+    world.control.wait(lambda: world.control.run("e1-j1-1").get("phase") == "running", words="it runs")
+    folder = world.folder / "cache" / "environments"
+    later = time.time() + 365 * 86400
+    assert unused.collect(folder, unused.Rules(), now=later) == []
+    world.control.want(token, {"e1-j1-1": {"phase": "stop"}})
+    assert world.control.ended("e1-j1-1", within_s=30)["cause"] == "stopped"
+    world.control.want(token, {"e1-j1-1": None})
+    world.control.wait(lambda: world.control.run("e1-j1-1") == {}, words="it is forgotten")
+    assert unused.collect(folder, unused.Rules(), now=later) == ["c" * 64]
 
 
 def test_an_environment_that_cannot_be_built_is_told_apart_from_the_users_code(world: World):

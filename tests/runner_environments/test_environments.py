@@ -2,57 +2,18 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.runner_environments.building import HERE, SOURCES, UV, build, building, lock_of, until
 from tests.runner_environments.index import Index, make_wheel, serving
 
-from ultramarine_runner import builds, environments
+from ultramarine_runner import builds
 from ultramarine_runner.environments import EnvironmentFailed, Recipe, ensure, find_pythons
-
-HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
-UV = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") or "uv"
-SOURCES = Path(environments.__file__).parent.parent
-
-
-@pytest.fixture
-def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
-    for name in [name for name in os.environ if name.startswith(("UV_", "PIP_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
-    with serving(tmp_path / "wheels") as index:
-        yield index
-
-
-def lock_of(index: Index, *names: str) -> bytes:
-    return "".join(f"{name}==1.0 \\\n    --hash=sha256:{make_wheel(index.folder, name)}\n" for name in names).encode()
-
-
-def build(
-    cache: Path,
-    lock: bytes,
-    index: Index,
-    *,
-    digest: str = "d1",
-    progress: Callable[[str], None] = lambda _: None,
-    **more: object,
-) -> Path:
-    recipe = Recipe(digest=digest, lock=lock, python=HERE)
-    return ensure(cache, recipe, options={"index_url": index.url, **more}, uv=UV, progress=progress)
-
-
-def until(true: Callable[[], object], *, within_s: float = 30) -> None:
-    end = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.02)
-
 
 BUILDER = """
 import json, sys
@@ -76,10 +37,6 @@ def builder(cache: Path, lock: bytes, index: Index) -> "tuple[subprocess.Popen[b
             env={**os.environ, "PYTHONPATH": str(SOURCES)},
         )
     return process, said
-
-
-def building(cache: Path) -> list[Path]:
-    return list((cache / "environments").glob(".building-*"))
 
 
 def processes_of_builds(cache: Path) -> list[int]:
@@ -321,3 +278,16 @@ def test_a_cache_that_cannot_be_written_is_named(index: Index, tmp_path: Path):
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(EnvironmentFailed, match="cannot be written below"):
         build(tmp_path / "cache", b"", index)
+
+
+def test_a_disk_that_is_full_is_told_and_nothing_is_left_on_it(index: Index, tmp_path: Path):
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "small", small], check=True)
+    try:
+        with pytest.raises(EnvironmentFailed, match=r"The disk is full: .* give the runner's cache another disk"):
+            build(small / "cache", lock_of(index, "large", filler=8_000_000), index)
+        assert building(small / "cache") == []
+        assert not (small / "cache" / "environments" / "d1").exists()
+    finally:
+        subprocess.run(["umount", small], check=True)

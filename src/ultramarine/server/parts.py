@@ -261,6 +261,8 @@ def _site(settings: Settings, *, epoch: Epoch, cache: Path) -> Site:
             run_log_bytes_max=settings.run_log_bytes_max,
             checkpoint_every_s=settings.checkpoint_every_s,
             run_disk_bytes_max=settings.run_disk_bytes_max,
+            environment_days_max=settings.environment_days_max,
+            environments_bytes_max=settings.environments_bytes_max,
         ),
     )
 
@@ -296,6 +298,8 @@ def _joining(ctx: Context, door: Callable[[], Door], cache: Path | None) -> Join
             "uv": (ctx.site.uv or None) if cache is not None else None,
             # On the same disk a job is ended before the server has to refuse what others send.
             "disk_reserve_bytes": ctx.site.limits.disk_reserve_bytes + NODE_RESERVE_BYTES,
+            "environment_days_max": ctx.site.limits.environment_days_max,
+            "environments_bytes_max": ctx.site.limits.environments_bytes_max,
         }
 
     return Joining(config=config, wake=ctx.work.ring, lease_s=ctx.hub.patience.lease_s)

@@ -38,6 +38,8 @@ class Limits:
     run_log_bytes_max: int = 10 * 1024**3  #: of each rank
     run_disk_bytes_max: int = 0  #: 0: none
     checkpoint_every_s: float = 30
+    environment_days_max: float = 30  #: after its last use on a node
+    environments_bytes_max: int = 50 * 1024**3  #: of a node
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
