@@ -111,14 +111,14 @@ def test_an_index_that_is_down_is_named_without_its_secret(index: Index, tmp_pat
 
 @pytest.mark.parametrize("status", [500, 503])
 def test_an_index_that_fails_is_named(index: Index, tmp_path: Path, status: int):
-    index.refusing = status
+    index.refusing["alpha"] = status
     with pytest.raises(IndexUnreachable, match=rf"127\.0\.0\.1:\d+ does not answer: .*error \({status} "):
         lock(tmp_path, "alpha", options=SiteOptions(index_url=index.url))
 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_an_index_that_wants_a_password_may_be_why_it_has_nothing(index: Index, tmp_path: Path, status: int):
-    index.refusing = status
+    index.refusing["alpha"] = status
     with pytest.raises(UnknownPackage, match="has alpha") as refused:
         lock(tmp_path, "alpha", options=SiteOptions(index_url=index.url))
     assert "with user and password" in refused.value.hint

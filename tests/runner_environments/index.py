@@ -41,7 +41,7 @@ def _digest(text: str) -> str:
 class Index(ThreadingHTTPServer):
     """Serves the wheels of a folder as `/simple/<name>/`. `open` lets answers out; `asked` is what was asked for.
 
-    Files in `withdrawn` are listed as such, with the reason; `refusing` is the status of every answer but 0.
+    Files in `withdrawn` are listed as such, with the reason; `refusing` the status that a package gets.
     """
 
     daemon_threads = True
@@ -52,7 +52,7 @@ class Index(ThreadingHTTPServer):
         self.open.set()
         self.asked: list[str] = []
         self.withdrawn: dict[str, str] = {}
-        self.refusing = 0
+        self.refusing: dict[str, int] = {}
         super().__init__(("127.0.0.1", 0), partial(_Handler, directory=str(folder)))
 
     @property
@@ -66,8 +66,8 @@ class _Handler(SimpleHTTPRequestHandler):
         self.server.asked.append(self.path)
         self.server.open.wait(60)
         parts = self.path.strip("/").split("/")
-        if self.server.refusing:
-            self.send_response(self.server.refusing)
+        if (status := self.server.refusing.get(parts[-1])) is not None:
+            self.send_response(status)
             self.send_header("Content-Length", "0")
             self.end_headers()
         elif parts[0] == "simple" and len(parts) == 2:

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Request
 
 from ultramarine.api import views
 from ultramarine.api.access import Ctx, Reader, Worker
+from ultramarine.api.attended import attended
 from ultramarine.services import environments
 
 router = APIRouter(prefix="/api/v1/workspaces/{workspace}", tags=["environments"])
@@ -18,6 +19,8 @@ async def get_lock(workspace: str, name: str, version: str, ctx: Ctx, _: Reader)
 
 
 @router.post("/environment-check")
-async def check_environment(workspace: str, body: Annotated[dict[str, Any], Body()], ctx: Ctx, _: Worker) -> views.View:
+async def check_environment(
+    workspace: str, body: Annotated[dict[str, Any], Body()], request: Request, ctx: Ctx, _: Worker
+) -> views.View:
     """Whether the environment of this body could be made, and what would be in it. Nothing is kept."""
-    return views.lock(await environments.check(ctx, workspace, body))
+    return views.lock(await attended(request, environments.check(ctx, workspace, body)))

@@ -225,6 +225,7 @@ def lock(packages: Packages) -> View:
         "python": found.python,
         "platform": found.platform,
         "packages": [{"name": name, "version": version} for name, version in found.packages],
+        "warnings": found.warnings,
         "lock": found.text,
     }
 

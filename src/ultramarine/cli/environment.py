@@ -72,6 +72,8 @@ def check(call: Call) -> int | None:
     if not call.is_table:
         call.show({key: value for key, value in found.items() if key != "lock"})
         return None
+    for warning in found["warnings"]:
+        call.talk.say(f"Note: {warning}")
     count = len(found["packages"])
     call.talk.say(f"It can be made: {count} packages for Python {found['python']}, digest {found['digest'][:12]}.")
     return None
@@ -86,8 +88,13 @@ def diff(call: Call) -> None:
     if before["python"] != after["python"]:
         rows.insert(0, {"package": "python", "before": before["python"], "after": after["python"]})
     call.show(rows, DIFFERENCES)
-    if call.is_table and before["digest"] == after["digest"]:
-        call.talk.say(f"They are the same: digest {before['digest'][:12]}.")
+    digests = [each["digest"][:12] for each in (before, after)]
+    if not call.is_table:
+        return
+    if before["digest"] == after["digest"]:
+        call.talk.say(f"They are the same: digest {digests[0]}.")
+    elif not rows:
+        call.talk.say(f"The versions are the same, the files are not: digests {digests[0]} and {digests[1]}.")
 
 
 def export(call: Call) -> None:

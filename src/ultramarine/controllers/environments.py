@@ -20,19 +20,23 @@ class EnvironmentLoop:
     async def tick(self) -> None:
         """Lock what waits for it.
 
-        An index that does not answer is asked again; what cannot be is refused with the reason.
+        What cannot be is refused with the reason. An index that does not answer is asked again in a later turn; what
+        waits behind may need another one.
         """
         async with self._ctx.read() as tx:
             waiting = await assets.resolving(tx)
+        unanswered: Unavailable | None = None
         for environment in waiting:
             try:
                 locked = await self._lock(environment)
-            except Unavailable:
-                raise
+            except Unavailable as error:
+                unanswered = error
             except UltramarineError as refused:
                 await self._record(environment, EnvironmentEvent.REFUSED, reason=f"{refused} {refused.hint}")
             else:
                 await self._record(environment, EnvironmentEvent.LOCKED, locked=locked)
+        if unanswered is not None:
+            raise unanswered
 
     async def _lock(self, environment: Environment) -> Locked:
         return keep(self._ctx, await lock(self._ctx, environment.spec, timeout_s=RESOLVE_S_MAX))

@@ -1,25 +1,32 @@
 """Environments: created as wanted, locked by a loop."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from packaging.version import Version
+
 from ultramarine.domain.conda import Wanted, choose_python, from_conda, from_requirements
 from ultramarine.domain.environment import Environment, EnvironmentSpec, EnvironmentStatus
-from ultramarine.domain.errors import Conflict, Unavailable
+from ultramarine.domain.errors import Conflict, UltramarineError, Unavailable
 from ultramarine.domain.names import Reference, checked_name
 from ultramarine.domain.page import Page, PageRequest
-from ultramarine.locks.lock import Lock, read_lock, resolve
+from ultramarine.locks.errors import NoWheel, Unsolvable
+from ultramarine.locks.lock import Lock, Uv, read_lock, resolve
 from ultramarine.services import identity
-from ultramarine.services.context import Context
+from ultramarine.services.context import CHECKS_MAX, Context
 from ultramarine.services.versions import next_number, version_to_make
 from ultramarine.store import assets
 from ultramarine.store.database import Tx
 
-CHECK_S_MAX = 60.0
+# Together less than a client waits for an answer.
+TURN_S_MAX = 10.0  #: until fewer are checked
+CHECK_S_MAX = 30.0
+OTHER_PYTHONS_S_MAX = 10.0  #: to see whether another Python would do
 
 
 async def create(
@@ -83,7 +90,28 @@ async def lock(ctx: Context, spec: EnvironmentSpec, *, timeout_s: float) -> Lock
     if ctx.uv is None:
         raise Unavailable("This server has no uv, which finds packages that fit together.", hint="pip install uv")
     what, python = wanted(spec, pythons=ctx.site.pythons)
-    return await resolve(what, python=python, platform=ctx.site.platform, uv=ctx.uv, timeout_s=timeout_s)
+    try:
+        return await resolve(what, python=python, platform=ctx.site.platform, uv=ctx.uv, timeout_s=timeout_s)
+    except Unsolvable as refused:
+        if isinstance(refused, NoWheel) or "Python" in str(refused):
+            others = sorted((each for each in ctx.site.pythons if each != python), key=Version, reverse=True)
+            if other := await _one_that_does(what, others, uv=ctx.uv, platform=ctx.site.platform):
+                refused.hint = (
+                    f"It can be made for Python {other}, which is there too: `python={other}` in a conda file, "
+                    f'`python: "{other}"` beside requirements. Or else: {refused.hint}'
+                )
+        raise
+
+
+async def _one_that_does(what: Wanted, pythons: Sequence[str], *, uv: Uv, platform: str) -> str | None:
+    """The first of these Pythons for which it can be made, as far as that is seen in time."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(OTHER_PYTHONS_S_MAX):
+            for python in pythons:
+                with contextlib.suppress(UltramarineError):
+                    await resolve(what, python=python, platform=platform, uv=uv, timeout_s=OTHER_PYTHONS_S_MAX)
+                    return python
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,15 +128,25 @@ async def check(ctx: Context, workspace: str, body: Mapping[str, Any]) -> Packag
     spec = EnvironmentSpec.read(body, what="the environment")
     async with ctx.read() as tx:
         await identity.require_workspace(tx, workspace)
+    async with _turn(ctx):
+        made = await lock(ctx, spec, timeout_s=CHECK_S_MAX)
+    return Packages(name=spec.name or "", version=spec.version or "", lock=made)
+
+
+@contextlib.asynccontextmanager
+async def _turn(ctx: Context) -> AsyncGenerator[None]:
+    """Wait until fewer are checked. Raises `Unavailable` where that takes long."""
     try:
-        async with asyncio.timeout(CHECK_S_MAX), ctx.checking:
-            made = await lock(ctx, spec, timeout_s=CHECK_S_MAX)
+        await asyncio.wait_for(ctx.checking.acquire(), TURN_S_MAX)
     except TimeoutError:
         raise Unavailable(
-            f"It could not be checked within {CHECK_S_MAX:g} s: others are being checked.",
+            f"{CHECKS_MAX} environments are being checked, and none of them was done within {TURN_S_MAX:g} s.",
             hint="Try again in a minute.",
         ) from None
-    return Packages(name=spec.name or "", version=spec.version or "", lock=made)
+    try:
+        yield
+    finally:
+        ctx.checking.release()
 
 
 async def packages(ctx: Context, workspace: str, name: str, version: str | None) -> Packages:
