@@ -91,3 +91,14 @@ def test_one_that_cannot_be_made_has_no_packages_to_show(um: Um, signed_in: Path
     refused = um("environment", "export", "never")
     assert refused.code != OK
     assert "Environment never:1 is Failed: its packages are not known." in refused.err
+
+
+def test_what_is_ready_made_can_be_compared_and_exported_too(um: Um, signed_in: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    text = um("environment", "export", "sklearn").out
+    assert "\nscikit-learn==" in text
+    assert "://" not in text
+    rows = json.loads(um("environment", "diff", "minimal", "--to", "sklearn", "-o", "json").out)
+    assert {"before": ""}.items() <= next(row for row in rows if row["package"] == "scikit-learn").items()
+    shown = json.loads(um("environment", "show", "sklearn", "-o", "json").out)
+    assert shown["digest"][:12] in um("environment", "list", "-o", "table").out

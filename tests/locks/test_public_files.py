@@ -218,6 +218,12 @@ def test_a_requirements_file_of_this_kind_is_taken(kind: str, tmp_path: Path):
     assert found.requirements == requirements
 
 
+def test_hashes_that_a_file_names_are_kept_with_what_they_are_of(tmp_path: Path):
+    content, _ = REQUIREMENTS["with hashes over several lines"]
+    found, _ = read(tmp_path, content.encode(), field="requirements")
+    assert found.hashes == {"six": {"sha256:1e61", "sha256:8abb"}, "idna": {"sha256:82"}}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
     content: str | bytes

@@ -149,6 +149,19 @@ def test_an_extra_that_there_is_not_is_a_warning(index: Index, tmp_path: Path):
     assert made.warnings == ("The package `beta==2.0` does not have an extra named `fast`.",)
 
 
+def test_where_hashes_are_wanted_only_those_files_are_locked(index: Index, tmp_path: Path):
+    right = make_wheel(index.folder, "beta", "1.5")
+    lines = ("alpha", f"Beta==1.5 --hash=sha256:{right} \\", f"  --hash=sha256:{'0' * 64}")
+    made = lock(tmp_path, *lines, options=SiteOptions(index_url=index.url))
+    assert made == replace(lock(tmp_path, "alpha", options=SiteOptions(index_url=index.url)), warnings=())
+
+
+def test_a_wanted_hash_that_no_file_bears_is_refused(index: Index, tmp_path: Path):
+    with pytest.raises(Unsolvable, match=r"No file .* of beta==1\.5 bears a hash that is wanted of it") as refused:
+        lock(tmp_path, f"beta==1.5 --hash=sha256:{'0' * 64}", options=SiteOptions(index_url=index.url))
+    assert "without --hash" in refused.value.hint
+
+
 def test_a_file_that_is_no_wheel_is_named(index: Index, tmp_path: Path):
     (index.folder / "zeta-1.0-py3-none-any.whl").write_bytes(b"a page to sign in")
     with pytest.raises(NoWheel, match=r"no wheel that can be read\. .*zeta") as refused:

@@ -9,6 +9,7 @@ from ultramarine.cli.resource import document, named
 from ultramarine.domain.errors import InvalidInput
 from ultramarine.domain.packages import FORMATS, differences, exported
 
+DIGITS = 12  #: of a digest, as people compare them
 CREATE = (
     FILE,
     SET,
@@ -32,6 +33,7 @@ COLUMNS = (
     Column("status", "status"),
     Column("python", "python"),
     Column("packages", "packages"),
+    Column("digest", "digest", read=lambda digest: str(digest or "")[:DIGITS]),
     Column("curated", "is_curated"),
     Column("reason", "reason"),
 )
@@ -75,7 +77,7 @@ def check(call: Call) -> int | None:
     for warning in found["warnings"]:
         call.talk.say(f"Note: {warning}")
     count = len(found["packages"])
-    call.talk.say(f"It can be made: {count} packages for Python {found['python']}, digest {found['digest'][:12]}.")
+    call.talk.say(f"It can be made: {count} packages for Python {found['python']}, digest {found['digest'][:DIGITS]}.")
     return None
 
 
@@ -88,7 +90,7 @@ def diff(call: Call) -> None:
     if before["python"] != after["python"]:
         rows.insert(0, {"package": "python", "before": before["python"], "after": after["python"]})
     call.show(rows, DIFFERENCES)
-    digests = [each["digest"][:12] for each in (before, after)]
+    digests = [each["digest"][:DIGITS] for each in (before, after)]
     if not call.is_table:
         return
     if before["digest"] == after["digest"]:

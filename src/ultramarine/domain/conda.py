@@ -11,7 +11,7 @@ What only conda has (compilers, CUDA's tool kit, R, …) is refused, all names i
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -78,6 +78,9 @@ class Wanted:
 
     requirements: tuple[str, ...]  #: PEP 508, normalised, in the order given, each once
     python: str | None  #: a version specifier like `==3.11.*`, or None: any
+    hashes: Mapping[str, frozenset[str]] = field(
+        default_factory=dict[str, frozenset[str]]
+    )  #: `sha256:…` of the files that may be taken of a package, where its line says so
 
 
 def from_conda(content: str | Mapping[str, object]) -> Wanted:
@@ -105,13 +108,13 @@ def from_conda(content: str | Mapping[str, object]) -> Wanted:
     if only:
         raise CondaOnly(sorted(set(only)))
     wanted.extend(_lines(pip))
-    return Wanted(requirements=_once(wanted), python=python)
+    return Wanted(requirements=_once(wanted), python=python, hashes=_hashes(pip))
 
 
 def from_requirements(lines: Sequence[str], *, python: str | None = None) -> Wanted:
     """Read requirement lines as pip takes them; comments and empty lines are skipped. `python` is x.y. Raises
     RequirementRefused."""
-    return Wanted(requirements=_once(_lines(lines)), python=f"=={python}.*" if python else None)
+    return Wanted(requirements=_once(_lines(lines)), python=f"=={python}.*" if python else None, hashes=_hashes(lines))
 
 
 def choose_python(wanted: Wanted, available: Sequence[str], *, preferred: str) -> str:
@@ -268,7 +271,8 @@ def _is_conda_only(name: str) -> bool:
     return name in CONDA_ONLY or any(name.startswith(family) for family in CONDA_ONLY_FAMILIES)
 
 
-def _lines(lines: Sequence[str]) -> list[str]:
+def _cleaned(lines: Sequence[str]) -> list[str]:
+    """Whole lines without comments, none of them empty."""
     whole = "\n".join(lines).replace("\\\n", " ").splitlines()
     if len(whole) > REQUIREMENTS_MAX:
         raise RequirementRefused(
@@ -276,7 +280,21 @@ def _lines(lines: Sequence[str]) -> list[str]:
             hint="Leave out what the others pull in anyway.",
         )
     cleaned = (re.sub(r"(^|\s)#.*$", "", line).strip() for line in whole)
-    return [_requirement(line) for line in cleaned if line]
+    return [line for line in cleaned if line]
+
+
+def _lines(lines: Sequence[str]) -> list[str]:
+    return [_requirement(line) for line in _cleaned(lines)]
+
+
+def _hashes(lines: Sequence[str]) -> dict[str, frozenset[str]]:
+    """By package. Of lines for several Pythons each adds its own."""
+    found: dict[str, frozenset[str]] = {}
+    for line in _cleaned(lines):
+        if named := frozenset(each.lower() for each in re.findall(r"\s--hash[=\s]\s*(\w+:\w+)", line)):
+            name = Requirement(_requirement(line)).name
+            found[name] = found.get(name, frozenset()) | named
+    return found
 
 
 def _requirement(line: str) -> str:

@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 
 from ultramarine.domain.conda import Wanted, from_requirements
 from ultramarine.domain.errors import InvalidInput
-from ultramarine.locks.errors import LockFailed, LockTimedOut, failure, warnings, without_secrets
+from ultramarine.locks.errors import LockFailed, LockTimedOut, Unsolvable, failure, warnings, without_secrets
 from ultramarine.locks.site import SiteOptions
 
 #: What the runner calls a platform -> what uv calls it.
@@ -119,7 +119,24 @@ async def resolve(wanted: Wanted, *, python: str, platform: str, uv: Uv, timeout
         raise LockFailed(
             f"uv wrote a URL into the lock: {without_secrets(out[:200])}", hint="Ask for packages by name and version."
         )
-    return replace(read_lock(out, python=python, platform=platform), warnings=warnings(err))
+    made = read_lock(_kept_to(out, wanted.hashes), python=python, platform=platform)
+    return replace(made, warnings=warnings(err))
+
+
+def _kept_to(text: str, hashes: Mapping[str, frozenset[str]]) -> str:
+    """The lock with only those files of a package that are wanted by hash. Raises Unsolvable where none is left."""
+    made: list[str] = []
+    for block in re.split(r"\n(?=\S)", text.strip()):
+        pinned, *files = (line.rstrip("\\").strip() for line in block.splitlines())
+        allowed = hashes.get(Requirement(pinned).name)
+        kept = [file for file in files if allowed is None or file.removeprefix("--hash=") in allowed]
+        if files and not kept:
+            raise Unsolvable(
+                f"No file that the package index has of {pinned} bears a hash that is wanted of it.",
+                hint=f"Write the sha256 of its wheels, or {pinned} without --hash: the lock has hashes of its own.",
+            )
+        made.append(" \\\n    ".join((pinned, *kept)))
+    return "\n".join(made)
 
 
 def _command(uv: Uv, *, python: str, platform: str) -> tuple[str, ...]:
