@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Callable, Optional
 
 from ultramarine_runner import trees
+from ultramarine_runner.bytecode import Shared
 from ultramarine_runner.pythons import find_python, find_pythons
 
 TURN_S = 0.1  #: between two looks at a build that goes on
@@ -64,28 +65,25 @@ class Build:
             command = [uv, "venv", "--relocatable", "--no-project", "--quiet", "--python", interpreter, str(self.aside)]
             self._run(command, variables, lambda: "environment: making it")
             if pinned:
-                self._install(recipe.lock, pinned, uv, variables, ["--no-index"] if no_index else [])
+                self._install(recipe, pinned, uv, variables, ["--no-index"] if no_index else [])
             self._finish(python, began)
         finally:
             delete(self.aside)
 
-    def _install(self, lock: bytes, pinned: int, uv: str, variables: dict[str, str], more: list[str]) -> None:
+    def _install(self, recipe: Recipe, pinned: int, uv: str, variables: dict[str, str], more: list[str]) -> None:
         requirements = self.aside / "lock.txt"
-        requirements.write_bytes(lock)
-        command = [
-            uv,
-            "pip",
-            "sync",
-            "--verbose",
-            "--require-hashes",
-            "--only-binary",
-            ":all:",
-            "--compile-bytecode",
-            *more,
-        ]
-        command += ["--python", str(self.aside / "bin" / "python"), str(requirements)]
-        shown = _Shown(self.aside, Path(variables["UV_CACHE_DIR"]), pinned)
-        self._run(command, {**variables, "UV_COMPILE_BYTECODE_TIMEOUT": "600"}, shown.words)
+        requirements.write_bytes(recipe.lock)
+        fixed = ["--verbose", "--require-hashes", "--only-binary", ":all:", *more]
+        command = [uv, "pip", "sync", *fixed, "--python", str(self.aside / "bin" / "python"), str(requirements)]
+        cache = Path(variables["UV_CACHE_DIR"])
+        shown = _Shown(self.aside, cache, pinned)
+        self._run(command, variables, shown.words)
+        shared = Shared(self.aside, cache.with_name("bytecode"), python=recipe.python)
+        if shared.link():
+            # All is in place: this only compiles, and what has its byte code is passed over.
+            compiling = {**variables, "UV_COMPILE_BYTECODE_TIMEOUT": "600", "UV_OFFLINE": "1"}
+            self._run([*command, "--compile-bytecode"], compiling, shown.words)
+            shared.keep()
 
     def _run(self, command: list[str], variables: dict[str, str], words: Callable[[], str]) -> None:
         """Run uv in its own session, telling how far it is; it ends with the deadline, or when `progress` raises. At

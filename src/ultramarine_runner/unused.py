@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
+from . import bytecode
 from .builds import clear_leftovers, delete, lock_of
 
 DAYS_MAX = 30.0  #: that an environment is kept after its last use
@@ -96,7 +97,7 @@ def collect(folder: Path, rules: Rules, *, now: float) -> list[str]:
         delete(folder / left)
     for digest in _digests(folder, "*.lock"):
         _clear_after_killed_builder(folder / digest)
-    kept = [_seen(folder / digest) for digest in _digests(folder, "*/ultramarine.json")]
+    kept = [seen(folder / digest) for digest in _digests(folder, "*/ultramarine.json")]
     chosen = to_delete(kept, rules, now=now, free_bytes=shutil.disk_usage(folder).free)
     return [one.digest for one in chosen if _deleted(folder / one.digest, one.used_at)]
 
@@ -133,6 +134,7 @@ class Collector(threading.Thread):
             before = packages(folder)
             gone = collect(folder, self._rules, now=now)
             if gone:
+                bytecode.prune(self._cache / "bytecode")
                 self._clear(sorted(before - packages(folder)))
             os.utime(mark, (now, now))
         return gone
@@ -164,7 +166,8 @@ def _digests(folder: Path, pattern: str) -> list[str]:
     return sorted(found - {""})
 
 
-def _seen(home: Path) -> Kept:
+def seen(home: Path) -> Kept:
+    """An environment that is there, when it was used last, and whether it is used now."""
     is_known = _used(home).exists()
     with _taken(_used(home), fcntl.LOCK_EX | fcntl.LOCK_NB) as handle:
         if handle is not None and not is_known:  # nobody has used it since it was built

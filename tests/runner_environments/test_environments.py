@@ -1,11 +1,13 @@
 """An environment is built once, is whole or not there, and says why when it cannot be."""
 
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -291,3 +293,30 @@ def test_a_disk_that_is_full_is_told_and_nothing_is_left_on_it(index: Index, tmp
         assert not (small / "cache" / "environments" / "d1").exists()
     finally:
         subprocess.run(["umount", small], check=True)
+
+
+def test_byte_code_is_compiled_once_for_each_file_that_environments_share(index: Index, tmp_path: Path):
+    cache = tmp_path / "cache"
+    one = build(cache, lock_of(index, "alpha"), index, digest="one")
+    two = build(cache, lock_of(index, "alpha", "beta"), index, digest="two")
+    compiled = [next(home.glob("lib/python3*/site-packages/alpha/__pycache__/__init__.*.pyc")) for home in (one, two)]
+    assert compiled[0].stat().st_ino == compiled[1].stat().st_ino
+    assert list(two.glob("lib/python3*/site-packages/beta/__pycache__/__init__.*.pyc"))
+    shows = "import alpha; print(alpha.main.__code__.co_filename, alpha.__cached__)"
+    for home, pyc in zip((one, two), compiled, strict=True):
+        said = subprocess.run([home / "bin" / "python", "-vc", shows], capture_output=True, text=True, check=True)
+        assert said.stdout.split() == [str(pyc.parent.with_name("__init__.py")), str(pyc)]
+        assert f"matches {pyc.parent.with_name('__init__.py')}" in said.stderr, "it is taken as it is"
+
+
+def test_byte_code_that_a_package_brings_along_is_given_to_no_other(index: Index, tmp_path: Path):
+    """Its source may be that of another package, and its byte code not be made from it."""
+    make_wheel(index.folder, "alpha")
+    wheel = index.folder / "alpha-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "a") as more:
+        tag = f"cpython-{HERE.replace('.', '')}"
+        more.writestr(f"alpha/__pycache__/__init__.{tag}.pyc", b"not made from it")
+    lock = f"alpha==1.0 \\\n    --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
+    build(tmp_path / "cache", lock.encode(), index, digest="one")
+    kept = [path for path in (tmp_path / "cache" / "bytecode").rglob("*") if path.is_file()]
+    assert not any(path.read_bytes().startswith(b"not made") for path in kept)

@@ -10,7 +10,6 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.runner_environments.building import HERE, SOURCES, UV, build, building, lock_of
@@ -98,13 +97,13 @@ def test_a_file_that_several_have_counts_once(index: Index, tmp_path: Path):
     for number in range(3):
         used(tmp_path, index, f"e{number}", "alpha")
     one, three = (
-        sum(unused._seen(home.parent).bytes for home in (tmp_path / "environments").glob(pattern))
+        sum(unused.seen(home.parent).bytes for home in (tmp_path / "environments").glob(pattern))
         for pattern in ("e0/ultramarine.json", "e*/ultramarine.json")
     )
     assert one * 3 == pytest.approx(three, rel=0.1)
     lone = tmp_path / "lone"
     used(lone, index, "e0", "alpha")
-    assert unused._seen(lone / "environments" / "e0").bytes > one
+    assert unused.seen(lone / "environments" / "e0").bytes > one
 
 
 def test_one_in_use_stays_and_its_time_counts_from_the_end_of_that(index: Index, tmp_path: Path):
@@ -147,7 +146,7 @@ time.sleep(600)
 
 
 def test_one_whose_user_was_killed_is_used_no_more(index: Index, tmp_path: Path):
-    user = started(USER, str(tmp_path), HERE, UV, stdout=subprocess.PIPE)
+    user = started(USER, str(tmp_path), HERE, UV)
     assert user.stdout is not None
     assert user.stdout.readline() == b"used\n"
     age(tmp_path, "d1")
@@ -174,9 +173,9 @@ unused.collect(Path(cache) / "environments", unused.Rules(), now=__import__("tim
 """
 
 
-def started(script: str, *arguments: str, **more: Any) -> "subprocess.Popen[bytes]":
+def started(script: str, *arguments: str) -> "subprocess.Popen[bytes]":
     environ = {**os.environ, "PYTHONPATH": str(SOURCES)}
-    return subprocess.Popen([sys.executable, "-c", script, *arguments], env=environ, **more)
+    return subprocess.Popen([sys.executable, "-c", script, *arguments], env=environ, stdout=subprocess.PIPE)
 
 
 @pytest.mark.parametrize("when", ["before", "renamed", "amid"])
@@ -186,7 +185,9 @@ def test_a_collector_that_is_killed_leaves_it_whole_or_gone_and_the_next_one_cle
     home = used(tmp_path, index, "d1", "alpha")
     files = len(list(home.rglob("*")))
     age(tmp_path, "d1")
-    assert started(COLLECTOR, str(tmp_path), when).wait() == -signal.SIGKILL
+    killed = started(COLLECTOR, str(tmp_path), when)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
     if when == "before":
         assert len(list(home.rglob("*"))) == files
     else:
