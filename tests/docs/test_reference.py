@@ -3,13 +3,25 @@
 from types import ModuleType
 
 import pytest
-from tools import write_metrics_reference, write_rest_reference, write_statuses_reference, write_yaml_reference
+from tools import (
+    write_curated_reference,
+    write_metrics_reference,
+    write_rest_reference,
+    write_statuses_reference,
+    write_yaml_reference,
+)
 
 from ultramarine.domain import allocation, compute, data, endpoint, environment, job, model, run
 from ultramarine.domain.machine import Machine
 from ultramarine.domain.spec import Spec
 
-PAGES = (write_metrics_reference, write_rest_reference, write_statuses_reference, write_yaml_reference)
+PAGES = (
+    write_curated_reference,
+    write_metrics_reference,
+    write_rest_reference,
+    write_statuses_reference,
+    write_yaml_reference,
+)
 NOUNS = (allocation, compute, data, endpoint, environment, job, model, run)
 NOT_WRITTEN_BY_USERS = {compute.LocalSpec}
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from packaging.requirements import Requirement
+
 from ultramarine.domain.conda import PythonNotThere
 from ultramarine.locks.lock import Lock, read_lock
 
@@ -29,6 +31,11 @@ class Curated:
     text: str  #: the lock for all of them
     smoke: str  #: a script that exits with 0 when the environment works
     is_internal: bool  #: ours alone: not listed to users
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """The packages that were asked for, by name."""
+        return frozenset(Requirement(line).name for line in self.requirements)
 
     def lock(self, *, python: str, platform: str) -> Lock:
         """The lock for one Python (x.y). Raises PythonNotThere, InvalidInput (platform)."""
