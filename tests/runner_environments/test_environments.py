@@ -177,7 +177,9 @@ def test_what_progress_raises_cancels_the_build_which_leaves_nothing(index: Inde
 
 def test_a_build_that_hangs_ends_at_its_time_limit_with_words(index: Index, tmp_path: Path):
     index.open.clear()
-    with pytest.raises(EnvironmentFailed, match=r"time limit .* fetching, 0 of 1 packages"):
+    with pytest.raises(
+        EnvironmentFailed, match=r"time limit .* It was at: environment: (making it|fetching, 0 of 1 packages)"
+    ):
         build(tmp_path / "cache", lock_of(index, "alpha"), index, timeout_s=1.0)
     assert processes_of_builds(tmp_path / "cache") == []
     assert building(tmp_path / "cache") == []
