@@ -103,7 +103,7 @@ dependencies:
   - python=3.11.3=h955ad1f_0
   - tzdata=2023c=h04d1e81_0
   - xz=5.2.10=h5eee18b_1
-prefix: /home/someone/anaconda3
+prefix: /opt/conda/envs/base
 """,
         "3.11",
         ("numpy==1.26.4",),
