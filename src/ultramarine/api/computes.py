@@ -5,9 +5,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Response
 
 from ultramarine.api import created, views
-from ultramarine.api.access import Ctx, Operator, Reader
+from ultramarine.api.access import Ctx, Reader, Worker
 from ultramarine.api.paging import Paging
-from ultramarine.services import computes, explanations
+from ultramarine.domain.instance import InstanceEvent
+from ultramarine.services import computes, explanations, instances
 
 router = APIRouter(prefix="/api/v1/workspaces/{workspace}", tags=["computes"])
 ComputeBody = Annotated[dict[str, Any], Body()]
@@ -15,17 +16,20 @@ ComputeBody = Annotated[dict[str, Any], Body()]
 
 @router.put("/computes/{name}", status_code=201)
 async def put_compute(
-    workspace: str, name: str, body: ComputeBody, ctx: Ctx, _: Operator, response: Response
+    workspace: str, name: str, body: ComputeBody, ctx: Ctx, token: Worker, response: Response
 ) -> views.View:
-    """Create a cluster (201), or change the one that is there (200)."""
-    state, is_new = await computes.put(ctx, workspace, name, body)
+    """Create a cluster or an instance (201), or change what is there (200).
+
+    A cluster needs the right to operate compute; an instance of one's own does not.
+    """
+    state, is_new = await computes.put(ctx, workspace, name, body, token=token)
     created.answer(response, is_new=is_new)
     return views.compute(state)
 
 
 @router.patch("/computes/{name}")
-async def update_compute(workspace: str, name: str, body: ComputeBody, ctx: Ctx, _: Operator) -> views.View:
-    return views.compute(await computes.update(ctx, workspace, name, body))
+async def update_compute(workspace: str, name: str, body: ComputeBody, ctx: Ctx, token: Worker) -> views.View:
+    return views.compute(await computes.update(ctx, workspace, name, body, token=token))
 
 
 @router.get("/computes")
@@ -39,9 +43,30 @@ async def get_compute(workspace: str, name: str, ctx: Ctx, _: Reader) -> views.V
 
 
 @router.delete("/computes/{name}", status_code=202)
-async def delete_compute(workspace: str, name: str, ctx: Ctx, _: Operator) -> views.View:
+async def delete_compute(workspace: str, name: str, ctx: Ctx, token: Worker) -> views.View:
     """Ask for its end: its jobs are canceled, its nodes released. It is gone when it is not found any more."""
-    return views.compute(await computes.delete(ctx, workspace, name))
+    return views.compute(await computes.delete(ctx, workspace, name, token=token))
+
+
+@router.post("/computes/{name}/start", status_code=202)
+async def start_compute(workspace: str, name: str, ctx: Ctx, token: Worker) -> views.View:
+    """Start an instance; one that is up stays as it is."""
+    await instances.ask(ctx, workspace, name, InstanceEvent.START_ASKED, token=token)
+    return views.compute(await computes.get(ctx, workspace, name))
+
+
+@router.post("/computes/{name}/stop", status_code=202)
+async def stop_compute(workspace: str, name: str, ctx: Ctx, token: Worker) -> views.View:
+    """Stop an instance: its kernels and terminals end, its home folder stays."""
+    await instances.ask(ctx, workspace, name, InstanceEvent.STOP_ASKED, token=token)
+    return views.compute(await computes.get(ctx, workspace, name))
+
+
+@router.post("/computes/{name}/restart", status_code=202)
+async def restart_compute(workspace: str, name: str, ctx: Ctx, token: Worker) -> views.View:
+    """Stop an instance that runs, and start it again."""
+    await instances.ask(ctx, workspace, name, InstanceEvent.RESTART_ASKED, token=token)
+    return views.compute(await computes.get(ctx, workspace, name))
 
 
 @router.get("/computes/{name}/explain")

@@ -9,6 +9,7 @@ from ultramarine.domain.allocation import AllocationStatus
 from ultramarine.domain.data import DataAsset
 from ultramarine.domain.environment import Environment
 from ultramarine.domain.identity import Token
+from ultramarine.domain.instance import Instance
 from ultramarine.domain.job import Job
 from ultramarine.domain.page import Page
 from ultramarine.domain.run import Ending, Run, RunStatus
@@ -154,6 +155,7 @@ def compute(state: ComputeState) -> View:
         "memory_bytes": c.size.memory_bytes,
         "gpus": c.size.gpus,
         "targets": c.targets,
+        "instance": None if state.instance is None else instance(state.instance),
         "nodes": {
             "total": len(state.allocations),
             "busy": busy,
@@ -163,6 +165,17 @@ def compute(state: ComputeState) -> View:
         "limits": sorted({by for a in state.allocations if (by := state.limits_by(a))}),
         "notice": state.notice,
         "created_at": at(c.created_at),
+    }
+
+
+def instance(found: Instance) -> View:
+    return {
+        "state": found.status.value,
+        "reason": found.reason,
+        "owner": found.owner,
+        "path": found.path,
+        "active_at": at(found.active_at),
+        "awake_until": at(found.awake_until),
     }
 
 

@@ -63,6 +63,7 @@ from ultramarine.supervision.listening import HOST
 from ultramarine.tracking.client import MlflowClient
 
 NODE_RESERVE_BYTES = 64 * 1024**2
+HOMES = "instances"  #: below the installation's home: the home folders of instances
 Tick = Callable[[], Awaitable[None]]
 
 
@@ -143,7 +144,8 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
     await begin(ctx, home)
     certificate = Certificate(settings, home, clock=ctx.clock)
     here = Door(url=f"unix:{socket}", server=ctx.site.address)
-    joining, own = _joining(ctx, lambda: here, cache), owner(home)
+    homes = home / HOMES
+    joining, own = _joining(ctx, lambda: here, cache, homes=homes), owner(home)
     driver = LocalDriver(home / "nodes", pyz=pyz.build(home / "tools"), joining=joining)
     publisher = RoutePublisher(home / "gateway")
     upstreams = upstreams_of(home, socket)
@@ -278,8 +280,8 @@ def _patience(settings: Settings) -> Patience:
     )
 
 
-def _joining(ctx: Context, door: Callable[[], Door], cache: Path | None) -> Joining:
-    """`cache`: of this machine, or None where runners are on others."""
+def _joining(ctx: Context, door: Callable[[], Door], cache: Path | None, *, homes: Path | None = None) -> Joining:
+    """`cache` and `homes`: of this machine, or None where runners are on others."""
 
     def config(allocation: Allocation, rank: int) -> Mapping[str, Any]:
         where = door()
@@ -292,6 +294,7 @@ def _joining(ctx: Context, door: Callable[[], Door], cache: Path | None) -> Join
             "epoch": ctx.site.epoch,
             "join_secret": ctx.secrets.of(JOIN, allocation.key),
             "cache": "" if cache is None else str(cache),
+            "homes": None if homes is None else str(homes),
             "cpus": allocation.capacity.cpus_milli / 1000,
             "memory_bytes": allocation.capacity.memory_bytes,
             "gpus": list(allocation.gpu_ids),

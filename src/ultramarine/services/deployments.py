@@ -11,7 +11,7 @@ from ultramarine.domain.errors import Conflict, InvalidInput, NotFound
 from ultramarine.domain.names import Reference, RunKey, checked_name
 from ultramarine.domain.page import Page, PageRequest
 from ultramarine.domain.run import OwnerNoun, Run, RunStatus
-from ultramarine.domain.size import Amount
+from ultramarine.domain.size import SHARE_MILLI, Amount
 from ultramarine.planning.lately import Lately, ReplicaLoad
 from ultramarine.planning.probing import Kind
 from ultramarine.planning.traffic import Traffic
@@ -47,7 +47,6 @@ SETTINGS = (
     "data_collector",
     "environment_variables",
 )
-SHARE_MILLI = 100  #: what a replica on the machine itself reserves of its CPUs: it mostly waits
 #: Collections that fill without a script's doing.
 COLLECTED_BY_ITSELF = ("model_inputs", "model_outputs", "request", "response")
 LOG_BYTES = 1 << 20

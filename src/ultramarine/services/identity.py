@@ -72,7 +72,7 @@ async def _run_token(ctx: Context, bearer: str) -> Token:
         raise refused
     return Token(
         id=run.key,
-        subject=f"job {run.owner_name}",
+        subject=run.user if run.owner_noun is OwnerNoun.INSTANCE else f"job {run.owner_name}",
         workspace=run.workspace,
         role=Role.DATA_SCIENTIST,
         job=JobId(run.owner_id) if run.owner_noun is OwnerNoun.JOB else None,
