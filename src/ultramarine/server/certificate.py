@@ -100,7 +100,8 @@ class Certificate:
 
 
 def listening_of(settings: Settings) -> Listening:
-    return Listening.parse(settings.listen, port=settings.port, second_port=settings.second_port)
+    ports = {"second_port": settings.second_port, "instances_port": settings.instances_port}
+    return Listening.parse(settings.listen, port=settings.port, **ports)
 
 
 def words(text: str) -> list[str]:

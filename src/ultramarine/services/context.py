@@ -49,7 +49,10 @@ class Site:
     epoch: Epoch
     address: str  #: of the API and the endpoints, as clients reach it: `http://127.0.0.1:7770`
     second_address: str  #: of what runs people's scripts
-    second_ports: Mapping[int, int] = field(default_factory=dict[int, int])  #: by port of the API, where TLS is spoken
+    instances_address: str = ""  #: of compute instances
+    ports: Mapping[int, tuple[int, int]] = field(
+        default_factory=dict[int, "tuple[int, int]"]
+    )  #: where TLS is spoken, by port of the API that of the second origin and that of instances
     machine: Host
     sizes: Sizes
     clusters: Mapping[str, Host] = field(default_factory=dict[str, Host])  #: by provider, those that are configured
