@@ -184,6 +184,7 @@ def make_site(**different: Any) -> Site:
         epoch=EPOCH,
         address="http://127.0.0.1:7770",
         second_address="http://127.0.0.1:7771",
+        instances_address="http://127.0.0.1:7772",
         machine=make_host(),
         sizes=SIZES,
     )

@@ -7,8 +7,9 @@ from fastapi import APIRouter, Body, Response
 from ultramarine.api import created, views
 from ultramarine.api.access import Ctx, Reader, Worker
 from ultramarine.api.paging import Paging
+from ultramarine.api.reached import ReachedAt
 from ultramarine.domain.instance import InstanceEvent
-from ultramarine.services import computes, explanations, instances
+from ultramarine.services import computes, entering, explanations, instances
 
 router = APIRouter(prefix="/api/v1/workspaces/{workspace}", tags=["computes"])
 ComputeBody = Annotated[dict[str, Any], Body()]
@@ -67,6 +68,13 @@ async def restart_compute(workspace: str, name: str, ctx: Ctx, token: Worker) ->
     """Stop an instance that runs, and start it again."""
     await instances.ask(ctx, workspace, name, InstanceEvent.RESTART_ASKED, token=token)
     return views.compute(await computes.get(ctx, workspace, name))
+
+
+@router.post("/computes/{name}/connect", status_code=201)
+async def connect_compute(workspace: str, name: str, ctx: Ctx, token: Worker, reached: ReachedAt) -> views.View:
+    """A link, good once and for a minute, that signs its owner's browser in to an instance."""
+    code = await entering.make_code(ctx, token, workspace, name)
+    return {"url": f"{reached.instances_address}/login?code={code}"}
 
 
 @router.get("/computes/{name}/explain")

@@ -148,7 +148,7 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
     joining, own = _joining(ctx, lambda: here, cache, homes=homes), owner(home)
     driver = LocalDriver(home / "nodes", pyz=pyz.build(home / "tools"), joining=joining)
     publisher = RoutePublisher(home / "gateway")
-    upstreams = upstreams_of(home, socket)
+    routes = RouteLoop(ctx, publisher, upstreams_of(home, socket), hosts=certificate.known_names)
     serving = ServingFiles(zip_sha256=ctx.blobs.put(pyz.serving(home / "tools").read_bytes()))
     scheduler = RunLoop(ctx, driver, owner=own)
     others, beside = (), ()
@@ -159,7 +159,7 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
     loops = (
         *others,
         Loop(name="runs", tick=scheduler.tick, bell=ctx.work),
-        Loop(name="routes", tick=RouteLoop(ctx, publisher, upstreams).tick, bell=ctx.serving),
+        Loop(name="routes", tick=routes.tick, bell=ctx.serving),
         Loop(name="deployments", tick=DeploymentLoop(ctx, publisher, serving).tick, bell=ctx.serving),
         Loop(name="rollouts", tick=RolloutLoop(ctx).tick, bell=ctx.serving),
         Loop(name="environments", tick=EnvironmentLoop(ctx).tick, bell=ctx.locking),

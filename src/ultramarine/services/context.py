@@ -8,7 +8,7 @@ from datetime import datetime
 
 from ultramarine.domain.errors import InvalidInput
 from ultramarine.domain.host import Host
-from ultramarine.domain.identity import Session
+from ultramarine.domain.identity import Entry, Session
 from ultramarine.domain.names import Epoch
 from ultramarine.domain.size import Amount, Sizes
 from ultramarine.files.blobs import Blobs
@@ -91,8 +91,8 @@ class Context:
     hub: Hub
     tracking: MlflowClient
     site: Site
-    codes: dict[str, tuple[datetime, Session, str]] = field(
-        default_factory=dict[str, "tuple[datetime, Session, str]"]
+    codes: dict[str, tuple[datetime, Session | Entry, str]] = field(
+        default_factory=dict[str, "tuple[datetime, Session | Entry, str]"]
     )  #: one-time codes: until when, whose, where to
     uv: Uv | None = None  #: what finds packages that fit together; None: this server has none
     checking: asyncio.Semaphore = field(
