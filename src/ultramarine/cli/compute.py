@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ultramarine.cli import resource
 from ultramarine.cli.command import FAILED, FILE, NAME, NO_WAIT, OK, SET, YES, Call, Command, Group, Option, of_one
+from ultramarine.cli.entering import CONNECT
 from ultramarine.cli.output import Column, size
 from ultramarine.cli.resource import changes, document
 from ultramarine.domain.errors import InvalidInput
@@ -173,6 +174,7 @@ GROUP = Group(
                 NO_WAIT,
             ),
         ),
+        CONNECT,
         of_one("compute", "explain", "Say why each node is kept, made or removed, and who waits first.", run=explain),
         Command(
             name="replay",

@@ -4,12 +4,12 @@ import json
 import os
 import sys
 import time
-import webbrowser
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ultramarine.cli.command import FAILED, OK, Call, Command, Group, Option
+from ultramarine.cli.entering import hand_over
 from ultramarine.cli.output import Column
 from ultramarine.domain.database import password, without_password
 from ultramarine.domain.errors import Conflict, InvalidInput, NotSupportedYet, StandsBy, UltramarineError, Unavailable
@@ -47,7 +47,11 @@ DATABASE = Option(
     "where it was at the last start, else a SQLite file in the home",
     metavar="URL",
 )
-PAGE = Option("--name -n", f"which page: {', '.join(PAGES)}; it may also stand without -n", is_bare=True)
+INSTANCE = "instance"
+PAGE = Option("--name -n", f"which page: {', '.join(PAGES)}, {INSTANCE}; it may also stand without -n", is_bare=True)
+OF_INSTANCE = Option(
+    "--instance", "name of the instance; it may also stand alone, after the word instance", is_bare=True
+)
 PARTS = (
     Column("part", "part"),
     Column("state", "state"),
@@ -270,14 +274,18 @@ def leftovers(call: Call) -> int:
 
 
 def open_(call: Call) -> int:
-    """A link that signs a browser in to the pages which show what people's scripts have made."""
-    if call.args.name not in PAGES:
-        raise InvalidInput(f"um open {call.args.name}: there is no such page.", hint=f"Pages: {', '.join(PAGES)}.")
-    link = call.workspace.installation.login_link(PAGES[call.args.name], workspace=call.workspace.name)
-    call.talk.say("Good once, and for a minute:")
-    print(link)
-    if not call.args.print_only and call.talk.is_watched:
-        webbrowser.open(link)
+    """A link that signs a browser in to pages which show what people's scripts have made, or to an instance."""
+    page, instance = call.args.name, call.args.instance
+    if page not in (*PAGES, INSTANCE):
+        raise InvalidInput(f"um open {page}: there is no such page.", hint=f"Pages: {', '.join(PAGES)}, {INSTANCE}.")
+    if (page == INSTANCE) != bool(instance):
+        said = f"{page} {instance}: only an instance has a name" if instance else "instance: it needs a name"
+        raise InvalidInput(f"um open {said}.", hint="um open mlflow, or um open instance NAME")
+    if instance:
+        link = call.workspace.computes.connect(instance)
+    else:
+        link = call.workspace.installation.login_link(PAGES[page], workspace=call.workspace.name)
+    hand_over(call, link, opens=not call.args.print_only)
     return OK
 
 
@@ -358,7 +366,7 @@ GROUP = Group(
             summary="Open a page in the browser, signed in.",
             run=open_,
             needs=("name",),
-            options=(PAGE, Option("--print-only", "print the link, open nothing", "switch")),
+            options=(PAGE, OF_INSTANCE, Option("--print-only", "print the link, open nothing", "switch")),
             example="um open mlflow",
         ),
         Command(

@@ -9,6 +9,10 @@ from ultramarine.sdk.http import View
 class Computes(Named):
     noun, plural = "compute", "computes"
 
+    def connect(self, name: str) -> str:
+        """A link, good once and for a minute, that signs your browser in to an instance of yours."""
+        return str(self.client.call("POST", f"{self.at(name)}/connect")["url"])
+
     def explain(self, name: str) -> View:
         """Why each of its nodes is kept, made or removed, and who waits first."""
         return self.client.get(f"{self.at(name)}/explain")

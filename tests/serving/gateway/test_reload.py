@@ -92,7 +92,7 @@ def table_of(**different: object) -> bytes:
     ("data", "why"),
     [
         (b"{", "no JSON"),
-        (b'{"format": 3, "version": 9}', "table.format is 3"),
+        (b'{"format": 2, "version": 9}', "table.format is 2"),
         (b'{"format": 3, "version": 9, "sties": []}', "unknown fields: sties"),
         (b'{"format": 3, "version": 9, "sites": [{"listener": "api", "prefix": "api"}]}', "sites[0] has no 'upstream'"),
         (table_of(mirror={"green": 10}), "unknown fields: green"),
