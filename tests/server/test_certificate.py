@@ -53,7 +53,7 @@ def shown(home: Path) -> x509.Certificate:
 
 def test_the_names_by_which_others_reach_us_are_known_and_none_where_nobody_else_is_served(home: Path, begin: Begin):
     named = begin(listen_names="gpu.example,GPU.internal")
-    assert {"10.0.0.5", "gpu.example", "GPU.internal"} <= set(named.known_names())
+    assert {"10.0.0.5", "gpu.example", "gpu.internal"} <= set(named.known_names())
     assert begin(listen="").known_names() == []
 
 

@@ -13,7 +13,7 @@ from ultramarine_serving.gateway.authorize import Authorizer
 from ultramarine_serving.gateway.instances import Instances
 from ultramarine_serving.gateway.table import FORMAT, parse
 from ultramarine_serving.http.client import Pool
-from ultramarine_serving.http.server import Address, Request, Response, Server
+from ultramarine_serving.http.server import Address, Handler, Request, Response, Server
 from ultramarine_serving.http.tunnel import Tunnel
 
 from .running import Gateway, Upstreams, echo, site, until
@@ -79,7 +79,7 @@ def instance(name: str, id: str, upstream: Server | str) -> dict[str, Any]:
     return {"id": id, "address": address, "base": f"/instances/default/{name}/", "secret": "s3cret"}
 
 
-async def use(gateway: Gateway, upstreams: Upstreams, handler: Any = lab, **different: Any) -> ControlPlane:
+async def use(gateway: Gateway, upstreams: Upstreams, handler: Handler = lab, **different: Any) -> ControlPlane:
     """Ada's `lab` and Bob's `other` run, Ada's `still` does not."""
     plane = ControlPlane()
     authorizer, program = await upstreams.start(plane), await upstreams.start(handler)
