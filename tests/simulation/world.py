@@ -177,7 +177,7 @@ class World:
             for name, status in (("minimal", EnvironmentStatus.SUCCEEDED), ("slow", EnvironmentStatus.RESOLVING)):
                 await assets.add_environment(tx, _environment(name, status, ctx.clock()))
         for name in CLUSTERS:
-            await computes.put(ctx, "w", name, cluster(name))
+            await computes.put(ctx, "w", name, cluster(name), token=factories.make_token())
 
     # Running coroutines by hand
 

@@ -77,10 +77,25 @@ async def connect_compute(workspace: str, name: str, ctx: Ctx, token: Worker, re
     return {"url": f"{reached.instances_address}/login?code={code}"}
 
 
+@router.post("/computes/{name}/resize", status_code=202)
+async def resize_compute(workspace: str, name: str, body: ComputeBody, ctx: Ctx, token: Worker) -> views.View:
+    """Give an instance a machine of another size. One that is up ends and comes back; its home folder stays."""
+    await instances.resize(ctx, workspace, name, body, token=token)
+    return views.compute(await computes.get(ctx, workspace, name))
+
+
+@router.post("/computes/{name}/keep-awake")
+async def keep_awake(workspace: str, name: str, body: ComputeBody, ctx: Ctx, token: Worker) -> views.View:
+    """Let an instance not stop for want of use before so many `hours` from now; 0 takes that back."""
+    await instances.keep_awake(ctx, workspace, name, body, token=token)
+    return views.compute(await computes.get(ctx, workspace, name))
+
+
 @router.get("/computes/{name}/explain")
 async def explain_compute(workspace: str, name: str, ctx: Ctx, _: Reader) -> views.View:
-    """Why each of its nodes is kept, made or removed, and who waits first."""
-    return views.compute_explanation(name, await explanations.of_nodes(ctx, workspace, name))
+    """Why each of its nodes is kept, made or removed, and who waits first; of an instance, what keeps it up."""
+    found = await explanations.of_nodes(ctx, workspace, name)
+    return views.compute_explanation(name, found, await instances.explain(ctx, workspace, name))
 
 
 @router.get("/computes/{name}/nodes")

@@ -10,8 +10,10 @@ from pydantic import Field
 from ultramarine.domain.machine import Machine
 from ultramarine.domain.names import ComputeId
 from ultramarine.domain.spec import Spec
+from ultramarine.domain.start_stop import InstanceSchedules
 
 IDLE_MINUTES = 60
+AWAKE_HOURS_MAX = 7 * 24
 
 
 class OnBehalfOf(Spec):
@@ -42,10 +44,23 @@ class InstanceSpec(Spec):
         le=7 * 24 * 60,
         description="it is stopped when it was idle for so long; null: never",
     )
+    schedules: InstanceSchedules | None = None
     create_on_behalf_of: OnBehalfOf | None = None
     provider: Literal["local"] = Field(default="local", description="where its machine comes from")
     description: str = ""
     tags: dict[str, str] = Field(default_factory=dict[str, str])
+
+
+class ResizeSpec(Spec):
+    """What its next machine is to be."""
+
+    size: str
+
+
+class KeepAwakeSpec(Spec):
+    """For how long from now it does not stop by itself."""
+
+    hours: float = Field(default=8, ge=0, le=AWAKE_HOURS_MAX)
 
 
 class InstanceStatus(StrEnum):
@@ -114,6 +129,7 @@ class Instance:
     runs_made: int = 0  #: numbers its runs; never goes back
     active_at: datetime  #: when it was last seen busy, or was started
     awake_until: datetime | None = None  #: somebody asked that it does not stop by itself before
+    scheduled_at: datetime  #: its schedules are done up to here
     version: int = 1
     created_at: datetime
     changed_at: datetime

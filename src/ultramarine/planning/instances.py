@@ -8,9 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from ultramarine.domain.instance import COMING, DOWN, LEAVING, Instance, InstanceEvent, InstanceStatus
+from ultramarine.domain.instance import COMING, DOWN, INSTANCE, LEAVING, Instance, InstanceEvent, InstanceStatus
 from ultramarine.domain.names import Epoch, RunKey
 from ultramarine.domain.run import INFRASTRUCTURE, RUN, Cause, Mode, OwnerNoun, Run, RunEvent, RunStatus, Tier
+from ultramarine.domain.start_stop import StartStop
+from ultramarine.planning import calendar
 from ultramarine.planning.actions import RecordRun
 from ultramarine.planning.runs import run_key
 
@@ -37,21 +39,28 @@ class RecordInstance:
     reason: str = ""
 
 
-Action = AddRun | RecordInstance | RecordRun
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepInstance:
+    """`instance` has another field than its row; it moves not."""
+
+    instance: Instance
+
+
+Action = AddRun | RecordInstance | KeepInstance | RecordRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """An instance as it stands.
 
-    `runs`: of this epoch, the oldest first. `answering`: of these, the run that answers, if one does. `has_machine`:
-    whether a machine is held for it still.
+    `runs`: of this epoch, the oldest first. `answering`: of these, the run that answers, if one does.
+    `has_other_machine`: whether one is held for it still that has not the size that it shall have.
     """
 
     instance: Instance
     runs: Sequence[Run]
     answering: RunKey | None = None
-    has_machine: bool = False
+    has_other_machine: bool = False
 
     @property
     def open(self) -> list[Run]:
@@ -76,12 +85,27 @@ def plan(standing: Standing, now: datetime, *, epoch: Epoch) -> Iterator[Action]
         yield from _come_up(standing, now, epoch=epoch)
     elif status in LEAVING or status in DOWN:
         yield from _end(open_runs)
-        is_gone = not open_runs and not (status is S.RESIZING and standing.has_machine)
+        is_gone = not open_runs and not (status is S.RESIZING and standing.has_other_machine)
         if is_gone and status in LEAVING:
             yield RecordInstance(instance=standing.instance, event=E.ENDED)
     elif not open_runs:
         words = standing.runs[-1].reason if standing.runs else "Its run is not known any more."
         yield RecordInstance(instance=standing.instance, event=E.WAS_LOST, reason=f"Started again: {words}")
+
+
+def scheduled(
+    instance: Instance, schedules: Sequence[StartStop], now: datetime
+) -> RecordInstance | KeepInstance | None:
+    """What its schedules want of it now. Written with it is up to when they are done, so nothing is wanted twice."""
+    moment = calendar.due(schedules, after=instance.scheduled_at, now=now, made_at=instance.created_at)
+    if moment is None:
+        return None
+    done = replace(instance, scheduled_at=moment.at)
+    event = E.START_ASKED if moment.action == "start" else E.STOP_ASKED
+    if event in instance.no_news or event not in INSTANCE.events(instance.status):
+        return KeepInstance(instance=done)  # it is so already, or cannot be
+    words = f"Its schedule of {moment.at:%Y-%m-%d %H:%M} UTC: {moment.action}."
+    return RecordInstance(instance=done, event=event, reason=words)
 
 
 def _come_up(standing: Standing, now: datetime, *, epoch: Epoch) -> Iterator[Action]:
@@ -90,7 +114,7 @@ def _come_up(standing: Standing, now: datetime, *, epoch: Epoch) -> Iterator[Act
     elif standing.open:
         if standing.open[-1].key == standing.answering:
             yield RecordInstance(instance=standing.instance, event=E.ANSWERS)
-    elif not _rests(standing, now):
+    elif not (_rests(standing, now) or standing.has_other_machine):
         yield _add(standing.instance, now, epoch=epoch)
 
 

@@ -13,6 +13,7 @@ from ultramarine.domain.names import ComputeId, NodeKey, Reference, checked_name
 from ultramarine.domain.page import Page, PageRequest, cut
 from ultramarine.domain.run import ON_NODES, Run
 from ultramarine.domain.size import Amount, Size
+from ultramarine.planning.idleness import Idleness
 from ultramarine.planning.state import State
 from ultramarine.services import identity
 from ultramarine.services import instances as instance_services
@@ -21,7 +22,7 @@ from ultramarine.store import allocations, computes, endpoints, hosts, instances
 from ultramarine.store.database import Tx
 
 CHANGEABLE = ("min_instances", "max_instances", "idle_time_before_scale_down", "description", "tags")
-CHANGEABLE_OF_INSTANCE = ("idle_time_before_shutdown_minutes", "description", "tags")
+CHANGEABLE_OF_INSTANCE = ("idle_time_before_shutdown_minutes", "schedules", "description", "tags")
 MadeSpec = ClusterSpec | InstanceSpec  #: of what users make
 
 
@@ -34,6 +35,7 @@ class ComputeState:
     runs: Sequence[Run]
     nodes: Mapping[NodeKey, Node]  #: those whose runner has said hello
     instance: Instance | None = None
+    idleness: Idleness | None = None  #: of an instance that is up, once it is known
     notice: str = ""
 
     def limits_by(self, allocation: Allocation) -> str:
@@ -60,8 +62,10 @@ async def put(
         raise Conflict(
             "The compute local is there in every workspace and cannot be made.", hint="um compute show local"
         )
-    if not (isinstance(spec, InstanceSpec) and spec.create_on_behalf_of is None):
+    if not isinstance(spec, InstanceSpec):
         check(token, Right.OPERATE, workspace)
+    else:
+        instance_services.check_schedules(spec)
     host = ctx.site.host(spec.provider)
     size, notice = ctx.site.sizes.fitted(spec.size, host)
     async with ctx.begin() as tx:
@@ -71,11 +75,13 @@ async def put(
             made = _new(ctx, workspace, spec, size)
             await computes.add(tx, made)
             if isinstance(spec, InstanceSpec):
-                await instances.add(tx, instance_services.new(ctx, made, spec, user=token.subject))
+                await instances.add(tx, instance_services.new(ctx, made, spec, token=token))
         else:
             await _check_owner(tx, there, token)
-            await computes.update(tx, _changed(there, spec, size), now=ctx.clock())
-        state = await _state(tx, await computes.get(tx, workspace, name), notice)
+            changed = _changed(there, spec, size)
+            await instance_services.follow(ctx, tx, before=there, after=changed)
+            await computes.update(tx, changed, now=ctx.clock())
+        state = await _state(ctx, tx, await computes.get(tx, workspace, name), notice=notice)
     ctx.ring(ctx.serving)
     return state, there is None
 
@@ -110,7 +116,9 @@ def _changed(there: Compute, spec: MadeSpec, size: Size) -> Compute:
     if size.name != there.size_name:
         raise Conflict(
             f"Compute {there.name} has size {there.size_name}; a size cannot be changed to {size.name}.",
-            hint="Make another compute with that size.",
+            hint=f"um compute resize -n {there.name} --size {size.name}"
+            if there.is_instance
+            else "Make another compute with that size.",
         )
     if spec.type != there.spec.type:
         raise Conflict(
@@ -139,14 +147,14 @@ async def update(ctx: Context, workspace: str, name: str, changes: Mapping[str, 
 
 async def get(ctx: Context, workspace: str, name: str) -> ComputeState:
     async with ctx.read() as tx:
-        return await _state(tx, await computes.get(tx, workspace, name))
+        return await _state(ctx, tx, await computes.get(tx, workspace, name))
 
 
 async def page(ctx: Context, workspace: str, request: PageRequest) -> Page[ComputeState]:
     async with ctx.read() as tx:
         await identity.require_workspace(tx, workspace)
         found = await computes.page(tx, workspace, request)
-        living = await _living(tx)
+        living = await _living(ctx, tx)
     return found.map(living.on)
 
 
@@ -164,7 +172,7 @@ async def nodes(ctx: Context, workspace: str, name: str, *, request: PageRequest
     async with ctx.read() as tx:
         compute = await computes.get(tx, workspace, name)
         found = await allocations.of_compute(tx, compute.id, request)
-        state = await _state(tx, compute)
+        state = await _state(ctx, tx, compute)
     return found.map(
         lambda a: NodeState(allocation=a, runs=state.runs_on(a), limits=state.limits_by(a), load=ctx.hub.load(a.node))
     )
@@ -184,7 +192,7 @@ async def delete(ctx: Context, workspace: str, name: str, *, token: Token) -> Co
             compute = await computes.record(
                 tx, compute, ComputeEvent.DELETE_ASKED, now=ctx.clock(), reason="Asked by user."
             )
-        state = await _state(tx, compute)
+        state = await _state(ctx, tx, compute)
     ctx.ring()
     return state
 
@@ -258,8 +266,8 @@ def _usage(host: str, taken: Amount, total: Amount) -> Sequence[Usage]:
     ]
 
 
-async def _state(tx: Tx, compute: Compute, notice: str = "") -> ComputeState:
-    return (await _living(tx)).on(compute, notice=notice)
+async def _state(ctx: Context, tx: Tx, compute: Compute, *, notice: str = "") -> ComputeState:
+    return (await _living(ctx, tx)).on(compute, notice=notice)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,6 +278,7 @@ class _Living:
     runs: Sequence[Run]
     nodes: Mapping[NodeKey, Node]
     instances: Mapping[ComputeId, Instance]
+    idleness: Mapping[ComputeId, Idleness]
 
     def on(self, compute: Compute, *, notice: str = "") -> ComputeState:
         held = [a for a in self.allocations if a.compute == compute.id and a.status is not AllocationStatus.ENDED]
@@ -280,15 +289,17 @@ class _Living:
             runs=there,
             nodes=self.nodes,
             instance=self.instances.get(compute.id),
+            idleness=self.idleness.get(compute.id),
             notice=notice,
         )
 
 
-async def _living(tx: Tx) -> _Living:
+async def _living(ctx: Context, tx: Tx) -> _Living:
     nodes = {node.key: node for node in await allocations.nodes(tx)}
     return _Living(
         allocations=await allocations.open_ones(tx),
         runs=await runs.open_ones(tx),
         nodes=nodes,
         instances={each.id: each for each in await instances.every(tx)},
+        idleness=ctx.hub.idleness,
     )

@@ -163,6 +163,11 @@ def cpus_of(ctx: Context, spec: DeploymentSpec) -> float:
 
 
 def _check_room(ctx: Context, spec: DeploymentSpec, compute: Compute) -> None:
+    if compute.is_instance:
+        raise InvalidInput(
+            f"compute: {compute.name} is a compute instance, somebody's own machine, and holds no replicas.",
+            hint="Write compute: local, or leave it out; or make a compute of type inferencecluster.",
+        )
     if "inferencing" not in compute.targets:
         raise InvalidInput(
             f"compute: {compute.name} is no inferencing target.",

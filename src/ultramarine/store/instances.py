@@ -64,6 +64,7 @@ def _row(instance: Instance) -> dict[str, Any]:
         "runs_made": instance.runs_made,
         "active_at": instance.active_at,
         "awake_until": instance.awake_until,
+        "scheduled_at": instance.scheduled_at,
         "version": instance.version,
         "changed_at": instance.changed_at,
     }

@@ -306,6 +306,7 @@ instances = sa.Table(
     _number("runs_made"),
     _at("active_at"),
     _at("awake_until", nullable=True),
+    _at("scheduled_at"),
     _number("version"),
     _at("created_at"),
     _at("changed_at"),
