@@ -4,6 +4,7 @@
 
 import types
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -379,7 +380,13 @@ def kind_of(annotation: Any) -> str:
         return "mapping" if given[1] is Any else f"mapping of {kind_of(given[1])}"
     if origin is Annotated:
         return kind_of(given[0])
-    names: Mapping[Any, str] = {str: "text", int: "whole number", float: "number", bool: "`true` or `false`"}
+    names: Mapping[Any, str] = {
+        str: "text",
+        int: "whole number",
+        float: "number",
+        bool: "`true` or `false`",
+        datetime: "time",
+    }
     return names.get(annotation, "mapping")
 
 

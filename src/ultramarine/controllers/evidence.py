@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol, cast
 
@@ -20,13 +20,16 @@ AT_WORK = ("busy", "starting", "restarting")  #: a kernel whose environment is b
 QUIETLY = "?no_track_activity=1"  #: that we look is no use of it
 
 
+Asked = Sequence[tuple[Instance, Run]]
+
+
 class Inside(Protocol):
-    """How one is asked."""
+    """How they are asked, all at a time."""
 
-    async def answers(self, instance: Instance, run: Run) -> bool: ...
+    async def answers(self, asked: Asked) -> Sequence[bool]: ...
 
-    async def evidence(self, instance: Instance, run: Run) -> Evidence | None:
-        """None: it does not answer, or not as a Jupyter Server does."""
+    async def evidence(self, asked: Asked) -> Sequence[Evidence | None]:
+        """None of one that does not answer, or not as a Jupyter Server does."""
         ...
 
 
@@ -36,10 +39,14 @@ class Jupyter:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
 
-    async def answers(self, instance: Instance, run: Run) -> bool:
-        return await self._get(instance, run, "api/status") is not None
+    async def answers(self, asked: Asked) -> Sequence[bool]:
+        said = await asyncio.gather(*(self._get(instance, run, "api/status") for instance, run in asked))
+        return [each is not None for each in said]
 
-    async def evidence(self, instance: Instance, run: Run) -> Evidence | None:
+    async def evidence(self, asked: Asked) -> Sequence[Evidence | None]:
+        return await asyncio.gather(*(self._of(instance, run) for instance, run in asked))
+
+    async def _of(self, instance: Instance, run: Run) -> Evidence | None:
         kernels, terminals = await asyncio.gather(
             self._get(instance, run, "api/kernels"), self._get(instance, run, "api/terminals")
         )

@@ -1,11 +1,8 @@
 """The loop of compute instances: a run for each that is to be up, whether it answers, and whether it is in use."""
 
-import asyncio
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from ultramarine.controllers.evidence import Inside
 from ultramarine.domain.compute import Compute
@@ -13,6 +10,7 @@ from ultramarine.domain.instance import COMING, Instance, InstanceEvent, Instanc
 from ultramarine.domain.names import ComputeId, RunKey, is_of
 from ultramarine.domain.run import Run, RunStatus
 from ultramarine.domain.size import Amount
+from ultramarine.files.homes import Homes
 from ultramarine.planning import idleness
 from ultramarine.planning.actions import RecordRun
 from ultramarine.planning.idleness import Evidence, Idleness
@@ -22,6 +20,8 @@ from ultramarine.services.instances import run_spec
 from ultramarine.store import allocations, computes, instances, runs
 from ultramarine.store.database import Tx
 
+#: It can be asked: that its machine's runner is not heard does not say that it does not answer.
+STARTED = (RunStatus.RUNNING, RunStatus.NOT_RESPONDING)
 LOOK_EACH = timedelta(seconds=10)  #: at what one that runs is doing
 
 
@@ -38,7 +38,7 @@ class _Watch:
 class _Look:
     """All that there is. `has_other_machine`: those for which a machine is held that has not their size.
 
-    `running`: the runs of this epoch whose machine says that they run.
+    `running`: the runs of this epoch that have started.
     """
 
     instances: Sequence[Instance]
@@ -54,8 +54,8 @@ class _Look:
 
 
 class InstanceLoop:
-    def __init__(self, ctx: Context, inside: Inside, *, zip_sha256: str, homes: Path) -> None:
-        """`zip_sha256`: the blob of the program that runs in an instance; `homes`: where this machine keeps homes."""
+    def __init__(self, ctx: Context, inside: Inside, *, zip_sha256: str, homes: Homes) -> None:
+        """`zip_sha256`: the blob of the program that runs in an instance."""
         self._ctx, self._inside, self._zip, self._homes = ctx, inside, zip_sha256, homes
         self._watched: dict[RunKey, _Watch] = {}
 
@@ -86,7 +86,7 @@ class InstanceLoop:
             running={
                 ComputeId(run.owner_id): run
                 for run in open_runs
-                if run.status is RunStatus.RUNNING and is_of(run.key, self._ctx.site.epoch)
+                if run.status in STARTED and is_of(run.key, self._ctx.site.epoch)
             },
         )
 
@@ -97,7 +97,7 @@ class InstanceLoop:
             for each in look.instances
             if each.status in COMING and each.id in look.running
         ]
-        answers = await asyncio.gather(*(self._inside.answers(instance, run) for instance, run in asked))
+        answers = await self._inside.answers(asked)
         return {instance.id: run.key for (instance, run), good in zip(asked, answers, strict=True) if good}
 
     async def _watch(self, look: _Look) -> None:
@@ -106,7 +106,7 @@ class InstanceLoop:
         keys = {run.key for run in up.values()}
         self._watched = {key: watch for key, watch in self._watched.items() if key in keys}
         asked = [(each, up[each.id]) for each in look.instances if each.id in up and self._is_time(up[each.id], now)]
-        found = await asyncio.gather(*(self._inside.evidence(instance, run) for instance, run in asked))
+        found = await self._inside.evidence(asked)
         for (_, run), evidence in zip(asked, found, strict=True):
             before = self._watched.get(run.key)
             has_gap = before is None or before.evidence is None or evidence is None
@@ -189,7 +189,7 @@ class InstanceLoop:
 
     async def _remove(self, instance: Instance) -> None:
         """Its compute is gone, and with it its home."""
-        await asyncio.to_thread(shutil.rmtree, self._homes / instance.id, ignore_errors=True)
+        await self._homes.remove(instance.id)
         async with self._ctx.begin() as tx:
             await instances.remove(tx, instance.id)
 

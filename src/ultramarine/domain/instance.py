@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,7 +12,7 @@ from ultramarine.domain.names import ComputeId
 from ultramarine.domain.spec import Spec
 from ultramarine.domain.start_stop import InstanceSchedules
 
-IDLE_MINUTES = 60
+IDLE, IDLE_MINUTES = "idle_time_before_shutdown_minutes", 60
 AWAKE_HOURS_MAX = 7 * 24
 
 
@@ -33,6 +33,8 @@ class InstanceSpec(Spec):
             "ssh_public_access_enabled",
             "enable_node_public_ip",
             "location",
+            "setup_scripts",
+            "custom_applications",
         }
     )
     type: Literal["computeinstance"] = "computeinstance"
@@ -49,6 +51,11 @@ class InstanceSpec(Spec):
     provider: Literal["local"] = Field(default="local", description="where its machine comes from")
     description: str = ""
     tags: dict[str, str] = Field(default_factory=dict[str, str])
+
+    def body(self) -> dict[str, Any]:
+        """Here null is not the same as not given: never, and not after an hour."""
+        never = {IDLE: None} if IDLE in self.model_fields_set and self.idle_time_before_shutdown_minutes is None else {}
+        return super().body() | never
 
 
 class ResizeSpec(Spec):

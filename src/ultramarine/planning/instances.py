@@ -68,9 +68,9 @@ class Standing:
 
     @property
     def failures(self) -> list[Run]:
-        """Runs that ended by their own doing since it was last asked for, or came up."""
+        """Runs, made since it was last asked for or came up, that ended by their own doing."""
         since = self.instance.changed_at
-        return [run for run in self.runs if _has_failed(run) and run.ended_at is not None and run.ended_at >= since]
+        return [run for run in self.runs if _has_failed(run) and run.created_at >= since]
 
 
 def _has_failed(run: Run) -> bool:
