@@ -25,6 +25,7 @@ class Gateway(IdentityProvider):
         kind, _, given = handler.request.headers.get("Authorization", "").partition(" ")
         known = hmac.compare_digest(given.encode("utf-8", "replace"), self.secret.encode())
         if kind.lower() != "token" or not self.secret or not known:
+            handler.current_user = handler._jupyter_current_user = None  # the page of the error asks for it
             raise web.HTTPError(403, REFUSED)
         return User(username=self.owner or "owner")
 

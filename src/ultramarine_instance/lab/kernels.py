@@ -11,6 +11,7 @@ import time
 from ipykernel.kernelspec import RESOURCES, get_kernel_dict
 from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpec, KernelSpecManager, NoSuchKernel
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from tornado import web
 
 from ultramarine_instance.control import Control, NoAnswer
 from ultramarine_instance.kernel import argv
@@ -111,3 +112,13 @@ class Kernels(AsyncMappingKernelManager):
     @property
     def default_kernel_name(self):
         return self.kernel_spec_manager.default
+
+    async def start_kernel(self, **given):
+        """Refused in words where there is none of that name: later, half a kernel would be left."""
+        name = given.get("kernel_name") or self.default_kernel_name
+        try:
+            await asyncio.to_thread(self.kernel_spec_manager.get_kernel_spec, name)
+        except NoSuchKernel:
+            words = f"There is no kernel {name}: its environment is not in this workspace. Look: um environment list"
+            raise web.HTTPError(404, words) from None
+        return await super().start_kernel(**given | {"kernel_name": name})
