@@ -70,15 +70,7 @@ class AlreadyExists(UltramarineError):
 
 
 #: What people ask for, in their words.
-_ASKED = {
-    "cancel_asked": "be canceled",
-    "delete_asked": "be deleted",
-    "change_asked": "be changed",
-    "start_asked": "be started",
-    "stop_asked": "be stopped",
-    "restart_asked": "be restarted",
-    "resize_asked": "be resized",
-}
+_ASKED = {"cancel_asked": "be canceled", "delete_asked": "be deleted", "change_asked": "be changed"}
 
 
 class IllegalTransition(UltramarineError):
