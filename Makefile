@@ -53,12 +53,13 @@ kill: setup ## kill -9 of each part, many times, then storms over all: make kill
 bench: setup ## the figures of the main path, each beside its peer, kept in benchmarks/RESULTS.md (about five minutes)
 	$(BIN)/python -m benchmarks --keep
 
-heavy: setup ## the long figures: 100,000 jobs on 10,000 nodes, 1,000 no-op jobs on four nodes, Ray, the gateway beside other proxies, endpoints from no replica, the scoring server beside others (about an hour and a half)
+heavy: setup ## the long figures: 100,000 jobs on 10,000 nodes, 1,000 no-op jobs on four nodes, Ray, the gateway beside other proxies, endpoints from no replica, the scoring server beside others, builds of environments beside pip (about two hours)
 	$(BIN)/python -m benchmarks.growth --keep
 	$(BIN)/python -m benchmarks.four_nodes --keep
 	$(BIN)/python -m benchmarks.on_ray --keep
 	$(BIN)/python -m benchmarks.gateway --keep
 	$(BIN)/python -m benchmarks.from_zero --keep
+	$(BIN)/python -m benchmarks.environments --keep
 	$(BIN)/python -m benchmarks.serving --keep
 
 docs: setup ## write the generated pages of docs/reference
