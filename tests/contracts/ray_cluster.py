@@ -169,7 +169,7 @@ def _prepared(environments: Path, address: str, *, token: str = "") -> Generator
 @contextmanager
 def engine(ray: RayCluster, path: Path) -> Generator[subprocess.Popen[bytes]]:
     """One engine that listens on `path`, and has looked once when it is given."""
-    command = [str(ray.python), "-I", "-B", str(ENGINE), ray.address, "um-test", str(path), ""]
+    command = [str(ray.python), "-I", "-B", str(ENGINE), ray.address, "um-test", str(path), "", "20"]
     with (ray.folder / f"{path.stem}.log").open("ab") as log:
         started = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=ray.variables)
     try:

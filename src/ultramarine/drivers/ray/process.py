@@ -16,6 +16,8 @@ HERE = Path(__file__).parent
 ENGINE, LOCK = HERE / "engine", HERE / "ray.lock"
 RETRY_S, RETRY_S_MAX = 0.1, 5.0
 GOOD_S = 30.0  #: who has lived so long is started again at once
+PATIENCE_S, PATIENCE_S_MAX = 20.0, 160.0  #: that Ray has to take the engine: ever longer, for a machine may be slow
+LATE = 75  #: the engine's exit status when it had not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +44,13 @@ def ensure_environment(folder: Path, environ: Mapping[str, str]) -> Path:
 
 async def keep(settings: EngineSettings) -> None:
     """Keep the engine running until this task is canceled, which ends it."""
-    retry_s, clock = RETRY_S, asyncio.get_running_loop().time
+    retry_s, patience_s, clock = RETRY_S, PATIENCE_S, asyncio.get_running_loop().time
     while True:
         began = clock()
         try:
             python = await asyncio.to_thread(ensure_environment, settings.environments, os.environ)
-            code = await _live(settings, python)
+            code = await _live(settings, python, patience_s)
+            patience_s = min(PATIENCE_S_MAX, patience_s * 2) if code == LATE else PATIENCE_S
             log.warning("ray: the engine has ended with %s; it is started again in %.2g s", code, retry_s)
         except (venv.BuildFailed, OSError) as failure:
             log.warning("ray: the engine cannot be started: %s", failure)
@@ -55,11 +58,11 @@ async def keep(settings: EngineSettings) -> None:
         await asyncio.sleep(retry_s)
 
 
-async def _live(settings: EngineSettings, python: Path) -> int:
+async def _live(settings: EngineSettings, python: Path, patience_s: float) -> int:
     """One life of it. It goes when its standard input is closed, so it never outlives this process."""
     engine = await asyncio.create_subprocess_exec(
         *(str(python), "-I", "-B", str(ENGINE)),
-        *(settings.address, settings.namespace, str(settings.socket), settings.node),
+        *(settings.address, settings.namespace, str(settings.socket), settings.node, str(patience_s)),
         stdin=asyncio.subprocess.PIPE,
         stdout=sys.stderr,
         env=_environment(settings),

@@ -1,6 +1,8 @@
-"""`python -I engine ADDRESS NAMESPACE SOCKET NODE`: a driver's four verbs over a Unix socket, a JSON line each way.
+"""`python -I engine ADDRESS NAMESPACE SOCKET NODE PATIENCE_S`: a driver's four verbs over a Unix socket, JSON lines.
 
-It runs in Ray's own environment. It ends when its standard input does: with who started it.
+It runs in Ray's own environment. It ends when its standard input does: with who started it; and with `LATE` when Ray
+has not taken it within its patience. Ray itself tries for ever, with a wrong token too, and who comes while a head
+starts may never be told.
 """
 
 import json
@@ -16,7 +18,7 @@ from cluster import Cluster, Severed
 EACH_S = 0.5
 SILENT_S = 5.0  #: what was seen before a look that takes longer is no news any more
 STUCK_S = 20.0  #: Ray's calls have no limit, and wait for ever for an answer that was lost: another engine asks anew
-CONNECT_S = 20.0  #: Ray itself tries for ever, with a wrong token too; who comes while a head starts may never be told
+LATE = 75  #: the exit status: EX_TEMPFAIL of sysexits.h
 
 
 class Handler(socketserver.StreamRequestHandler):
@@ -81,21 +83,21 @@ def leave_with_starter():
     os._exit(0)
 
 
-def too_late():
-    leave(f"Ray at {sys.argv[1]} did not take us within {CONNECT_S:g} s: is the address right, the token?")
+def too_late(address, patience_s):
+    leave(f"Ray at {address} did not take us within {patience_s:g} s: is the address right, the token?", LATE)
 
 
-def leave(words):
+def leave(words, code=1):
     """Nothing is lost: all that is known of allocations is in the cluster."""
     sys.stderr.write(f"ray: {words}\n")
     sys.stderr.flush()
-    os._exit(1)
+    os._exit(code)
 
 
 def main():
-    address, namespace, path, node = sys.argv[1:]
+    address, namespace, path, node, patience_s = sys.argv[1:]
     threading.Thread(target=leave_with_starter, daemon=True).start()
-    late = threading.Timer(CONNECT_S, too_late)
+    late = threading.Timer(float(patience_s), too_late, (address, float(patience_s)))
     late.start()
     cluster = Cluster(address, namespace, node)
     late.cancel()
