@@ -3,8 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -15,27 +13,25 @@ import httpx
 import pytest
 from tests.api.conftest import Api
 from tests.factories import make_site
-from tests.runner_environments.index import Index, make_wheel, serving
+from tests.runner_environments.building import UV
+from tests.runner_environments.index import Index, alone, make_wheel
 
 from ultramarine.api.app import build
 from ultramarine.controllers.environments import EnvironmentLoop
+from ultramarine.domain.environment import EnvironmentSpec
 from ultramarine.domain.errors import Unavailable
-from ultramarine.locks.lock import Uv
+from ultramarine.locks.lock import Lock, Uv
 from ultramarine.locks.site import SiteOptions
 from ultramarine.services import environments
-from ultramarine.services.context import CHECKS_MAX
+from ultramarine.services.context import CHECKS_MAX, Context
 
-UV = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") or "uv"
 CHECK = "/api/v1/workspaces/w/environment-check"
 W = "/api/v1/workspaces/w/environments"
 
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
-    for name in [name for name in os.environ if name.startswith(("UV_", "PIP_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
-    with serving(tmp_path / "wheels") as index:
+    with alone(tmp_path / "wheels", monkeypatch) as index:
         make_wheel(index.folder, "alpha", needs=("beta<2",))
         make_wheel(index.folder, "beta", "1.5")
         make_wheel(index.folder, "beta", "2.0")
@@ -173,6 +169,22 @@ async def test_an_index_that_fails_for_one_environment_holds_up_no_other(locking
     del index.refusing["alpha"]
     await loop.tick()
     assert (await locking.ask("GET", f"{W}/a/versions/1")).json()["status"] == "Succeeded"
+
+
+async def test_what_goes_wrong_with_one_environment_holds_up_no_other(
+    locking: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def wrong(ctx: Context, spec: EnvironmentSpec, *, timeout_s: float) -> Lock:
+        if "alpha" in (spec.requirements or ()):
+            raise ValueError("a thing nobody thought of")
+        return await environments.lock(ctx, spec, timeout_s=timeout_s)
+
+    monkeypatch.setattr("ultramarine.controllers.environments.lock", wrong)
+    for name, line in (("a", "alpha"), ("b", "beta")):
+        await locking.ask("PUT", f"{W}/{name}/versions/1", json={"requirements": [line]})
+    with pytest.raises(ValueError, match="nobody thought of"):
+        await EnvironmentLoop(locking.ctx).tick()
+    assert (await locking.ask("GET", f"{W}/b/versions/1")).json()["status"] == "Succeeded"
 
 
 async def test_a_server_without_uv_says_so(api: Api) -> None:

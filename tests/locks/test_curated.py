@@ -2,19 +2,17 @@
 
 import os
 import re
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.runner_environments.building import UV
 
 from ultramarine import curated
 from ultramarine.domain.conda import PythonNotThere
 from ultramarine.locks.site import site_options
 from ultramarine_runner.environments import Recipe, ensure, find_pythons
 
-UV = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") or "uv"
 CACHE = Path(os.environ.get("ULTRAMARINE_TEST_CACHE") or Path.home() / ".cache" / "ultramarine-tests")
 NAMES = ("inference", "jupyter", "kernel", "minimal", "onnx", "serving", "sklearn")
 

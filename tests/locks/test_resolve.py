@@ -2,16 +2,15 @@
 
 import asyncio
 import os
-import shutil
 import stat
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.runner_environments.index import Index, make_wheel, serving
+from tests.runner_environments.building import UV
+from tests.runner_environments.index import Index, alone, make_wheel, serving
 
 from ultramarine.domain.conda import RequirementRefused, Wanted, from_requirements
 from ultramarine.domain.errors import InvalidInput
@@ -28,15 +27,10 @@ from ultramarine.locks.errors import (
 from ultramarine.locks.lock import Lock, Uv, read_lock, resolve
 from ultramarine.locks.site import SiteOptions
 
-UV = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") or "uv"
-
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
-    for name in [name for name in os.environ if name.startswith(("UV_", "PIP_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
-    with serving(tmp_path / "wheels") as index:
+    with alone(tmp_path / "wheels", monkeypatch) as index:
         make_wheel(index.folder, "alpha", needs=("beta<2",))
         make_wheel(index.folder, "beta", "1.5")
         make_wheel(index.folder, "beta", "2.0")
@@ -76,6 +70,12 @@ def test_the_same_requirements_make_the_same_digest_and_each_part_counts(index: 
 
 def test_nothing_wanted_is_an_empty_lock_for_which_uv_is_not_asked(tmp_path: Path):
     made = lock(tmp_path, options=SiteOptions(), uv="/nowhere/uv")
+    assert (made.text, made.packages) == ("", ())
+
+
+@pytest.mark.parametrize("file", ["", f" --hash=sha256:{'0' * 64}"])
+def test_what_is_for_other_pythons_alone_is_an_empty_lock_too(index: Index, tmp_path: Path, file: str):
+    made = lock(tmp_path, f"alpha==1.0; python_version < '3'{file}", options=SiteOptions(index_url=index.url))
     assert (made.text, made.packages) == ("", ())
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import os
 import threading
 import zipfile
 from collections.abc import Generator
@@ -9,6 +10,8 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+import pytest
 
 
 def make_wheel(folder: Path, name: str, version: str = "1.0", *, needs: tuple[str, ...] = (), filler: int = 0) -> str:
@@ -106,3 +109,13 @@ def serving(folder: Path) -> Generator[Index]:
             index.open.set()
             index.shutdown()
             thread.join()
+
+
+@contextmanager
+def alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Index]:
+    """One from which uv installs whatever this machine's own index is; it asks once."""
+    for name in [name for name in os.environ if name.startswith(("UV_", "PIP_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    with serving(folder) as index:
+        yield index

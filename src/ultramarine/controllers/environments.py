@@ -20,23 +20,26 @@ class EnvironmentLoop:
     async def tick(self) -> None:
         """Lock what waits for it.
 
-        What cannot be is refused with the reason. An index that does not answer is asked again in a later turn; what
-        waits behind may need another one.
+        What cannot be is refused with the reason. An index that does not answer is asked again in a later turn, and
+        what went wrong here is tried again: neither holds up what waits behind.
         """
         async with self._ctx.read() as tx:
             waiting = await assets.resolving(tx)
-        unanswered: Unavailable | None = None
+        undone: Exception | None = None
         for environment in waiting:
             try:
                 locked = await self._lock(environment)
             except Unavailable as error:
-                unanswered = error
+                undone = error
             except UltramarineError as refused:
                 await self._record(environment, EnvironmentEvent.REFUSED, reason=f"{refused} {refused.hint}")
+            except Exception as error:
+                log.exception("environment %s:%s cannot be locked", environment.name, environment.version)
+                undone = error
             else:
                 await self._record(environment, EnvironmentEvent.LOCKED, locked=locked)
-        if unanswered is not None:
-            raise unanswered
+        if undone is not None:
+            raise undone
 
     async def _lock(self, environment: Environment) -> Locked:
         return keep(self._ctx, await lock(self._ctx, environment.spec, timeout_s=RESOLVE_S_MAX))

@@ -125,6 +125,8 @@ async def resolve(wanted: Wanted, *, python: str, platform: str, uv: Uv, timeout
 
 def _kept_to(text: str, hashes: Mapping[str, frozenset[str]]) -> str:
     """The lock with only those files of a package that are wanted by hash. Raises Unsolvable where none is left."""
+    if not text.strip():  # all that is wanted is for other Pythons
+        return ""
     made: list[str] = []
     for block in re.split(r"\n(?=\S)", text.strip()):
         pinned, *files = (line.rstrip("\\").strip() for line in block.splitlines())
