@@ -10,21 +10,17 @@ from ultramarine.domain.errors import InvalidInput
 from ultramarine.domain.packages import FORMATS, differences, exported
 
 DIGITS = 12  #: of a digest, as people compare them
-CREATE = (
-    FILE,
-    SET,
-    NAME,
-    asset.NEW_VERSION,
+WRITTEN = (
     Option("--conda-file -c", "conda file", "path", metavar="FILE", field="conda_file"),
     Option("--requirements", "requirements file, as pip takes it", "path", metavar="FILE", field="requirements"),
-    NO_WAIT,
 )
+CREATE = (FILE, SET, NAME, asset.NEW_VERSION, *WRITTEN, NO_WAIT)
 CHECK = (
     FILE,
     SET,
     Option("--name -n", "one that is there, in place of a file: by what the index has today", is_bare=True),
     VERSION,
-    *CREATE[4:6],
+    *WRITTEN,
 )
 DIFFERENCES = (Column("package", "package"), Column("before", "before"), Column("after", "after"))
 COLUMNS = (
@@ -64,13 +60,12 @@ def check(call: Call) -> int | None:
     environments = call.workspace.environments
     if call.args.name:
         there = environments.get(*named(call.args.name, call.args.version))
-        wanted = {field: there[field] for field in ("conda_file", "requirements", "python") if field in there}
-        with call.talk.spinning("Looking for packages that fit together"):
-            found = environments.check(wanted)
+        body = {field: there[field] for field in ("conda_file", "requirements", "python") if field in there}
+        folder = None
     else:
         body, folder = document(call, CHECK)
-        with call.talk.spinning("Looking for packages that fit together"):
-            found = environments.check(body, folder=folder)
+    with call.talk.spinning("Looking for packages that fit together"):
+        found = environments.check(body, folder=folder)
     if not call.is_table:
         call.show({key: value for key, value in found.items() if key != "lock"})
         return None
@@ -90,9 +85,9 @@ def diff(call: Call) -> None:
     if before["python"] != after["python"]:
         rows.insert(0, {"package": "python", "before": before["python"], "after": after["python"]})
     call.show(rows, DIFFERENCES)
-    digests = [each["digest"][:DIGITS] for each in (before, after)]
     if not call.is_table:
         return
+    digests = [each["digest"][:DIGITS] for each in (before, after)]
     if before["digest"] == after["digest"]:
         call.talk.say(f"They are the same: digest {digests[0]}.")
     elif not rows:

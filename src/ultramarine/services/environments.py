@@ -10,6 +10,7 @@ from typing import Any
 
 from packaging.version import Version
 
+from ultramarine import curated
 from ultramarine.domain.conda import Wanted, choose_python, from_conda, from_requirements
 from ultramarine.domain.environment import Environment, EnvironmentSpec, EnvironmentStatus
 from ultramarine.domain.errors import Conflict, UltramarineError, Unavailable
@@ -83,6 +84,11 @@ async def for_run(ctx: Context, tx: Tx, workspace: str, given: str | Environment
     )
     await assets.add_environment(tx, environment)
     return environment
+
+
+def internal(name: str) -> dict[str, Any]:
+    """What a run's description says of a curated environment that users do not see."""
+    return {"workspace": assets.INTERNAL, "name": name, "version": curated.load()[name].version}
 
 
 async def lock(ctx: Context, spec: EnvironmentSpec, *, timeout_s: float) -> Lock:

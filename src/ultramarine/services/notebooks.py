@@ -3,10 +3,9 @@
 import json
 from typing import Any
 
-from ultramarine import curated
 from ultramarine.domain.expression import Expressions
 from ultramarine.domain.job import NOTEBOOK, JobSpec
-from ultramarine.store import assets
+from ultramarine.services import environments
 
 KERNEL = "kernel"  #: the curated environment with what makes any environment a kernel
 MODULE = "ultramarine_notebook"  #: of `tracking/in_job`
@@ -28,5 +27,5 @@ def run_fields(spec: JobSpec, expressions: Expressions) -> dict[str, Any]:
             *("--parameters", json.dumps(given)),
             *("--output", f"{{{{output:{NOTEBOOK}}}}}/{name}"),
         ],
-        "behind": [{"workspace": assets.INTERNAL, "name": KERNEL, "version": curated.load()[KERNEL].version}],
+        "behind": [environments.internal(KERNEL)],
     }

@@ -4,14 +4,12 @@ import json
 import re
 from typing import Any
 
-from ultramarine import curated
 from ultramarine.domain.endpoint import REQUEST_TIMEOUT_MS_MAX, Deployment, DeploymentSpec
 from ultramarine.domain.environment import EnvironmentSpec
 from ultramarine.domain.errors import InvalidInput
 from ultramarine.services import elsewhere, environments, models
 from ultramarine.services.context import Context
 from ultramarine.services.snapshots import get_snapshot, uploaded
-from ultramarine.store import assets
 from ultramarine.tracking.registry import ModelVersion
 
 SERVING = "serving"  #: the curated environment with the scoring server's own packages
@@ -97,10 +95,10 @@ def replica_spec(deployment: Deployment, *, zip_sha256: str, is_elsewhere: bool,
     # request_settings may change while a replica runs: the gateway says with each request what holds.
     argv += ["--deployment", deployment.name, "--request-timeout-ms", str(REQUEST_TIMEOUT_MS_MAX)]
     argv += _switches(deployment.spec, cpus)
-    behind = [_behind(SERVING)]
+    behind = [environments.internal(SERVING)]
     if serving.get("has_onnx_form") and deployment.spec.onnx_enabled:
         argv += ["--onnx-site", "{{site:1}}", "--cache", "{{cache}}/onnx"]
-        behind.append({**_behind(ONNX), "is_optional": True})
+        behind.append({**environments.internal(ONNX), "is_optional": True})
     if serving["code"] is not None:
         argv += ["--code", ".", "--entry", serving["entry"]]
     if deployment.spec.collected:
@@ -151,10 +149,6 @@ def _switches(spec: DeploymentSpec, cpus: float) -> list[str]:
         *([] if spec.batching_enabled else ["--max-batch-rows", "1"]),
         *([] if spec.smoke_test_enabled else ["--no-smoke-test"]),
     ]
-
-
-def _behind(name: str) -> dict[str, Any]:
-    return {"workspace": assets.INTERNAL, "name": name, "version": curated.load()[name].version}
 
 
 def _collecting(deployment: Deployment) -> str:
