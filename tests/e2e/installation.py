@@ -79,8 +79,8 @@ class Installation:
     def um(self, *words: str, within_s: float = 120) -> subprocess.CompletedProcess[str]:
         """A command of `um` on this home, to its end."""
         return subprocess.run(
-            [str(UM), *words, "--home", str(self.home)],
-            env=self.environment,
+            [str(UM), *words],
+            env={**self.environment, "ULTRAMARINE_HOME": str(self.home)},
             capture_output=True,
             text=True,
             timeout=within_s,
