@@ -76,16 +76,16 @@ class Installation:
         return found
 
 
-def two_ports() -> int:
-    """The first of two in a row that nobody uses."""
-    for port in range(21000 + os.getpid() % 9000, 32000, 2):
+def three_ports() -> int:
+    """The first of three in a row that nobody uses."""
+    for port in range(21000 + os.getpid() % 9000, 32000, 3):
         try:
-            for each in (port, port + 1):
+            for each in (port, port + 1, port + 2):
                 socket.create_server(("127.0.0.1", each)).close()
         except OSError:
             continue
         return port
-    raise RuntimeError("No two ports in a row are free on 127.0.0.1.")
+    raise RuntimeError("No three ports in a row are free on 127.0.0.1.")
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def stopped_installation(**settings: str) -> Generator[Installation]:
     home = Path(tempfile.mkdtemp(prefix="um-bench-"))
     theirs = {name: value for name, value in os.environ.items() if not name.startswith("ULTRAMARINE_")}
     made = {"ULTRAMARINE_CACHE": kept} if (kept := os.environ.get("ULTRAMARINE_TEST_CACHE")) else {}
-    here = Installation(home=home, port=two_ports(), variables={**theirs, **SETTINGS, **made, **settings})
+    here = Installation(home=home, port=three_ports(), variables={**theirs, **SETTINGS, **made, **settings})
     try:
         yield here
     finally:

@@ -26,7 +26,7 @@ from tests.contracts.ray_cluster import started_node
 from benchmarks import kept, measure
 from benchmarks.first_line import COMMAND, submit_ms
 from benchmarks.four_nodes import rate
-from benchmarks.installation import cluster, installation, two_ports, until
+from benchmarks.installation import cluster, installation, three_ports, until
 from benchmarks.measure import Row, Series
 from ultramarine.drivers.ray.process import LOCK
 
@@ -87,7 +87,7 @@ def peer_python(folder: Path) -> Path:
 @contextmanager
 def ray_with_jobs(environments: Path) -> Generator[Ray]:
     """On loopback. All its processes are ended with it."""
-    program, port = peer_python(environments).with_name("ray"), two_ports()
+    program, port = peer_python(environments).with_name("ray"), three_ports()
     # Ray's own sockets lie deep below this folder, and their paths may have 107 bytes.
     with tempfile.TemporaryDirectory(prefix="umr", dir="/tmp", ignore_cleanup_errors=True) as name:
         plain = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}

@@ -108,7 +108,7 @@ class Ours(Proxy):
                 for name, sockets in routes.replicas.items()
             },
         }
-        table = {"format": 2, "version": self._version, "endpoints": {"default/cancer": endpoint}}
+        table = {"format": 3, "version": self._version, "endpoints": {"default/cancer": endpoint}}
         self._replace("routes.json", json.dumps(table))
 
     def publish(self, routes: Routes) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 from ultramarine.domain.allocation import Allocation, Node
 from ultramarine.domain.compute import ClusterSpec, Compute, LocalSpec
 from ultramarine.domain.host import THIS_MACHINE, Host
+from ultramarine.domain.identity import EVERY_WORKSPACE, Role, Token
+from ultramarine.domain.instance import Instance
 from ultramarine.domain.job import Job, JobSpec
 from ultramarine.domain.names import AllocationKey, ComputeId, Epoch, JobId, NodeKey, RunKey
 from ultramarine.domain.run import Cause, Ending, Mode, OwnerNoun, Run, RunReport
@@ -52,6 +54,11 @@ def cpus(count: float, *, gpus: int = 0) -> Amount:
 
 def make_host(**different: Any) -> Host:
     return replace(Host(name=THIS_MACHINE, total=cpus(4)), **different)
+
+
+def make_token(subject: str = "ann", role: Role = Role.OWNER, **different: Any) -> Token:
+    """Of somebody who may do everything, in every workspace."""
+    return replace(Token(id="t1", subject=subject, workspace=EVERY_WORKSPACE, role=role, created_at=NOON), **different)
 
 
 def make_spec(**different: Any) -> JobSpec:
@@ -112,6 +119,21 @@ def make_local(id: str = "local", **different: Any) -> Compute:
         host=THIS_MACHINE,
         size=cpus(4),
         size_name="machine",
+        created_at=NOON,
+        changed_at=NOON,
+    )
+    return replace(plain, **different)
+
+
+def make_instance(**different: Any) -> Instance:
+    """Instance `i1` of ann, of the compute `c1`."""
+    plain = Instance(
+        id=ComputeId("c1"),
+        workspace="w",
+        name="i1",
+        owner="ann",
+        active_at=NOON,
+        scheduled_at=NOON,
         created_at=NOON,
         changed_at=NOON,
     )
@@ -184,6 +206,7 @@ def make_site(**different: Any) -> Site:
         epoch=EPOCH,
         address="http://127.0.0.1:7770",
         second_address="http://127.0.0.1:7771",
+        instances_address="http://127.0.0.1:7772",
         machine=make_host(),
         sizes=SIZES,
     )

@@ -12,6 +12,7 @@ DEFAULTS_IN_WORDS = {
     "home": "the user's data folder",
     "cache": "`HOME/cache`, and `HOME/mlflow` for MLflow's environment",
     "second_port": "the one after `ULTRAMARINE_PORT`",
+    "instances_port": "the one after both of them",
     "sizes": "none",
     "size_aliases": "none",
     "database_url": "empty",

@@ -10,6 +10,7 @@ from ultramarine.domain.allocation import ALLOCATION
 from ultramarine.domain.compute import COMPUTE_STATES
 from ultramarine.domain.endpoint import DEPLOYMENT
 from ultramarine.domain.environment import ENVIRONMENT
+from ultramarine.domain.instance import INSTANCE
 from ultramarine.domain.machine import Machine
 from ultramarine.domain.rollout import ROLLOUT
 from ultramarine.domain.run import RUN
@@ -43,6 +44,11 @@ MACHINES: Mapping[str, tuple[Machine[Any, Any], str]] = {
         "(`src/ultramarine/domain/environment.py`)",
     ),
     "Compute": (COMPUTE_STATES, "(`src/ultramarine/domain/compute.py`)"),
+    "Compute instance": (
+        INSTANCE,
+        "Beside the status of its compute, which alone says that it is deleted. *Running*: JupyterLab answers. What crashes is started again by itself; "
+        "after three failures in a row to come up it is *Unusable*, with the end of its log as the reason. (`src/ultramarine/domain/instance.py`)",
+    ),
     "Allocation": (
         ALLOCATION,
         "Machines held under our key, each with a runner. Users see them as a cluster's nodes. (`src/ultramarine/domain/allocation.py`)",
@@ -57,7 +63,8 @@ def page() -> str:
 def _section(title: str) -> Iterator[str]:
     machine, words = MACHINES[title]
     final = ", ".join(f"`{status}`" for status in sorted(machine.final))
-    yield f"## {title}\n\n{words}\n\nBegins as `{machine.initial}`, ends as {final}.\n"
+    ends = f"ends as {final}" if final else "ends with what it is of"
+    yield f"## {title}\n\n{words}\n\nBegins as `{machine.initial}`, {ends}.\n"
     yield f"```mermaid\n{machine.mermaid()}\n```\n"
 
 

@@ -4,6 +4,7 @@
 
 import types
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -26,10 +27,12 @@ from ultramarine.domain.endpoint import (
     TargetUtilization,
 )
 from ultramarine.domain.environment import EnvironmentSpec
+from ultramarine.domain.instance import InstanceSpec, KeepAwakeSpec, OnBehalfOf, ResizeSpec
 from ultramarine.domain.job import Input, JobSpec, Limits, Output, QueueSettings, Resources
 from ultramarine.domain.model import ModelSpec
 from ultramarine.domain.quota import Quota
 from ultramarine.domain.spec import Spec
+from ultramarine.domain.start_stop import InstanceSchedules, RecurrencePattern, StartStop, StartStopTrigger
 from ultramarine.services.identity import WorkspaceSpec
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "yaml.md"
@@ -123,6 +126,45 @@ WORDS: Mapping[type[Spec], Mapping[str, str]] = {
         "tier": "`low_priority`: all that runs on it gives way, as with `job_tier: spot`",
         "provider": "**ours**: where nodes come from: `local` is this machine, `ray` the Ray that the installation is set up with",
     },
+    InstanceSpec: TAGS
+    | {
+        "type": "a machine of one person's own, with JupyterLab",
+        "name": NAME,
+        "size": "of its machine: `um compute list-sizes`; `um compute resize` changes it",
+        "idle_time_before_shutdown_minutes": "it stops when nothing was done on it for so long; `null`: it does not stop by itself. On here; at Azure ML it is off unless set",
+        "schedules": "when it starts and stops by itself",
+        "create_on_behalf_of": "whose it is, where an operator makes it for somebody else",
+        "provider": "**ours**: where its machine comes from: `local` is this one",
+    },
+    OnBehalfOf: {
+        "user": "**ours**: the subject of that person's tokens, in place of Azure's `user_tenant_id` and `user_object_id`"
+    },
+    InstanceSchedules: {
+        "compute_start_stop": "of several at one moment the last one counts; what was missed while the server was down is made up for once"
+    },
+    StartStop: {
+        "action": "what is asked of it",
+        "trigger": "when",
+        "state": "a disabled one is kept and does nothing",
+    },
+    StartStopTrigger: {
+        "type": "which of the fields below say when",
+        "expression": "of `cron`: minute, hour, day of month, month, day of week. A time that clocks skip comes right after; one that comes twice counts the first time",
+        "frequency": "of `recurrence`",
+        "interval": "of `recurrence`: every so many of them, from `start_time` on, or from when the instance was made",
+        "schedule": "of `recurrence` by `day`, `week` or `month`: at which times; else that of its begin",
+        "start_time": "not before; in `time_zone` where it has none of its own",
+        "end_time": "not after",
+        "time_zone": "as `Europe/Berlin`, or as Windows and Azure write it: `W. Europe Standard Time`",
+    },
+    RecurrencePattern: {
+        "hours": "one, or a list",
+        "minutes": "one, or a list: each of them in each of the hours",
+        "week_days": "with `frequency: week`: `monday`, …",
+        "month_days": "with `frequency: month`",
+    },
+    ResizeSpec: {"size": "of its next machine"},
+    KeepAwakeSpec: {"hours": "from now; 0 takes it back"},
     EnvironmentSpec: TAGS
     | {
         "name": NAME,
@@ -224,6 +266,19 @@ SECTIONS: Mapping[str, tuple[str, tuple[type[Spec], ...]]] = {
         (JobSpec, Input, Output, Resources, PyTorch, TensorFlow, Mpi, Ray, Limits, QueueSettings),
     ),
     "Compute": ("um compute create -f cluster.yml", (ClusterSpec,)),
+    "Compute instance": (
+        "um compute create -f instance.yml",
+        (
+            InstanceSpec,
+            OnBehalfOf,
+            InstanceSchedules,
+            StartStop,
+            StartStopTrigger,
+            RecurrencePattern,
+            ResizeSpec,
+            KeepAwakeSpec,
+        ),
+    ),
     "Environment": ("um environment create -f environment.yml", (EnvironmentSpec,)),
     "Data": ("um data create -f data.yml", (DataSpec,)),
     "Model": ("um model create -f model.yml", (ModelSpec,)),
@@ -253,6 +308,13 @@ PLACES: Mapping[type[Spec], str] = {
     TensorFlow: "distribution` of type `tensorflow",
     Mpi: "distribution` of type `mpi",
     Ray: "distribution` of type `ray",
+    OnBehalfOf: "create_on_behalf_of",
+    InstanceSchedules: "schedules",
+    StartStop: "schedules.compute_start_stop",
+    StartStopTrigger: "schedules.compute_start_stop.trigger",
+    RecurrencePattern: "schedules.compute_start_stop.trigger.schedule",
+    ResizeSpec: "POST …/computes/NAME/resize",
+    KeepAwakeSpec: "POST …/computes/NAME/keep-awake",
     Limits: "limits",
     QueueSettings: "queue_settings",
     CodeConfiguration: "code_configuration",
@@ -318,7 +380,13 @@ def kind_of(annotation: Any) -> str:
         return "mapping" if given[1] is Any else f"mapping of {kind_of(given[1])}"
     if origin is Annotated:
         return kind_of(given[0])
-    names: Mapping[Any, str] = {str: "text", int: "whole number", float: "number", bool: "`true` or `false`"}
+    names: Mapping[Any, str] = {
+        str: "text",
+        int: "whole number",
+        float: "number",
+        bool: "`true` or `false`",
+        datetime: "time",
+    }
     return names.get(annotation, "mapping")
 
 

@@ -76,13 +76,19 @@ class Settings(BaseSettings):
         default=7771,
         ge=1,
         le=65535,
-        description="The port of the second origin, which shows what people's scripts make: MLflow's pages, instances.",
+        description="The port of the second origin, which shows what people's scripts make: MLflow's pages.",
+    )
+    instances_port: int = Field(
+        default=7772,
+        ge=1,
+        le=65535,
+        description="The port of the origin of compute instances: JupyterLab, which runs what its owner writes.",
     )
     listen: str = Field(
         default="",
         description="Addresses or names of this machine at which others are served too, by TLS: `ADDRESS[:PORT],…`; "
-        "`0.0.0.0` or `::` is all of them. Empty: this machine alone is served. The second origin is at the port after "
-        "`PORT`. `um up --listen`.",
+        "`0.0.0.0` or `::` is all of them. Empty: this machine alone is served. The other origins are at the two ports "
+        "after `PORT`. `um up --listen`.",
     )
     listen_names: str = Field(
         default="",

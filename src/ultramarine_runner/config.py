@@ -36,6 +36,7 @@ class Config:
     ca: str | None  #: PEM of what alone is trusted by https; None: what this machine trusts
     server: str  #: `http://HOST:PORT` or `https://…` by which jobs on this node reach the installation
     limits: str  #: `auto`, or `watch`: no control groups, though they could be made
+    homes: Path | None  #: where folders are that outlive runs and this runner; None: there is no such place here
     disk_reserve_bytes: int  #: what is always left on the disk, so that runner and control plane can go on writing
     environments: Rules  #: which of those in the cache may stay that nobody uses
 
@@ -65,6 +66,7 @@ def load(folder: Path) -> Config:
             ca=raw.get("ca") or None,
             server=str(raw.get("server") or raw["url"]),
             limits=str(raw.get("limits") or "auto"),
+            homes=Path(raw["homes"]) if raw.get("homes") else None,
             disk_reserve_bytes=(reserve := int(raw.get("disk_reserve_bytes", DISK_RESERVE_BYTES))),
             environments=Rules(
                 days_max=float(raw.get("environment_days_max", DAYS_MAX)),

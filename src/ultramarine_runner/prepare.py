@@ -96,10 +96,21 @@ class Preparer:
             collected=str(Folders(folder).collected),
             scratch=None if scratch is None else str(scratch),
             cache=str(self._config.cache / "runs"),
+            home=self._home(spec),
             server=self._config.server,
             ca="" if self._config.ca is None else str(self._config.folder / trust.CA_FILE),
         )
         return places, extra if scratch is None else (*extra, scratch), checkpoint
+
+    def _home(self, spec: Spec) -> str:
+        """The folder that outlives the run, made when it is not there."""
+        if spec.home is None:
+            return ""
+        if self._config.homes is None:
+            raise BadSpec("home: this node has no place for folders that outlive a run.")
+        place = self._config.homes / spec.home
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return str(place)
 
     def _checkpoint(self, spec: Spec, folder: Path, *, note: Note, say: Note) -> Checkpoint | None:
         """Make the folder. The first node's is kept; all begin with it."""

@@ -22,7 +22,7 @@ INHERITED = (
 )  # fmt: skip
 _INHERITED = re.compile(r"(PIP|UV|SSL)_\w+|\w+_PROXY|\w+_proxy")
 _PLACE = re.compile(
-    r"\{\{(?:(input|output|socket|port|file|site|secret):([^{}]+)|(python|folder|collected|server|ca|cache))\}\}"
+    r"\{\{(?:(input|output|socket|port|file|site|secret):([^{}]+)|(python|folder|collected|server|ca|cache|home))\}\}"
 )
 _CA = "{{ca}}"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -47,6 +47,7 @@ class Places:
     scratch: str | None = None  #: a folder with a short path
     server: str = ""  #: the installation's address, as this node reaches it
     cache: str = ""  #: a folder of this node that outlives runs
+    home: str = ""  #: a folder that outlives the run; empty: it has none
     ca: str = ""  #: the file with what is trusted there; empty: what this machine trusts
 
 

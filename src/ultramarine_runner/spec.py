@@ -10,6 +10,7 @@ from typing import Any
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,120}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 PHASES = ("prepare", "go", "stop")
+MODES = ("task", "service", "instance")
 _VARIABLE = re.compile(r"[^=\0]+")
 
 
@@ -99,6 +100,7 @@ class Spec:
     collects: bool = False  #: what it writes to `{{collected}}` is shipped as it grows
     ports: tuple[str, ...] = ()  #: where it listens for other machines, by name
     secret_files: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)  #: their content, by name
+    home: str | None = None  #: the name of a folder of this node that outlives the run
 
     @property
     def ranks(self) -> range:
@@ -126,7 +128,7 @@ class Spec:
 
     @property
     def is_service(self) -> bool:
-        """Runs until it is stopped, and goes on when the lease is over."""
+        """Runs until it is stopped, and goes on when the lease is over: it writes nothing that others read."""
         return self.mode == "service"
 
 
@@ -206,8 +208,8 @@ def read(raw: Mapping[str, Any]) -> Spec:
 def _read(raw: Mapping[str, Any]) -> Spec:
     code, argv = raw.get("code"), raw.get("argv")
     limits: Mapping[str, Any] = raw.get("limits") or {}
-    if raw["mode"] not in ("task", "service"):
-        raise BadSpec(f"mode: {raw['mode']!r} is neither task nor service.")
+    if raw["mode"] not in MODES:
+        raise BadSpec(f"mode: {raw['mode']!r} is none of {', '.join(MODES)}.")
     if (argv is None) == (raw.get("command") is None):
         raise BadSpec("Exactly one of command and argv is wanted.")
     return Spec(
@@ -242,6 +244,7 @@ def _read(raw: Mapping[str, Any]) -> Spec:
         collects=bool(raw.get("collects")),
         ports=tuple(name(one, "ports") for one in raw.get("ports") or ()),
         secret_files=_secret_files(raw.get("secret_files") or {}),
+        home=name(raw["home"], "home") if raw.get("home") else None,
     )
 
 

@@ -97,6 +97,9 @@ async def test_replicas_stand_on_an_inferencing_cluster_and_jobs_do_not(serving:
     assert (made["type"], made["targets"]) == ("inferencecluster", ["inferencing"])
     status, words = await refused(serving, "PUT", f"{W}/jobs/j", job(compute="inf"))
     assert (status, "holds replicas of deployments and takes no jobs" in words) == (422, True)
+    await serving.ask("PUT", f"{W}/computes/mine", json={"type": "computeinstance", "size": "cpu-1"})
+    status, words = await refused(serving, "PUT", f"{E}/deployments/blue", BLUE | {"compute": "mine"})
+    assert (status, "somebody's own machine, and holds no replicas" in words) == (422, True)
     large = BLUE | {"compute": "inf", "instance_type": "cpu-2"}
     status, words = await refused(serving, "PUT", f"{E}/deployments/blue", large)
     assert (status, "a node of inf has 1 CPU, 2.0 GiB. Write instance_type: cpu-1" in words) == (422, True)

@@ -9,8 +9,10 @@ from tests import factories
 from ultramarine.api import reached
 from ultramarine.api.reached import Reached
 
-SITE = factories.make_site(address="http://127.0.0.1:7770", second_ports={8443: 9000})
-HERE = Reached(address=SITE.address, second_address=SITE.second_address)
+SITE = factories.make_site(
+    address="http://127.0.0.1:7770", instances_address="http://127.0.0.1:7772", ports={8443: (9000, 9007)}
+)
+HERE = Reached(address=SITE.address, second_address=SITE.second_address, instances_address=SITE.instances_address)
 
 
 def asked(headers: Mapping[str, str]) -> Reached:
@@ -20,8 +22,13 @@ def asked(headers: Mapping[str, str]) -> Reached:
 
 def test_what_came_by_tls_is_answered_with_the_name_that_it_asked_for():
     found = asked({"x-forwarded-proto": "https", "host": "gpu.example:8443"})
-    assert found == Reached(address="https://gpu.example:8443", second_address="https://gpu.example:9000")
+    assert found == Reached(
+        address="https://gpu.example:8443",
+        second_address="https://gpu.example:9000",
+        instances_address="https://gpu.example:9007",
+    )
     assert asked({"x-forwarded-proto": "https", "host": "[fd00::5]:7"}).second_address == "https://[fd00::5]:8"
+    assert asked({"x-forwarded-proto": "https", "host": "[fd00::5]:7"}).instances_address == "https://[fd00::5]:9"
     assert asked({"x-forwarded-proto": "https", "host": "gpu.example"}).address == "https://gpu.example:443"
 
 

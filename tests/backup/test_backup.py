@@ -185,7 +185,7 @@ def test_without_the_master_key_it_says_where_that_was(home: Path, file: Path, m
 
 def test_a_home_in_use_is_left_alone(home: Path, file: Path):
     before = content_of(home)
-    with lock.held(home, Listening(port=7770, second_port=7771)):
+    with lock.held(home, Listening(port=7770, second_port=7771, instances_port=7772)):
         assert "already runs" in refused(lambda: restore(file, home, Wanted(replace=True)), Conflict)
     assert content_of(home) == before
 

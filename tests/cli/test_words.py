@@ -72,6 +72,7 @@ def test_a_server_that_does_not_answer_and_a_wrong_token_have_codes_of_their_own
         ([], ("ULTRAMARINE_LISTEN", "10.0.0.1,a b"), "--listen a b is no ADDRESS"),
         ([], ("ULTRAMARINE_SECOND_PORT", "x"), "ULTRAMARINE_SECOND_PORT='x' is no port"),
         (["--port", "7001"], ("ULTRAMARINE_SECOND_PORT", "7001"), "Port 7001 cannot be both"),
+        (["--port", "7001"], ("ULTRAMARINE_INSTANCES_PORT", "7002"), "Port 7002 cannot be both"),
     ],
 )
 def test_what_cannot_be_listened_on_is_refused_with_who_said_it(

@@ -11,7 +11,7 @@ from tools import (
     write_yaml_reference,
 )
 
-from ultramarine.domain import allocation, compute, data, endpoint, environment, job, model, run
+from ultramarine.domain import allocation, compute, data, endpoint, environment, instance, job, model, run, start_stop
 from ultramarine.domain.machine import Machine
 from ultramarine.domain.spec import Spec
 
@@ -22,7 +22,7 @@ PAGES = (
     write_statuses_reference,
     write_yaml_reference,
 )
-NOUNS = (allocation, compute, data, endpoint, environment, job, model, run)
+NOUNS = (allocation, compute, data, endpoint, environment, instance, job, model, run, start_stop)
 NOT_WRITTEN_BY_USERS = {compute.LocalSpec}
 
 

@@ -48,15 +48,15 @@ def blocks(page: str) -> Iterator[Block]:
 
 
 def free_port() -> int:
-    """The first of two ports in a row that nobody uses."""
-    for port in range(21000 + os.getpid() % 9000, 32000, 2):
+    """The first of three ports in a row that nobody uses."""
+    for port in range(21000 + os.getpid() % 9000, 32000, 3):
         try:
-            for each in (port, port + 1):
+            for each in (port, port + 1, port + 2):
                 socket.create_server(("127.0.0.1", each)).close()
         except OSError:
             continue
         return port
-    raise AssertionError("no two free ports in a row")
+    raise AssertionError("no three free ports in a row")
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -35,18 +35,18 @@ SETTINGS: Mapping[str, str] = {
 
 
 def free_ports() -> int:
-    """The first of two ports in a row that nobody uses, below those that the system hands out by itself.
+    """The first of three ports in a row that nobody uses, below those that the system hands out by itself.
 
     Tests that run beside each other look from places that are 16 apart: what one has chosen it does not hold yet.
     """
-    for port in range(20000 + os.getpid() * 16 % 10000, 32000, 2):
+    for port in range(20000 + os.getpid() * 16 % 10000, 32000, 4):
         try:
-            for each in (port, port + 1):
+            for each in (port, port + 1, port + 2):
                 socket.create_server(("127.0.0.1", each)).close()
         except OSError:
             continue
         return port
-    raise AssertionError("no two free ports in a row")
+    raise AssertionError("no three free ports in a row")
 
 
 def until(found: Callable[[], T], what: str, *, seconds: float = 30.0) -> T:

@@ -59,7 +59,7 @@ def test_what_um_up_prints_works_on_another_machine(it: Installation, network: N
 def test_plain_http_is_refused_from_there_and_the_loopback_listener_is_not_there(
     it: Installation, network: Network, there: Host
 ):
-    for port in (it.port, it.port + 1):
+    for port in (it.port, it.port + 1, it.port + 2):
         done = there.run(sys.executable, "-c", PLAIN, f"http://{network.address}:{port}/healthz")
         assert done.returncode != 0
         assert "RemoteDisconnected" in done.stderr or "ConnectionReset" in done.stderr

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ultramarine.domain.errors import InvalidInput, Unavailable
-from ultramarine.sdk.connection import Connection, find, home, port, second_port
+from ultramarine.sdk.connection import Connection, find, home, instances_port, port, second_port
 
 
 @pytest.fixture
@@ -63,6 +63,14 @@ def test_the_port_of_an_installation_is_that_of_the_environment(environ: dict[st
     for wrong in ("no", "0", "65535", "-1"):
         with pytest.raises(InvalidInput, match="ULTRAMARINE_PORT"):
             port({"ULTRAMARINE_PORT": wrong})
+
+
+def test_the_port_of_instances_is_that_of_the_environment_else_the_one_after_both_the_others(environ: dict[str, str]):
+    assert instances_port(7790, 7791, environ) == 7792
+    assert instances_port(7790, 7700, environ) == 7791
+    assert instances_port(7790, 7791, {**environ, "ULTRAMARINE_INSTANCES_PORT": "9000"}) == 9000
+    with pytest.raises(InvalidInput, match="ULTRAMARINE_INSTANCES_PORT"):
+        instances_port(7790, 7791, {"ULTRAMARINE_INSTANCES_PORT": "0"})
 
 
 def test_the_second_port_is_that_of_the_environment_else_the_next_one(environ: dict[str, str]):

@@ -51,6 +51,12 @@ def shown(home: Path) -> x509.Certificate:
     return x509.load_pem_x509_certificate((home / "gateway" / "server.pem").read_bytes())
 
 
+def test_the_names_by_which_others_reach_us_are_known_and_none_where_nobody_else_is_served(home: Path, begin: Begin):
+    named = begin(listen_names="gpu.example,GPU.internal")
+    assert {"10.0.0.5", "gpu.example", "gpu.internal"} <= set(named.known_names())
+    assert begin(listen="").known_names() == []
+
+
 def test_a_ca_is_made_once_and_its_key_is_for_its_owner_alone(home: Path):
     first = Authority.at(home, now=NOON)
     assert Authority.at(home, now=NOON + DAY).pem == first.pem

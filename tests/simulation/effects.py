@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from ultramarine.domain.allocation import AllocationEvent
 from ultramarine.domain.compute import ComputeEvent
 from ultramarine.domain.endpoint import DeploymentEvent
+from ultramarine.domain.instance import InstanceEvent
 from ultramarine.domain.run import RunEvent
 from ultramarine.drivers.protocol import Driver
 from ultramarine.store import tables as t
@@ -48,6 +49,12 @@ EFFECTS = tuple(
         "gateway publish",
     )
     if effect not in NEVER
+)
+
+#: Of compute instances, which have worlds of their own (test_instances.py).
+INSTANCE_EFFECTS = (
+    *_named("instance", CREATED, "run_made", *(event.value for event in InstanceEvent)),
+    "write instances",
 )
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import sqlalchemy as sa
+from tests.factories import make_token
 from tests.simulation.replicas import unsettled
 from tests.simulation.runner import Nature
 from tests.simulation.serving import MODEL
@@ -50,13 +51,13 @@ async def test_replicas_move_to_the_nodes_that_stay_and_as_many_answer_all_the_w
     world.calm_down()
     world.natures["e/blue"] = Nature(work_s=0, failing=0, lines=2)
     ctx = world.servers[0].ctx
-    world.run(computes.put(ctx, "w", "inf", {**CLUSTER, "min_instances": 2, "max_instances": 2}))
+    world.run(computes.put(ctx, "w", "inf", {**CLUSTER, "min_instances": 2, "max_instances": 2}, token=make_token()))
     for _ in range(30):  # both nodes are up before there is a replica, so that each gets one
         world.calm_step()
     world.run(endpoints.put(ctx, "w", "e", {}))
     world.run(deployments.put(ctx, "w", "e", "blue", body=BODY))
     until_settled(world, 2)
     assert len(places(world)) == 2
-    world.run(computes.put(ctx, "w", "inf", {**CLUSTER, "max_instances": 1}))
+    world.run(computes.put(ctx, "w", "inf", {**CLUSTER, "max_instances": 1}, token=make_token()))
     until_settled(world, 1, least=2)
     assert len(places(world)) == 1

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
+from tests.factories import make_token
 from tests.simulation.runner import Nature
 from tests.simulation.servers import ServerDied
 from tests.simulation.serving import MODEL
@@ -83,13 +84,13 @@ class Users:
         for job, compute in self.jobs().items():
             if compute == name:
                 self._world.canceled.add(job)
-        self._ask(lambda ctx: computes.delete(ctx, "w", name))
+        self._ask(lambda ctx: computes.delete(ctx, "w", name, token=make_token()))
 
     def put_compute(self) -> None:
         """Anew when one was deleted, else of another size."""
         name = self._world.dice.choice(sorted(self._deleted or CLUSTERS))
         body = cluster(name, max_instances=self._world.dice.randint(1, CLUSTERS[name][1]))
-        self._ask(lambda ctx: computes.put(ctx, "w", name, body))
+        self._ask(lambda ctx: computes.put(ctx, "w", name, body, token=make_token()))
 
     def deploy(self) -> None:
         """One of two deployments, which is new, or is to have another number of replicas."""

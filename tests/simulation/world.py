@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from tests import factories
 from tests.simulation.backups import Backup
-from tests.simulation.effects import EFFECTS, Aim, Moment
+from tests.simulation.effects import EFFECTS, INSTANCE_EFFECTS, Aim, Moment
 from tests.simulation.runner import Nature, SimulatedRun, SimulatedRunner
 from tests.simulation.servers import BorderedDatabase, BorderedDriver, Loop, Server, ServerDied
 from tests.simulation.serving import SimulatedGateway, SimulatedTracking
@@ -177,7 +177,7 @@ class World:
             for name, status in (("minimal", EnvironmentStatus.SUCCEEDED), ("slow", EnvironmentStatus.RESOLVING)):
                 await assets.add_environment(tx, _environment(name, status, ctx.clock()))
         for name in CLUSTERS:
-            await computes.put(ctx, "w", name, cluster(name))
+            await computes.put(ctx, "w", name, cluster(name), token=factories.make_token())
 
     # Running coroutines by hand
 
@@ -226,7 +226,8 @@ class World:
         """Whether its server dies at this moment."""
         if not self.servers:
             return False  # the world is being made
-        assert moment.effects <= set(EFFECTS), f"effects without a name: {moment.effects - set(EFFECTS)}"
+        unknown = moment.effects - {*EFFECTS, *INSTANCE_EFFECTS}
+        assert not unknown, f"effects without a name: {unknown}"
         return any(aim.is_at(moment) for aim in self.aims)
 
     def _newest_event(self) -> int:

@@ -32,12 +32,13 @@ def until(found: Callable[[], T], what: str, *, seconds: float = 15.0) -> T:
 
 
 def free_port() -> int:
-    """The first of two ports in a row that nobody uses."""
+    """The first of three ports in a row that nobody uses."""
     while True:
         with socket.create_server(("127.0.0.1", 0)) as first:
             port: int = first.getsockname()[1]
             try:
-                socket.create_server(("127.0.0.1", port + 1)).close()
+                for each in (port + 1, port + 2):
+                    socket.create_server(("127.0.0.1", each)).close()
             except OSError:
                 continue
             return port

@@ -13,7 +13,7 @@ HOME, PORT, FOLDER = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
 
 
 def small_table(home: Path, listening: Listening) -> Sequence[Program]:
-    assert listening.second_port == listening.port + 1
+    assert (listening.second_port, listening.instances_port) == (listening.port + 1, listening.port + 2)
 
     def program(name: str, address: Path | tuple[str, int], *, is_essential: bool = True) -> Program:
         where = str(address) if isinstance(address, Path) else str(address[1])
@@ -35,7 +35,7 @@ def main() -> int:
         except CannotStart as error:
             print(f"{error}\n{error.hint}", file=sys.stderr)
             return 2
-    listening = Listening(port=PORT, second_port=PORT + 1)
+    listening = Listening(port=PORT, second_port=PORT + 1, instances_port=PORT + 2)
     return commands.start(HOME, listening, detach=False, grace_s=3, table=small_table)
 
 

@@ -35,6 +35,7 @@ def test_all_parts_become_ready_in_a_home_that_only_its_owner_can_enter(installa
     config = json.loads((installation.home / "gateway" / "gateway.json").read_text())
     assert config["listeners"]["api"] == {"host": "127.0.0.1", "port": installation.port}
     assert config["listeners"]["second"]["port"] == installation.port + 1
+    assert config["listeners"]["instances"]["port"] == installation.port + 2
     until(lambda: "control listens" in (installation.home / "logs" / "control.log").read_text(), "a line in the log")
 
 
@@ -110,7 +111,7 @@ def test_detached_starts_at_once_and_after_one_another_are_one_installation(inst
     assert installation.up("-d").wait(10) == 0
     assert (installation.pids(), commands.running(installation.home)) == (before, found)
     assert commands.last_listening(installation.home) == Listening(
-        port=installation.port, second_port=installation.port + 1
+        port=installation.port, second_port=installation.port + 1, instances_port=installation.port + 2
     )
 
 

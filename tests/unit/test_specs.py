@@ -114,7 +114,7 @@ def test_an_environment_has_one_source() -> None:
         assert "exactly one of" in str(refusal(EnvironmentSpec.read, body, what="environment e"))
 
 
-@pytest.mark.parametrize("kind", ["computeinstance", "kubernetes", "slurm"])
+@pytest.mark.parametrize("kind", ["virtualmachine", "kubernetes", "slurm"])
 def test_kinds_of_compute_that_come_later_are_named(kind: str) -> None:
     assert f"{kind!r} is not supported yet" in str(refusal(read_spec, {"type": kind, "name": "c"}))
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from ultramarine.api.access import Ctx, Inside
-from ultramarine.services import endpoint_tokens, endpoints, identity, sessions
+from ultramarine.services import endpoint_tokens, endpoints, entering, identity, sessions
 from ultramarine.services.tracking import Question, access, run_row
 
 router = APIRouter(prefix="/internal", include_in_schema=False)
@@ -19,6 +19,8 @@ async def authorize(question: Question, ctx: Ctx) -> dict[str, Any]:
     """Whose token it is, for which workspace it acts now, for which it might, and whose run's own it is."""
     if question.purpose == endpoint_tokens.PURPOSE:
         return await _of_endpoint(question, ctx)
+    if question.purpose in entering.PURPOSES:
+        return await _of_instance(question, ctx)
     allowed = await access(ctx, question)
     return {**asdict(allowed), "cache_s": CACHE_S}
 
@@ -28,6 +30,12 @@ async def _of_endpoint(question: Question, ctx: Ctx) -> dict[str, Any]:
     until = await endpoint_tokens.check(ctx, question.token, workspace=workspace, endpoint=name)
     left_s = (until - ctx.clock()).total_seconds()
     return {"workspace": workspace, "subject": f"endpoint {name}", "cache_s": min(CACHE_S, left_s)}
+
+
+async def _of_instance(question: Question, ctx: Ctx) -> dict[str, Any]:
+    workspace, name = question.workspace or "", question.instance or ""
+    entered = await entering.access(ctx, question.token, question.purpose, workspace=workspace, name=name)
+    return {**asdict(entered), "cache_s": CACHE_S}
 
 
 class Held(BaseModel):
@@ -43,13 +51,13 @@ async def held(said: Held, ctx: Ctx) -> None:
 
 class Code(BaseModel):
     code: str
+    listener: str = sessions.SECOND
 
 
 @router.post("/exchange")
 async def exchange(said: Code, ctx: Ctx) -> dict[str, str]:
-    """A one-time code of `um open` for a session of the second origin."""
-    session, path = sessions.exchange(ctx, said.code)
-    return {"session": session, "redirect": path}
+    """A one-time code of `um open` or `um compute connect` for a session of the origin that was asked."""
+    return asdict(sessions.exchange(ctx, said.code, listener=said.listener))
 
 
 @router.get("/tracking/workspaces")

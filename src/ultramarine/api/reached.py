@@ -17,16 +17,20 @@ HTTPS_PORT = 443
 class Reached:
     address: str  #: of the API and the endpoints
     second_address: str
+    instances_address: str
 
 
 def reached_by(request: Request, site: Site) -> Reached:
     """What came by TLS named us in `Host`, and only its sender sees the answer; the gateway says how it came."""
     named = _HOST.fullmatch(request.headers.get("host", ""))
     if request.headers.get("x-forwarded-proto") != "https" or named is None:
-        return Reached(address=site.address, second_address=site.second_address)
+        return Reached(
+            address=site.address, second_address=site.second_address, instances_address=site.instances_address
+        )
     host, port = named.group(1), int(named.group(2) or HTTPS_PORT)
-    second = site.second_ports.get(port, port + 1)
-    return Reached(address=f"https://{host}:{port}", second_address=f"https://{host}:{second}")
+    ports = (port, *site.ports.get(port, (port + 1, port + 2)))
+    address, second, instances = (f"https://{host}:{each}" for each in ports)
+    return Reached(address=address, second_address=second, instances_address=instances)
 
 
 def _reached(request: Request, ctx: Ctx) -> Reached:

@@ -9,16 +9,19 @@ from ultramarine.domain.allocation import AllocationStatus
 from ultramarine.domain.data import DataAsset
 from ultramarine.domain.environment import Environment
 from ultramarine.domain.identity import Token
+from ultramarine.domain.instance import Instance
 from ultramarine.domain.job import Job
 from ultramarine.domain.page import Page
 from ultramarine.domain.run import Ending, Run, RunStatus
 from ultramarine.files.collected import CollectedFile
 from ultramarine.files.logs import LogFile
+from ultramarine.planning.idleness import Idleness
 from ultramarine.planning.trace import Replayed
 from ultramarine.planning.why import ComputeWhy
 from ultramarine.services.computes import ComputeState, NodeState, SizeState, Usage
 from ultramarine.services.environments import Packages
 from ultramarine.services.explanations import Explanation, Phase
+from ultramarine.services.instances import InstanceWhy
 from ultramarine.services.leftovers import Leftover
 from ultramarine.services.models import ENVIRONMENT, JOB, TYPE, VERSION, version_of
 from ultramarine.services.status import Status
@@ -99,7 +102,7 @@ def phase(found: Phase) -> View:
     }
 
 
-def compute_explanation(name: str, found: ComputeWhy) -> View:
+def compute_explanation(name: str, found: ComputeWhy, instance: InstanceWhy | None = None) -> View:
     first = None if found.first is None else {"name": found.first, "reason": found.first_words}
     nodes = [{"name": n.key, "status": n.status.value, "runs": list(n.runs), "reason": n.words} for n in found.nodes]
     return {
@@ -109,6 +112,19 @@ def compute_explanation(name: str, found: ComputeWhy) -> View:
         "waiting": {"count": found.waiting, "first": first},
         "starts": found.resting or "possible",
         "nodes": nodes,
+        "instance": None if instance is None else _instance_why(instance),
+    }
+
+
+def _instance_why(found: InstanceWhy) -> View:
+    known = found.idleness
+    return {
+        "state": found.state.instance.status.value,
+        "reason": found.state.instance.reason,
+        "busy_by": [] if known is None else list(known.busy_by),
+        "stops_at": None if known is None else at(known.stops_at),
+        "why": "" if known is None else known.why,
+        "next": None if found.next is None else {"action": found.next.action, "at": at(found.next.at)},
     }
 
 
@@ -148,12 +164,14 @@ def compute(state: ComputeState) -> View:
         "type": c.spec.type,
         "name": c.name,
         "provisioning_state": c.status.value,
+        "state": c.status.value if state.instance is None or c.is_going else state.instance.status.value,
         "reason": c.reason,
         "size_used": c.size_name,
         "cpus": c.size.cpus_milli / 1000,
         "memory_bytes": c.size.memory_bytes,
         "gpus": c.size.gpus,
         "targets": c.targets,
+        "instance": None if state.instance is None else instance(state.instance, state.idleness),
         "nodes": {
             "total": len(state.allocations),
             "busy": busy,
@@ -163,6 +181,19 @@ def compute(state: ComputeState) -> View:
         "limits": sorted({by for a in state.allocations if (by := state.limits_by(a))}),
         "notice": state.notice,
         "created_at": at(c.created_at),
+    }
+
+
+def instance(found: Instance, idleness: Idleness | None = None) -> View:
+    return {
+        "state": found.status.value,
+        "reason": found.reason,
+        "owner": found.owner,
+        "path": found.path,
+        "active_at": at(found.active_at),
+        "awake_until": at(found.awake_until),
+        "busy_by": [] if idleness is None else list(idleness.busy_by),
+        "stops_at": None if idleness is None else at(idleness.stops_at),
     }
 
 

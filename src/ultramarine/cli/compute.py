@@ -1,10 +1,13 @@
 """`um compute …`"""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ultramarine.cli import resource
 from ultramarine.cli.command import FAILED, FILE, NAME, NO_WAIT, OK, SET, YES, Call, Command, Group, Option, of_one
+from ultramarine.cli.entering import CONNECT
 from ultramarine.cli.output import Column, size
 from ultramarine.cli.resource import changes, document
 from ultramarine.domain.errors import InvalidInput
@@ -17,15 +20,28 @@ IDLE = Option(
     "number",
     field="idle_time_before_scale_down",
 )
-TYPE = Option("--type -t", "kind of compute: amlcompute or inferencecluster", field="type")
+TYPE = Option(
+    "--type -t", "kind of compute: amlcompute, inferencecluster or computeinstance, in any case", field="type"
+)
 SIZE = Option("--size", "size of each node; um compute list-sizes", field="size")
-CREATE = (FILE, SET, NAME, TYPE, SIZE, MIN, MAX, IDLE)
-UPDATE = (FILE, SET, NAME, MIN, MAX, IDLE)
+SHUTDOWN = Option(
+    "--idle-time-before-shutdown-minutes",
+    "minutes after which an instance that nobody uses stops",
+    "number",
+    field="idle_time_before_shutdown_minutes",
+)
+NO_WAIT_UP = Option("--no-wait", "do not wait until an instance answers", "switch")
+CREATE = (FILE, SET, NAME, TYPE, SIZE, MIN, MAX, IDLE, SHUTDOWN)
+UPDATE = (FILE, SET, NAME, MIN, MAX, IDLE, SHUTDOWN)
+INSTANCE = "computeinstance"
+COMPUTE_TYPES = ("amlcompute", "inferencecluster", INSTANCE)
+UP, STOPPED = "Running", "Stopped"
 COLUMNS = (
     Column("name", "name"),
     Column("type", "type"),
     Column("size", "size_used"),
-    Column("state", "provisioning_state"),
+    Column("state", "state"),
+    Column("owner", "instance.owner"),
     Column("nodes", "nodes.total"),
     Column("busy", "nodes.busy"),
     Column("min", "min_instances"),
@@ -33,14 +49,83 @@ COLUMNS = (
 )
 
 
-def create(call: Call) -> None:
+def create(call: Call) -> int | None:
     body, folder = document(call, CREATE)
     if not body.get("name"):
         raise InvalidInput("The compute has no name.", hint="Write name: in the file, or give --name NAME.")
+    if str(body.get("type", "")).lower() in COMPUTE_TYPES:  # Azure ML's command line says ComputeInstance, AmlCompute
+        body["type"] = body["type"].lower()
     compute = call.workspace.computes.create_or_update(body, folder=folder)
     if compute.get("notice"):
         call.talk.say(f"note: {compute['notice']}")
+    # One that somebody has stopped is changed, and stays as it is.
+    if compute["type"] == INSTANCE and compute["state"] in ("Creating", "Starting"):
+        return _come_up(call, compute)
     call.show(compute)
+    return None
+
+
+def start(call: Call) -> int | None:
+    return _come_up(call, call.workspace.computes.start(call.args.name))
+
+
+def restart(call: Call) -> int | None:
+    return _come_up(call, call.workspace.computes.restart(call.args.name))
+
+
+def resize(call: Call) -> int | None:
+    compute = call.workspace.computes.resize(call.args.name, call.args.size)
+    if compute["state"] in (UP, "Resizing", "Creating", "Starting"):
+        return _come_up(call, compute)
+    call.show(compute)
+    return None
+
+
+def stop(call: Call) -> int | None:
+    compute = call.workspace.computes.stop(call.args.name)
+    if not call.args.no_wait:
+        with call.talk.spinning(_stands(compute)) as words:
+            compute = call.workspace.computes.wait_stopped(call.args.name, tell=_telling(words))
+        call.talk.say(_stands(compute))
+    call.show(compute)
+    return None if compute["state"] in (STOPPED, "Stopping") else FAILED
+
+
+def keep_awake(call: Call) -> None:
+    compute = call.workspace.computes.keep_awake(call.args.name, hours=call.args.hours)
+    until = compute["instance"]["awake_until"]
+    call.talk.say(
+        f"{compute['name']} does not stop for want of use before {until}."
+        if until
+        else f"{compute['name']} stops for want of use as it is set."
+    )
+    call.show(compute)
+
+
+def _come_up(call: Call, compute: dict[str, Any]) -> int | None:
+    """Wait until an instance answers, but for `--no-wait`."""
+    if not call.args.no_wait:
+        with call.talk.spinning(_stands(compute)) as words:
+            compute = call.workspace.computes.wait_up(compute["name"], tell=_telling(words))
+        call.talk.say(_stands(compute))
+    call.show(compute)
+    if compute["state"] in ("SetupFailed", "Unusable", STOPPED):
+        name = compute["name"]
+        call.talk.problem(f"{name} has not come up: {compute['state']}.", hint=f"um compute explain -n {name}")
+        return FAILED
+    return None
+
+
+def _telling(words: list[str]) -> Callable[[dict[str, Any]], None]:
+    def tell(view: dict[str, Any]) -> None:
+        words[0] = _stands(view)
+
+    return tell
+
+
+def _stands(view: dict[str, Any]) -> str:
+    reason = str(view["instance"]["reason"] or "").splitlines()
+    return f"Compute instance {view['name']}: {view['state']}" + (f": {reason[0]}" if reason else "")
 
 
 def update(call: Call) -> None:
@@ -74,6 +159,9 @@ def explain(call: Call) -> None:
     if not call.is_table:
         call.show(view)
         return
+    if view["instance"] is not None:
+        _explain_instance(call, view["name"], view["instance"])
+        return
     first = view["waiting"]["first"]
     call.talk.say(f"{view['name']}: {view['min_instances']} to {view['max_instances']} nodes")
     if first is not None:
@@ -82,6 +170,16 @@ def explain(call: Call) -> None:
         call.talk.say(view["starts"])
     columns = (Column("name", "name"), Column("status", "status"), Column("runs", "runs"), Column("reason", "reason"))
     call.show(view["nodes"], columns)
+
+
+def _explain_instance(call: Call, name: str, view: dict[str, Any]) -> None:
+    call.talk.say(f"{name}: {view['state']}" + (f": {view['reason']}" if view["reason"] else ""))
+    if view["why"]:
+        call.talk.say(view["why"])
+    if view["stops_at"] is not None:
+        call.talk.say(f"Keep it: um compute keep-awake -n {name} --hours 8")
+    if view["next"] is not None:
+        call.talk.say(f"Its schedule: {view['next']['action']} at {view['next']['at']}")
 
 
 def replay(call: Call) -> int:
@@ -150,14 +248,33 @@ GROUP = Group(
             name="create",
             summary="Create a compute from a YAML file, or from options.",
             run=create,
-            options=CREATE,
+            options=(*CREATE, NO_WAIT_UP),
             example="um compute create -f cluster.yml",
+        ),
+        of_one("compute", "start", "Start a compute instance.", run=start, more=(NO_WAIT_UP,)),
+        of_one("compute", "stop", "Stop a compute instance; its home folder stays.", run=stop, more=(NO_WAIT,)),
+        of_one("compute", "restart", "Stop a compute instance, and start it again.", run=restart, more=(NO_WAIT_UP,)),
+        Command(
+            name="resize",
+            summary="Give a compute instance a machine of another size; its home folder stays.",
+            run=resize,
+            options=(NAME, Option("--size", "its new size; um compute list-sizes", is_required=True), NO_WAIT_UP),
+            needs=("name",),
+            example="um compute resize -n NAME --size cpu-2",
+        ),
+        Command(
+            name="keep-awake",
+            summary="Let a compute instance not stop by itself for some hours.",
+            run=keep_awake,
+            options=(NAME, Option("--hours", "hours from now; 0 takes it back", "number", default=8)),
+            needs=("name",),
+            example="um compute keep-awake -n NAME --hours 8",
         ),
         Command(name="list", summary="List computes.", run=list_),
         of_one("compute", "show", "Show a compute.", run=show),
         Command(
             name="update",
-            summary="Change a cluster's limits.",
+            summary="Change a cluster's limits, or an instance's.",
             run=update,
             options=UPDATE,
             needs=("name",),
@@ -173,7 +290,13 @@ GROUP = Group(
                 NO_WAIT,
             ),
         ),
-        of_one("compute", "explain", "Say why each node is kept, made or removed, and who waits first.", run=explain),
+        CONNECT,
+        of_one(
+            "compute",
+            "explain",
+            "Say why each node is kept, made or removed; of an instance, what keeps it up.",
+            run=explain,
+        ),
         Command(
             name="replay",
             summary="Decide the scheduler's last turns again, and say whether they come out alike.",

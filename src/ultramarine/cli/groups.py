@@ -23,7 +23,7 @@ INSTALLATION: Mapping[str, str] = {
     "backup": "Write the installation into one file, while it runs.",
     "restore": "Bring an installation back from a backup.",
     "leftovers": "Compare the machines that are held with the rows.",
-    "open": "Open a page in the browser, signed in: um open mlflow.",
+    "open": "Open a page in the browser, signed in: um open mlflow, um open instance NAME.",
 }
 
 _MODULES: Mapping[str, str] = {"backup": "backup", "restore": "backup"}

@@ -4,16 +4,26 @@ import json
 import os
 import sys
 import time
-import webbrowser
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ultramarine.cli.command import FAILED, OK, Call, Command, Group, Option
+from ultramarine.cli.entering import hand_over
 from ultramarine.cli.output import Column
 from ultramarine.domain.database import password, without_password
 from ultramarine.domain.errors import Conflict, InvalidInput, NotSupportedYet, StandsBy, UltramarineError, Unavailable
-from ultramarine.sdk.connection import DATABASE_URL, DEFAULT_PORT, home, is_named, listen, of_home, port, second_port
+from ultramarine.sdk.connection import (
+    DATABASE_URL,
+    DEFAULT_PORT,
+    home,
+    instances_port,
+    is_named,
+    listen,
+    of_home,
+    port,
+    second_port,
+)
 from ultramarine.sdk.workspace import Workspace
 
 if sys.platform == "linux":  # the client is for every system
@@ -37,7 +47,11 @@ DATABASE = Option(
     "where it was at the last start, else a SQLite file in the home",
     metavar="URL",
 )
-PAGE = Option("--name -n", f"which page: {', '.join(PAGES)}; it may also stand without -n", is_bare=True)
+INSTANCE = "instance"
+PAGE = Option("--name -n", f"which page: {', '.join(PAGES)}, {INSTANCE}; it may also stand without -n", is_bare=True)
+OF_INSTANCE = Option(
+    "--instance", "name of the instance; it may also stand alone, after the word instance", is_bare=True
+)
 PARTS = (
     Column("part", "part"),
     Column("state", "state"),
@@ -51,14 +65,9 @@ LEFTOVERS = (Column("pool", "pool"), Column("key", "key"), Column("what", "words
 
 def up(call: Call) -> int:
     _server_can_run()
-    folder, first = _home(call), call.args.port or port()
+    folder = _home(call)
     choose_database(call.args.database or "", folder)
-    second = call.args.second_port or second_port(first)
-    if first == second:
-        raise InvalidInput(
-            f"Port {first} cannot be both: what is asked, and the second origin.", hint="Leave out --second-port."
-        )
-    listening = _listening(call, first, second)
+    listening = _listening(call)
     running = commands.running(folder) if call.args.detach else None
     if running is not None:
         _check_same(call, running, listening, folder)
@@ -66,7 +75,7 @@ def up(call: Call) -> int:
     if code == OK and call.args.detach:
         is_up = "is up" if running is None else "is up already"
         found = commands.running(folder)
-        at = first if found is None else found.port
+        at = listening.port if found is None else found.port
         call.talk.say(
             f"Ultramarine {is_up} at http://127.0.0.1:{at}, home {folder}.\n  next: um job create -f job.yml --stream"
         )
@@ -98,10 +107,23 @@ def choose_database(given: str, folder: Path) -> None:
         os.environ[DATABASE_URL] = where
 
 
-def _listening(call: Call, port: int, second_port: int) -> "commands.Listening":
+def _listening(call: Call) -> "commands.Listening":
+    """Where it shall listen: as was said, else as the environment says."""
+    said = vars(call.args)  # um down has none of these options
+    first = said.get("port") or port()
+    second = said.get("second_port") or second_port(first)
+    third = said.get("instances_port") or instances_port(first, second)
+    if second == first:
+        raise InvalidInput(
+            f"Port {first} cannot be both: what is asked, and the second origin.", hint="Leave out --second-port."
+        )
+    if third in (first, second):
+        raise InvalidInput(
+            f"Port {third} cannot be both: another origin, and that of instances.", hint="Leave out --instances-port."
+        )
     try:
-        text = ",".join(call.args.listen) or listen()
-        return commands.Listening.parse(text, port=port, second_port=second_port)
+        text = ",".join(said.get("listen", ())) or listen()
+        return commands.Listening.parse(text, port=first, second_port=second, instances_port=third)
     except commands.CannotStart as error:
         raise InvalidInput(str(error), hint=error.hint) from error
 
@@ -111,6 +133,7 @@ def _check_same(call: Call, running: "commands.Holder", listening: "commands.Lis
     for flag, wanted, there in (
         ("--port", call.args.port, running.port),
         ("--second-port", call.args.second_port, running.second_port),
+        ("--instances-port", call.args.instances_port, running.instances_port),
         ("--listen", str(listening) if call.args.listen else None, running.listen),
         ("--database", call.args.database, commands.last_database(folder)),
     ):
@@ -131,7 +154,7 @@ def down(call: Call) -> int:
         if call.args.keep_runs or not _has_nodes(folder):
             return code
         call.talk.say("Nodes of it run on: it is started once more, to end them.")
-        there = commands.last_listening(folder) or _listening(call, port(), second_port(port()))
+        there = commands.last_listening(folder) or _listening(call)
         if (code := commands.start(folder, there, detach=True)) != OK:
             return code
     is_drained = call.args.keep_runs or _drained(call, folder, within_s=call.args.timeout)
@@ -251,14 +274,18 @@ def leftovers(call: Call) -> int:
 
 
 def open_(call: Call) -> int:
-    """A link that signs a browser in to the pages which show what people's scripts have made."""
-    if call.args.name not in PAGES:
-        raise InvalidInput(f"um open {call.args.name}: there is no such page.", hint=f"Pages: {', '.join(PAGES)}.")
-    link = call.workspace.installation.login_link(PAGES[call.args.name], workspace=call.workspace.name)
-    call.talk.say("Good once, and for a minute:")
-    print(link)
-    if not call.args.print_only and call.talk.is_watched:
-        webbrowser.open(link)
+    """A link that signs a browser in to pages which show what people's scripts have made, or to an instance."""
+    page, instance = call.args.name, call.args.instance
+    if page not in (*PAGES, INSTANCE):
+        raise InvalidInput(f"um open {page}: there is no such page.", hint=f"Pages: {', '.join(PAGES)}, {INSTANCE}.")
+    if (page == INSTANCE) != bool(instance):
+        said = f"{page} {instance}: only an instance has a name" if instance else "instance: it needs a name"
+        raise InvalidInput(f"um open {said}.", hint="um open mlflow, or um open instance NAME")
+    if instance:
+        link = call.workspace.computes.connect(instance)
+    else:
+        link = call.workspace.installation.login_link(PAGES[page], workspace=call.workspace.name)
+    hand_over(call, link, opens=not call.args.print_only)
     return OK
 
 
@@ -307,6 +334,11 @@ GROUP = Group(
                     "number",
                 ),
                 Option(
+                    "--instances-port",
+                    "port of compute instances; else ULTRAMARINE_INSTANCES_PORT, else the one after both the others",
+                    "number",
+                ),
+                Option(
                     "--listen",
                     "address or name of this machine at which others are served, by TLS; may be given again; else "
                     "ULTRAMARINE_LISTEN, else this machine alone is served",
@@ -334,7 +366,7 @@ GROUP = Group(
             summary="Open a page in the browser, signed in.",
             run=open_,
             needs=("name",),
-            options=(PAGE, Option("--print-only", "print the link, open nothing", "switch")),
+            options=(PAGE, OF_INSTANCE, Option("--print-only", "print the link, open nothing", "switch")),
             example="um open mlflow",
         ),
         Command(

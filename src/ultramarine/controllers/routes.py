@@ -1,19 +1,29 @@
 """The loop that publishes the route table: at once when anything in it changes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ultramarine.domain.names import is_of
 from ultramarine.domain.run import Run
-from ultramarine.planning.routes import Upstreams, render
+from ultramarine.planning.routes import Entrances, Upstreams, render
 from ultramarine.routing.publisher import RoutePublisher
 from ultramarine.services import elsewhere
 from ultramarine.services.context import Context
-from ultramarine.store import endpoints, runs
+from ultramarine.services.instances import secret_of
+from ultramarine.store import endpoints, instances, runs
+from ultramarine.store.database import Tx
 
 
 class RouteLoop:
-    def __init__(self, ctx: Context, publisher: RoutePublisher, upstreams: Upstreams) -> None:
-        self._ctx, self._publisher, self._upstreams = ctx, publisher, upstreams
+    def __init__(
+        self,
+        ctx: Context,
+        publisher: RoutePublisher,
+        upstreams: Upstreams,
+        *,
+        hosts: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
+        """`hosts`: by which names others reach this machine, now."""
+        self._ctx, self._publisher, self._upstreams, self._hosts = ctx, publisher, upstreams, hosts
 
     async def tick(self) -> None:
         count = self._ctx.serving.count
@@ -22,8 +32,21 @@ class RouteLoop:
             deployments = await endpoints.deployments(tx)
             open_ones: Sequence[Run] = await runs.open_replicas(tx) if deployments else []
             trust = await elsewhere.trust(self._ctx, tx, open_ones)
-        # One of before a restore may still listen somewhere: it is not ours any more.
-        of_ours = (run for run in open_ones if is_of(run.key, self._ctx.site.epoch))
-        replicas = [run for run in of_ours if self._ctx.hub.is_ready(run.key)]
-        await self._publisher.publish(render(self._upstreams, there, deployments, replicas=replicas, trust=trust))
+            entrances = await self._entrances(tx)
+        replicas = [run for run in self._ours(open_ones) if self._ctx.hub.is_ready(run.key)]
+        made = render(self._upstreams, there, deployments, replicas=replicas, trust=trust, entrances=entrances)
+        await self._publisher.publish(made)
         self._ctx.routed.until(count)
+
+    async def _entrances(self, tx: Tx) -> Entrances:
+        there = await instances.every(tx)
+        return Entrances(
+            instances=there,
+            runs=self._ours(await runs.open_instances(tx)) if there else (),
+            secrets={instance.id: secret_of(self._ctx, instance.id) for instance in there},
+            hosts=self._hosts(),
+        )
+
+    def _ours(self, found: Sequence[Run]) -> list[Run]:
+        """One of before a restore may still listen somewhere: it is not ours any more."""
+        return [run for run in found if is_of(run.key, self._ctx.site.epoch)]

@@ -142,7 +142,7 @@ class RunLoop:
 
     def _tell(self, written: Sequence[Run]) -> None:
         self._ctx.changes.ring()
-        if any(run.owner_noun is OwnerNoun.DEPLOYMENT for run in written):
+        if any(run.owner_noun is not OwnerNoun.JOB for run in written):
             self._ctx.serving.ring()
 
     async def _record_run(self, tx: Tx, record: RecordRun) -> Sequence[Run]:

@@ -8,12 +8,15 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from ultramarine.domain.errors import InvalidInput, NotSupportedYet
+from ultramarine.domain.host import THIS_MACHINE
+from ultramarine.domain.instance import InstanceSpec
 from ultramarine.domain.machine import Machine
 from ultramarine.domain.names import ComputeId
-from ultramarine.domain.size import Amount
+from ultramarine.domain.size import NOTHING, SHARE_MILLI, Amount
 from ultramarine.domain.spec import Spec, refused
 
 LOCAL = "local"  #: the compute that is always there: the machine itself
+INSTANCE_IDLE_S = 10
 
 
 class ClusterSpec(Spec):
@@ -70,23 +73,23 @@ class LocalSpec(Spec):
     tags: dict[str, str] = Field(default_factory=dict[str, str])
 
 
-ComputeSpec = Annotated[ClusterSpec | LocalSpec, Field(discriminator="type")]
-COMPUTE: TypeAdapter[ClusterSpec | LocalSpec] = TypeAdapter(ComputeSpec)
-CLUSTERS = ("amlcompute", "inferencecluster")
-NOT_YET = ("computeinstance", "virtualmachine", "kubernetes", "slurm", "ray", "synapsespark")
+ComputeSpec = ClusterSpec | InstanceSpec | LocalSpec
+COMPUTE: TypeAdapter[ComputeSpec] = TypeAdapter(Annotated[ComputeSpec, Field(discriminator="type")])
+TYPES = ("amlcompute", "inferencecluster", "computeinstance")  #: that users make
+NOT_YET = ("virtualmachine", "kubernetes", "slurm", "ray", "synapsespark")
 
 
-def read_spec(body: object) -> ClusterSpec | LocalSpec:
+def read_spec(body: object) -> ComputeSpec:
     """A compute's specification from a file or request, or `InvalidInput`."""
     kind = body.get("type") if isinstance(body, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     if kind in NOT_YET:
-        raise NotSupportedYet(f"type: {kind!r} is not supported yet.", hint=f"Supported now: {' and '.join(CLUSTERS)}.")
-    if kind not in (*CLUSTERS, LOCAL):
+        raise NotSupportedYet(f"type: {kind!r} is not supported yet.", hint=f"Supported now: {', '.join(TYPES)}.")
+    if kind not in (*TYPES, LOCAL):
         seen = "missing" if kind is None else f"{str(kind)[:80]!r}, which is no type of compute"  # pyright: ignore[reportUnknownArgumentType]
         raise InvalidInput(
             f"type: it is {seen}.",
             hint="Write type: amlcompute (or --type amlcompute) for a cluster that trains, "
-            "inferencecluster for one that holds replicas.",
+            "inferencecluster for one that holds replicas, computeinstance for notebooks.",
         )
     try:
         return COMPUTE.validate_python(body)
@@ -120,7 +123,7 @@ class Compute:
     id: ComputeId
     workspace: str
     name: str
-    spec: ClusterSpec | LocalSpec
+    spec: ComputeSpec
     host: str  #: whose room it uses
     size: Amount  #: of one node
     size_name: str
@@ -153,7 +156,28 @@ class Compute:
     @property
     def provider(self) -> str:
         """Whose machines its nodes are."""
-        return self.spec.provider if isinstance(self.spec, ClusterSpec) else LOCAL
+        return LOCAL if isinstance(self.spec, LocalSpec) else self.spec.provider
+
+    @property
+    def is_instance(self) -> bool:
+        """Whether it is one person's machine, which holds nothing but that person's instance."""
+        return isinstance(self.spec, InstanceSpec)
+
+    @property
+    def is_going(self) -> bool:
+        return self.status is not ComputeStatus.SUCCEEDED
+
+    @property
+    def claim(self) -> Amount:
+        """What one of its nodes holds of its host; nothing where runs claim what they take themselves.
+
+        An instance on this machine mostly waits for its owner, so of the CPUs it holds a share, as replicas do.
+        """
+        if self.is_elastic:
+            return NOTHING
+        if self.is_instance and self.host == THIS_MACHINE:
+            return Amount(shares_milli=SHARE_MILLI, memory_bytes=self.size.memory_bytes, gpus=self.size.gpus)
+        return self.size
 
     @property
     def is_elastic(self) -> bool:
@@ -171,11 +195,16 @@ class Compute:
 
     @property
     def idle_s(self) -> float:
-        return self.spec.idle_time_before_scale_down if isinstance(self.spec, ClusterSpec) else 600
+        """Seconds that a node is kept with nothing on it. An instance's is there for a restart, no longer."""
+        if isinstance(self.spec, ClusterSpec):
+            return self.spec.idle_time_before_scale_down
+        return INSTANCE_IDLE_S if self.is_instance else 600
 
     @property
     def targets(self) -> list[str]:
         """What it can be used for: `training`, `inferencing` or both."""
         if isinstance(self.spec, LocalSpec):
             return ["training", "inferencing"]
+        if isinstance(self.spec, InstanceSpec):
+            return []
         return ["inferencing"] if self.spec.type == "inferencecluster" else ["training"]

@@ -70,7 +70,15 @@ class AlreadyExists(UltramarineError):
 
 
 #: What people ask for, in their words.
-_ASKED = {"cancel_asked": "be canceled", "delete_asked": "be deleted", "change_asked": "be changed"}
+_ASKED = {
+    "cancel_asked": "be canceled",
+    "delete_asked": "be deleted",
+    "change_asked": "be changed",
+    "start_asked": "be started",
+    "stop_asked": "be stopped",
+    "restart_asked": "be restarted",
+    "resize_asked": "be resized",
+}
 
 
 class IllegalTransition(UltramarineError):

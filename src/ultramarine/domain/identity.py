@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from ultramarine.domain.errors import NotAllowed
-from ultramarine.domain.names import JobId
+from ultramarine.domain.names import ComputeId, JobId
 
 
 class Role(StrEnum):
@@ -64,6 +64,16 @@ class Session:
     subject: str
     reach: str  #: what it may show: one workspace, or `EVERY_WORKSPACE`
     right: Right  #: what it may do there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A browser that signs in to one compute instance."""
+
+    instance: ComputeId
+    subject: str
+    token: str  #: the id of the token by which: when that ends, it ends
+    path: str  #: of the instance, below which alone it is shown
 
 
 def may(role: Role, right: Right) -> bool:

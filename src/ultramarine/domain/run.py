@@ -1,4 +1,4 @@
-"""A run: what a runner runs. One attempt at a job, one replica of a deployment. Its status is the job's status."""
+"""A run: what a runner runs. An attempt at a job, a replica of a deployment, a start of a compute instance."""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -103,6 +103,7 @@ _RANKS = {tier: rank for rank, tier in enumerate(Tier)}
 class Mode(StrEnum):
     TASK = "task"  #: ends by itself
     SERVICE = "service"  #: runs until it is stopped
+    INSTANCE = "instance"  #: the same, but it writes files of its owner's: it ends with its lease, as tasks do
 
 
 class OwnerNoun(StrEnum):
@@ -110,6 +111,7 @@ class OwnerNoun(StrEnum):
 
     JOB = "job"
     DEPLOYMENT = "deployment"
+    INSTANCE = "instance"
 
 
 class Cause(StrEnum):

@@ -8,6 +8,7 @@ from typing import Protocol
 from ultramarine.domain.errors import InvalidInput, NotFound
 
 GIB = 1024**3
+SHARE_MILLI = 100  #: of CPUs, what is reserved on the machine itself by what mostly waits: replicas, instances
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import ultramarine_runner
+from ultramarine_instance.pack import build as build_instance
 from ultramarine_runner import cgroups, machine, trees
 from ultramarine_serving.pack import build as build_serving
 
@@ -58,6 +59,11 @@ def _put(into: zipfile.ZipFile, name: str, content: bytes) -> None:
 def serving(target: Path) -> Path:
     """Pack the scoring server, as replicas get it; its path."""
     return build_serving(target)
+
+
+def instance(target: Path) -> Path:
+    """Pack what runs inside a compute instance; its path."""
+    return build_instance(target)
 
 
 def pythons(cache: Path) -> tuple[str, ...]:

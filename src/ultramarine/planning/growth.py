@@ -8,7 +8,7 @@ from typing import Protocol, Self, TypeVar
 from ultramarine.domain.allocation import Allocation, AllocationStatus, key_of
 from ultramarine.domain.compute import Compute, ComputeStatus
 from ultramarine.domain.run import Run
-from ultramarine.domain.size import NOTHING, Amount
+from ultramarine.domain.size import NOTHING
 from ultramarine.planning import quotas
 from ultramarine.planning.actions import AddAllocation, RecordAllocation
 from ultramarine.planning.room import Lane, Room, Slot
@@ -21,7 +21,7 @@ def for_run(room: Room, lane: Lane, run: Run, *, missing: int, until: datetime |
 
     They are given to it. Never over the compute's maximum, the machine's room or the workspace's quota.
     """
-    claim = _claim(lane.compute)
+    claim = lane.compute.claim
     if missing > lane.room_to_grow() or not room.hosts[lane.compute.host].admits(claim * missing, until):
         return
     for _ in range(missing):
@@ -70,7 +70,7 @@ def up_to_minimum(room: Room) -> Iterator[AddAllocation]:
         if compute.status is not ComputeStatus.SUCCEEDED or resting(room, compute) is not None:
             continue
         for _ in range(compute.min_instances - len(lane.slots)):
-            claim = _claim(compute)
+            claim = compute.claim
             if not room.hosts[compute.host].admits(claim, None) or quotas.exceeded(room, compute, claim, nodes=1):
                 break
             yield _add(room, lane, f"Up to min_instances {compute.min_instances}.")
@@ -124,16 +124,12 @@ def _idle(room: Room, but: Lane, others: Callable[[Compute], bool]) -> list[tupl
     return [(lane, slot) for _, _, lane, slot in sorted(found, key=lambda each: each[:2])]
 
 
-def _claim(compute: Compute) -> Amount:
-    return NOTHING if compute.is_elastic else compute.size
-
-
 def _add(room: Room, lane: Lane, reason: str) -> AddAllocation:
     """The row of one more node. `lane.compute` becomes what its own row will be at for the next one."""
     compute = lane.compute
     counted = replace(compute, allocations_made=compute.allocations_made + 1)
     lane.compute = replace(counted, version=counted.version + 1)
-    claim = _claim(compute)
+    claim = compute.claim
     allocation = Allocation(
         key=key_of(room.state.epoch, compute.id, counted.allocations_made),
         compute=compute.id,

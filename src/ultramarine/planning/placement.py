@@ -94,7 +94,7 @@ def _more(lane: Lane, run: Run, missing: int) -> tuple[Amount, int]:
     """What more would be held for it: of the machine itself, or in so many new nodes."""
     if lane.compute.is_elastic:
         return run.need or lane.compute.size, 0
-    return lane.compute.size * missing, missing
+    return lane.compute.claim * missing, missing
 
 
 def _over_quota(room: Room, lane: Lane, run: Run, missing: int) -> str | None:
@@ -155,7 +155,7 @@ def _wait(room: Room, lane: Lane, run: Run, found: Sequence[Slot]) -> Iterator[R
     for slot in found if compute.is_elastic else ():
         slot.is_given = True  # its node is there: it is the room that is missing
     grown = 0 if compute.is_elastic else min(run.instance_count - len(found), lane.room_to_grow())
-    claim = (run.need or compute.size) if compute.is_elastic else compute.size * grown
+    claim = (run.need or compute.size) if compute.is_elastic else compute.claim * grown
     if not host.host.is_bounded:
         claim = NOTHING  # its room is not what is short
     if claim != NOTHING and host.reserved is not None:

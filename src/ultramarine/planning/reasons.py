@@ -36,7 +36,7 @@ def refused(room: Room, slots: Sequence[Slot]) -> str:
 
 def never(room: Room, run: Run, *, host: HostRoom, compute: Compute) -> tuple[str, str] | None:
     """Why no end of any job would make room for it: who cannot start must not hold up those who can."""
-    claim = (run.need or compute.size) if compute.is_elastic else compute.size * run.instance_count
+    claim = (run.need or compute.size) if compute.is_elastic else compute.claim * run.instance_count
     if not claim.fits_in(host.host.total):
         had = f"{host.host.words} has {host.host.total}: it can never start here."
         return f"Needs {claim} at once, and {had}", "Ask for fewer or smaller nodes."

@@ -212,7 +212,7 @@ def _services(lane: Lane) -> Amount:
 
 
 def _minimum(compute: Compute) -> Amount:
-    return NOTHING if compute.is_elastic else compute.size * compute.min_instances
+    return compute.claim * compute.min_instances
 
 
 @dataclass(slots=True)

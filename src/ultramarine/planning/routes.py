@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ultramarine.domain.endpoint import Deployment, DeploymentStatus, Endpoint
+from ultramarine.domain.instance import Instance
+from ultramarine.domain.names import ComputeId
 from ultramarine.domain.run import Run, RunStatus
 
-FORMAT = 2
+FORMAT = 3
 IN_USE = frozenset(
     {RunStatus.RUNNING, RunStatus.NOT_RESPONDING}
 )  #: a silent one may still answer: the gateway's own probe tells
@@ -50,6 +52,23 @@ class Place:
     secret: str = field(default="", repr=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entrances:
+    """Compute instances that somebody may be in, and how the gateway knows them.
+
+    `runs`: the oldest first. `secrets`: by id, what their programs want to be told. `hosts`: the names and addresses
+    by which others reach this machine; those of its own need not be said.
+    """
+
+    instances: Sequence[Instance] = ()
+    runs: Sequence[Run] = ()
+    secrets: Mapping[ComputeId, str] = field(default_factory=dict[ComputeId, str], repr=False)
+    hosts: Sequence[str] = ()
+
+
+NOBODY = Entrances()
+
+
 def place_of(replica: Run, trust: Trust) -> Place | None:
     """Where a replica answers. None where it does not say so, or says what cannot be: a node is not to be believed all.
 
@@ -70,6 +89,7 @@ def render(
     *,
     replicas: Sequence[Run],
     trust: Trust,
+    entrances: Entrances = NOBODY,
 ) -> dict[str, Any]:
     """Everything but the version, which the publisher counts."""
     behind: dict[str, list[dict[str, Any]]] = {d.id: [] for d in deployments}
@@ -82,6 +102,8 @@ def render(
         "sites": _sites(upstreams),
         "authorizer": upstreams.control,
         "endpoints": {f"{e.workspace}/{e.name}": _endpoint(e, deployments, behind) for e in endpoints},
+        "instances": _instances(entrances),
+        "hosts": list(entrances.hosts),
         "ca": trust.ca or None,
         "access_log": None,
     }
@@ -106,6 +128,25 @@ def _sites(upstreams: Upstreams) -> list[dict[str, Any]]:
         mlflow | {"listener": "api", "authorize": "workspace", "allow": allowed},
         mlflow | {"listener": "second", "authorize": "cookie"},
     ]
+
+
+def _instances(entrances: Entrances) -> dict[str, Any]:
+    """Those whose run is in use, at the newest one's socket."""
+    addresses = {
+        run.owner_id: run.sockets["http"]
+        for run in entrances.runs
+        if run.status in IN_USE and run.sockets.get("http", "").startswith(UNIX)  # a node is not to be believed all
+    }
+    return {
+        f"{each.workspace}/{each.name}": {
+            "id": each.id,
+            "address": addresses[each.id],
+            "base": each.path,
+            "secret": entrances.secrets[each.id],
+        }
+        for each in entrances.instances
+        if each.id in addresses
+    }
 
 
 def _endpoint(

@@ -70,7 +70,7 @@ def _of_before(run: Run, seen: Seen, now: datetime, *, epoch: Epoch) -> RecordRu
     It, or a later attempt that the backup does not know of, may live until its lease is over. Replicas are in nobody's
     way: they are replaced at once.
     """
-    if run.mode is Mode.TASK and not seen.leases_are_over(now):
+    if run.mode is not Mode.SERVICE and not seen.leases_are_over(now):
         is_news = run.status in ON_NODES and E.FELL_SILENT in RUN.events(run.status)
         return RecordRun(run=run, event=E.FELL_SILENT, reason=waits_after_restore(seen)) if is_news else None
     words = "It is of before the installation was restored from a backup, and nothing is known of it."

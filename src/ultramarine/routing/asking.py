@@ -2,19 +2,25 @@
 
 import asyncio
 import ssl
+from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 
 from ultramarine.planning.routes import UNIX, Place
 
 SECRET = "x-ultramarine-secret"  #: the header that says who may ask
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
-async def ask(place: Place, method: str, path: str, *, timeout_s: float) -> tuple[int, bytes]:
+async def ask(
+    place: Place, method: str, path: str, *, timeout_s: float, headers: Mapping[str, str] = NO_HEADERS
+) -> tuple[int, bytes]:
     """Status and body of the answer. Raises OSError (TimeoutError is one).
 
     By hand, since this is asked at each turn: making a client costs far more.
     """
-    own = f"{SECRET}: {place.secret}\r\n" if place.secret else ""
+    said = headers if not place.secret else {**headers, SECRET: place.secret}
+    own = "".join(f"{name}: {value}\r\n" for name, value in said.items())
     async with asyncio.timeout(timeout_s):
         reader, writer = await _connected(place)
         try:

@@ -1,13 +1,50 @@
 """Compute targets."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from ultramarine.sdk.collection import Named
+from ultramarine.sdk.collection import Named, until
 from ultramarine.sdk.http import View
+
+_ENDED = ("Stopped", "SetupFailed", "Unusable")
 
 
 class Computes(Named):
     noun, plural = "compute", "computes"
+
+    def connect(self, name: str) -> str:
+        """A link, good once and for a minute, that signs your browser in to an instance of yours."""
+        return str(self.client.call("POST", f"{self.at(name)}/connect")["url"])
+
+    def start(self, name: str) -> View:
+        """Start an instance; `wait_up` waits until it answers."""
+        return self.client.call("POST", f"{self.at(name)}/start")
+
+    def stop(self, name: str) -> View:
+        """Stop an instance: its kernels and terminals end, its home folder stays."""
+        return self.client.call("POST", f"{self.at(name)}/stop")
+
+    def restart(self, name: str) -> View:
+        return self.client.call("POST", f"{self.at(name)}/restart")
+
+    def resize(self, name: str, size: str) -> View:
+        """Give an instance a machine of another size; one that is up ends and comes back."""
+        return self.client.call("POST", f"{self.at(name)}/resize", {"size": size})
+
+    def keep_awake(self, name: str, *, hours: float) -> View:
+        """Let an instance not stop for want of use before so many hours from now; 0 takes that back."""
+        return self.client.call("POST", f"{self.at(name)}/keep-awake", {"hours": hours})
+
+    def wait_up(self, name: str, *, timeout_s: float = 600, tell: Callable[[View], None] | None = None) -> View:
+        """Until an instance answers, or cannot: look at its `state`."""
+        return self._wait(name, ("Running", *_ENDED), timeout_s=timeout_s, tell=tell)
+
+    def wait_stopped(self, name: str, *, timeout_s: float = 600, tell: Callable[[View], None] | None = None) -> View:
+        return self._wait(name, _ENDED, timeout_s=timeout_s, tell=tell)
+
+    def _wait(
+        self, name: str, states: tuple[str, ...], *, timeout_s: float, tell: Callable[[View], None] | None
+    ) -> View:
+        return until(lambda: self.get(name), lambda view: view["state"] in states, timeout_s=timeout_s, tell=tell)
 
     def explain(self, name: str) -> View:
         """Why each of its nodes is kept, made or removed, and who waits first."""

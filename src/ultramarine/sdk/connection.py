@@ -41,13 +41,19 @@ def home(environ: Mapping[str, str] = os.environ) -> Path:
 def port(environ: Mapping[str, str] = os.environ) -> int:
     """Where the installation on this machine listens when nobody says so at its start."""
     given = environ.get("ULTRAMARINE_PORT")
-    return DEFAULT_PORT if not given else _port(given, "ULTRAMARINE_PORT", most=PORT_MAX - 1)
+    return DEFAULT_PORT if not given else _port(given, "ULTRAMARINE_PORT", most=PORT_MAX - 2)
 
 
 def second_port(first: int, environ: Mapping[str, str] = os.environ) -> int:
     """The same of its second origin: else the port after the `first`."""
     given = environ.get("ULTRAMARINE_SECOND_PORT")
     return first + 1 if not given else _port(given, "ULTRAMARINE_SECOND_PORT", most=PORT_MAX)
+
+
+def instances_port(first: int, second: int, environ: Mapping[str, str] = os.environ) -> int:
+    """The same of the origin of compute instances: else the port after both the others."""
+    given = environ.get("ULTRAMARINE_INSTANCES_PORT")
+    return max(first, second) + 1 if not given else _port(given, "ULTRAMARINE_INSTANCES_PORT", most=PORT_MAX)
 
 
 def _port(given: str, variable: str, *, most: int) -> int:

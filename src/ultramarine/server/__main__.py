@@ -66,7 +66,8 @@ async def _serve_in_turn(settings: Settings, *, home: Path, socket: Path) -> Non
     seat = Seat(url_of(settings.database_url, home), owner=owner(home))
     door = Door(seat)
     server = _server(door, socket)
-    known = {"url": address_of(settings.port), "second_url": address_of(settings.second_port)}
+    ports = {"url": settings.port, "second_url": settings.second_port, "instances_url": settings.instances_port}
+    known = {name: address_of(port) for name, port in ports.items()}
     await open_the_door(home, upstreams_of(home, socket), known)
     leading = asyncio.create_task(_lead(settings, door, seat, home=home, socket=socket))
     serving = asyncio.create_task(server.serve())

@@ -43,12 +43,14 @@ class Certificate:
         self._settings, self._home, self._clock = settings, home, clock
         self._file = homes.certificate(home)
         self._looked_at: datetime | None = None
+        self._known: list[str] = []
         self.listening = listening_of(settings)
 
     async def tick(self) -> None:
         """Look, once in a while. What fails is tried again; the certificate that is there stays."""
         now = self._clock()
         if self._looked_at is None or now - self._looked_at >= LOOK_EVERY:
+            self._known = self.names()
             self.renew()
             self._looked_at = now
 
@@ -87,6 +89,12 @@ class Certificate:
             return named[0]
         return _own_address() if first in EVERYWHERE else first
 
+    def known_names(self) -> list[str]:
+        """What `names` gave at the last look; none where nobody else is served."""
+        if self.listening.outside and not self._known:
+            self._known = self.names()
+        return self._known
+
     def names(self) -> list[str]:
         """All that the certificate is good for, the one that others are told first."""
         listened = [each.host for each in self.listening.outside]
@@ -100,7 +108,8 @@ class Certificate:
 
 
 def listening_of(settings: Settings) -> Listening:
-    return Listening.parse(settings.listen, port=settings.port, second_port=settings.second_port)
+    ports = {"second_port": settings.second_port, "instances_port": settings.instances_port}
+    return Listening.parse(settings.listen, port=settings.port, **ports)
 
 
 def words(text: str) -> list[str]:

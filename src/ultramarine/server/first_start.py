@@ -46,7 +46,11 @@ async def begin(ctx: Context, home: Path) -> None:
 
 async def _owner(ctx: Context, path: Path) -> None:
     """The owner's token lies in the home, readable by its owner alone: whoever may read it is the owner."""
-    known = {"url": ctx.site.address, "second_url": ctx.site.second_address}
+    known = {
+        "url": ctx.site.address,
+        "second_url": ctx.site.second_address,
+        "instances_url": ctx.site.instances_address,
+    }
     there = _read(path)
     async with ctx.begin() as tx:
         token = await installation.find_token(tx, sha256_of(there.get("token", "")))

@@ -63,6 +63,7 @@ from ultramarine.supervision.listening import HOST
 from ultramarine.tracking.client import MlflowClient
 
 NODE_RESERVE_BYTES = 64 * 1024**2
+HOMES = "instances"  #: below the installation's home: the home folders of instances
 Tick = Callable[[], Awaitable[None]]
 
 
@@ -143,10 +144,11 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
     await begin(ctx, home)
     certificate = Certificate(settings, home, clock=ctx.clock)
     here = Door(url=f"unix:{socket}", server=ctx.site.address)
-    joining, own = _joining(ctx, lambda: here, cache), owner(home)
+    homes = home / HOMES
+    joining, own = _joining(ctx, lambda: here, cache, homes=homes), owner(home)
     driver = LocalDriver(home / "nodes", pyz=pyz.build(home / "tools"), joining=joining)
     publisher = RoutePublisher(home / "gateway")
-    upstreams = upstreams_of(home, socket)
+    routes = RouteLoop(ctx, publisher, upstreams_of(home, socket), hosts=certificate.known_names)
     serving = ServingFiles(zip_sha256=ctx.blobs.put(pyz.serving(home / "tools").read_bytes()))
     scheduler = RunLoop(ctx, driver, owner=own)
     others, beside = (), ()
@@ -157,7 +159,7 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
     loops = (
         *others,
         Loop(name="runs", tick=scheduler.tick, bell=ctx.work),
-        Loop(name="routes", tick=RouteLoop(ctx, publisher, upstreams).tick, bell=ctx.serving),
+        Loop(name="routes", tick=routes.tick, bell=ctx.serving),
         Loop(name="deployments", tick=DeploymentLoop(ctx, publisher, serving).tick, bell=ctx.serving),
         Loop(name="rollouts", tick=RolloutLoop(ctx).tick, bell=ctx.serving),
         Loop(name="environments", tick=EnvironmentLoop(ctx).tick, bell=ctx.locking),
@@ -246,7 +248,8 @@ def _site(settings: Settings, *, epoch: Epoch, cache: Path) -> Site:
         epoch=epoch,
         address=address_of(settings.port),
         second_address=address_of(settings.second_port),
-        second_ports={each.port: each.second_port for each in listening_of(settings).outside},
+        instances_address=address_of(settings.instances_port),
+        ports={each.port: (each.second_port, each.instances_port) for each in listening_of(settings).outside},
         machine=this_machine(),
         sizes=Sizes(native, settings.size_alias_catalogue()),
         platform=this_platform(),
@@ -278,8 +281,8 @@ def _patience(settings: Settings) -> Patience:
     )
 
 
-def _joining(ctx: Context, door: Callable[[], Door], cache: Path | None) -> Joining:
-    """`cache`: of this machine, or None where runners are on others."""
+def _joining(ctx: Context, door: Callable[[], Door], cache: Path | None, *, homes: Path | None = None) -> Joining:
+    """`cache` and `homes`: of this machine, or None where runners are on others."""
 
     def config(allocation: Allocation, rank: int) -> Mapping[str, Any]:
         where = door()
@@ -292,6 +295,7 @@ def _joining(ctx: Context, door: Callable[[], Door], cache: Path | None) -> Join
             "epoch": ctx.site.epoch,
             "join_secret": ctx.secrets.of(JOIN, allocation.key),
             "cache": "" if cache is None else str(cache),
+            "homes": None if homes is None else str(homes),
             "cpus": allocation.capacity.cpus_milli / 1000,
             "memory_bytes": allocation.capacity.memory_bytes,
             "gpus": list(allocation.gpu_ids),

@@ -7,27 +7,35 @@ from typing import Any
 from ultramarine.domain.allocation import Allocation, AllocationStatus, Node
 from ultramarine.domain.compute import ClusterSpec, Compute, ComputeEvent, ComputeStatus, LocalSpec, read_spec
 from ultramarine.domain.errors import Conflict, InvalidInput
+from ultramarine.domain.identity import Right, Token, check
+from ultramarine.domain.instance import Instance, InstanceSpec
 from ultramarine.domain.names import ComputeId, NodeKey, Reference, checked_name
 from ultramarine.domain.page import Page, PageRequest, cut
 from ultramarine.domain.run import ON_NODES, Run
 from ultramarine.domain.size import Amount, Size
+from ultramarine.planning.idleness import Idleness
 from ultramarine.planning.state import State
 from ultramarine.services import identity
+from ultramarine.services import instances as instance_services
 from ultramarine.services.context import Context
-from ultramarine.store import allocations, computes, endpoints, hosts, runs
+from ultramarine.store import allocations, computes, endpoints, hosts, instances, runs
 from ultramarine.store.database import Tx
 
 CHANGEABLE = ("min_instances", "max_instances", "idle_time_before_scale_down", "description", "tags")
+CHANGEABLE_OF_INSTANCE = ("idle_time_before_shutdown_minutes", "schedules", "description", "tags")
+MadeSpec = ClusterSpec | InstanceSpec  #: of what users make
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComputeState:
-    """A compute with what lives on it now."""
+    """A compute with what lives on it now; of an instance, how it stands."""
 
     compute: Compute
     allocations: Sequence[Allocation]
     runs: Sequence[Run]
     nodes: Mapping[NodeKey, Node]  #: those whose runner has said hello
+    instance: Instance | None = None
+    idleness: Idleness | None = None  #: of an instance that is up, once it is known
     notice: str = ""
 
     def limits_by(self, allocation: Allocation) -> str:
@@ -39,8 +47,13 @@ class ComputeState:
         return [run for run in self.runs if allocation.node in run.nodes and run.status in ON_NODES]
 
 
-async def put(ctx: Context, workspace: str, name: str, body: Mapping[str, Any]) -> tuple[ComputeState, bool]:
-    """Make a cluster, or change the one that is there. The second value: whether it is new."""
+async def put(
+    ctx: Context, workspace: str, name: str, body: Mapping[str, Any], *, token: Token
+) -> tuple[ComputeState, bool]:
+    """Make a cluster or an instance, or change what is there. The second value: whether it is new.
+
+    Clusters are for compute operators to make; an instance of one's own is for all who work.
+    """
     checked_name("compute", name)
     spec = read_spec({**body, "name": body.get("name", name)})
     if spec.name != name:
@@ -49,21 +62,36 @@ async def put(ctx: Context, workspace: str, name: str, body: Mapping[str, Any]) 
         raise Conflict(
             "The compute local is there in every workspace and cannot be made.", hint="um compute show local"
         )
+    if not isinstance(spec, InstanceSpec):
+        check(token, Right.OPERATE, workspace)
+    else:
+        instance_services.check_schedules(spec)
     host = ctx.site.host(spec.provider)
     size, notice = ctx.site.sizes.fitted(spec.size, host)
     async with ctx.begin() as tx:
         await identity.require_workspace(tx, workspace)
         there = await computes.find(tx, workspace, name)
         if there is None:
-            await computes.add(tx, _new(ctx, workspace, spec, size))
+            made = _new(ctx, workspace, spec, size)
+            await computes.add(tx, made)
+            if isinstance(spec, InstanceSpec):
+                await instances.add(tx, instance_services.new(ctx, made, spec, token=token))
         else:
-            await computes.update(tx, _changed(there, spec, size), now=ctx.clock())
-        state = await _state(tx, await computes.get(tx, workspace, name), notice)
-    ctx.ring()
+            await _check_owner(tx, there, token)
+            changed = _changed(there, spec, size)
+            await instance_services.follow(ctx, tx, before=there, after=changed)
+            await computes.update(tx, changed, now=ctx.clock())
+        state = await _state(ctx, tx, await computes.get(tx, workspace, name), notice=notice)
+    ctx.ring(ctx.serving)
     return state, there is None
 
 
-def _new(ctx: Context, workspace: str, spec: ClusterSpec, size: Size) -> Compute:
+async def _check_owner(tx: Tx, compute: Compute, token: Token) -> None:
+    if (instance := await instances.find(tx, compute.id)) is not None:
+        instance_services.check_owner(token, instance)
+
+
+def _new(ctx: Context, workspace: str, spec: MadeSpec, size: Size) -> Compute:
     now = ctx.clock()
     return Compute(
         id=ComputeId(f"c{ctx.names()[:10]}"),
@@ -78,7 +106,7 @@ def _new(ctx: Context, workspace: str, spec: ClusterSpec, size: Size) -> Compute
     )
 
 
-def _changed(there: Compute, spec: ClusterSpec, size: Size) -> Compute:
+def _changed(there: Compute, spec: MadeSpec, size: Size) -> Compute:
     """Nodes keep the size that they were made with, so a cluster's size stays as it is."""
     if there.status is not ComputeStatus.SUCCEEDED:
         raise Conflict(
@@ -88,7 +116,9 @@ def _changed(there: Compute, spec: ClusterSpec, size: Size) -> Compute:
     if size.name != there.size_name:
         raise Conflict(
             f"Compute {there.name} has size {there.size_name}; a size cannot be changed to {size.name}.",
-            hint="Make another compute with that size.",
+            hint=f"um compute resize -n {there.name} --size {size.name}"
+            if there.is_instance
+            else "Make another compute with that size.",
         )
     if spec.type != there.spec.type:
         raise Conflict(
@@ -103,27 +133,28 @@ def _changed(there: Compute, spec: ClusterSpec, size: Size) -> Compute:
     return replace(there, spec=spec)
 
 
-async def update(ctx: Context, workspace: str, name: str, changes: Mapping[str, Any]) -> ComputeState:
+async def update(ctx: Context, workspace: str, name: str, changes: Mapping[str, Any], *, token: Token) -> ComputeState:
     async with ctx.read() as tx:
         there = await computes.get(tx, workspace, name)
-    if unknown := [field for field in changes if field not in CHANGEABLE]:
+    changeable = CHANGEABLE_OF_INSTANCE if there.is_instance else CHANGEABLE
+    if unknown := [field for field in changes if field not in changeable]:
         raise InvalidInput(
-            f"{unknown[0]}: it cannot be changed.", hint=f"What can be changed: {', '.join(CHANGEABLE)}."
+            f"{unknown[0]}: it cannot be changed.", hint=f"What can be changed: {', '.join(changeable)}."
         )
-    state, _ = await put(ctx, workspace, name, {**there.spec.body(), "type": there.spec.type, **changes})
+    state, _ = await put(ctx, workspace, name, {**there.spec.body(), "type": there.spec.type, **changes}, token=token)
     return state
 
 
 async def get(ctx: Context, workspace: str, name: str) -> ComputeState:
     async with ctx.read() as tx:
-        return await _state(tx, await computes.get(tx, workspace, name))
+        return await _state(ctx, tx, await computes.get(tx, workspace, name))
 
 
 async def page(ctx: Context, workspace: str, request: PageRequest) -> Page[ComputeState]:
     async with ctx.read() as tx:
         await identity.require_workspace(tx, workspace)
         found = await computes.page(tx, workspace, request)
-        living = await _living(tx)
+        living = await _living(ctx, tx)
     return found.map(living.on)
 
 
@@ -141,24 +172,27 @@ async def nodes(ctx: Context, workspace: str, name: str, *, request: PageRequest
     async with ctx.read() as tx:
         compute = await computes.get(tx, workspace, name)
         found = await allocations.of_compute(tx, compute.id, request)
-        state = await _state(tx, compute)
+        state = await _state(ctx, tx, compute)
     return found.map(
         lambda a: NodeState(allocation=a, runs=state.runs_on(a), limits=state.limits_by(a), load=ctx.hub.load(a.node))
     )
 
 
-async def delete(ctx: Context, workspace: str, name: str) -> ComputeState:
+async def delete(ctx: Context, workspace: str, name: str, *, token: Token) -> ComputeState:
     """Ask for its end: its runs are canceled, its nodes released, then it is gone."""
     async with ctx.begin() as tx:
         compute = await computes.get(tx, workspace, name)
         if compute.is_elastic:
             raise Conflict("The compute local is this machine itself and cannot be deleted.", hint="um compute list")
+        if not compute.is_instance:
+            check(token, Right.OPERATE, workspace)
+        await _check_owner(tx, compute, token)
         await _refuse_with_deployments(tx, compute)
         if compute.status is ComputeStatus.SUCCEEDED:
             compute = await computes.record(
                 tx, compute, ComputeEvent.DELETE_ASKED, now=ctx.clock(), reason="Asked by user."
             )
-        state = await _state(tx, compute)
+        state = await _state(ctx, tx, compute)
     ctx.ring()
     return state
 
@@ -232,8 +266,8 @@ def _usage(host: str, taken: Amount, total: Amount) -> Sequence[Usage]:
     ]
 
 
-async def _state(tx: Tx, compute: Compute, notice: str = "") -> ComputeState:
-    return (await _living(tx)).on(compute, notice=notice)
+async def _state(ctx: Context, tx: Tx, compute: Compute, *, notice: str = "") -> ComputeState:
+    return (await _living(ctx, tx)).on(compute, notice=notice)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,13 +277,29 @@ class _Living:
     allocations: Sequence[Allocation]
     runs: Sequence[Run]
     nodes: Mapping[NodeKey, Node]
+    instances: Mapping[ComputeId, Instance]
+    idleness: Mapping[ComputeId, Idleness]
 
     def on(self, compute: Compute, *, notice: str = "") -> ComputeState:
         held = [a for a in self.allocations if a.compute == compute.id and a.status is not AllocationStatus.ENDED]
         there = [run for run in self.runs if run.compute == compute.id]
-        return ComputeState(compute=compute, allocations=held, runs=there, nodes=self.nodes, notice=notice)
+        return ComputeState(
+            compute=compute,
+            allocations=held,
+            runs=there,
+            nodes=self.nodes,
+            instance=self.instances.get(compute.id),
+            idleness=self.idleness.get(compute.id),
+            notice=notice,
+        )
 
 
-async def _living(tx: Tx) -> _Living:
+async def _living(ctx: Context, tx: Tx) -> _Living:
     nodes = {node.key: node for node in await allocations.nodes(tx)}
-    return _Living(allocations=await allocations.open_ones(tx), runs=await runs.open_ones(tx), nodes=nodes)
+    return _Living(
+        allocations=await allocations.open_ones(tx),
+        runs=await runs.open_ones(tx),
+        nodes=nodes,
+        instances={each.id: each for each in await instances.every(tx)},
+        idleness=ctx.hub.idleness,
+    )

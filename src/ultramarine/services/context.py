@@ -8,7 +8,7 @@ from datetime import datetime
 
 from ultramarine.domain.errors import InvalidInput
 from ultramarine.domain.host import Host
-from ultramarine.domain.identity import Session
+from ultramarine.domain.identity import Entry, Session
 from ultramarine.domain.names import Epoch
 from ultramarine.domain.size import Amount, Sizes
 from ultramarine.files.blobs import Blobs
@@ -49,7 +49,10 @@ class Site:
     epoch: Epoch
     address: str  #: of the API and the endpoints, as clients reach it: `http://127.0.0.1:7770`
     second_address: str  #: of what runs people's scripts
-    second_ports: Mapping[int, int] = field(default_factory=dict[int, int])  #: by port of the API, where TLS is spoken
+    instances_address: str = ""  #: of compute instances
+    ports: Mapping[int, tuple[int, int]] = field(
+        default_factory=dict[int, "tuple[int, int]"]
+    )  #: where TLS is spoken, by port of the API that of the second origin and that of instances
     machine: Host
     sizes: Sizes
     clusters: Mapping[str, Host] = field(default_factory=dict[str, Host])  #: by provider, those that are configured
@@ -88,8 +91,8 @@ class Context:
     hub: Hub
     tracking: MlflowClient
     site: Site
-    codes: dict[str, tuple[datetime, Session, str]] = field(
-        default_factory=dict[str, "tuple[datetime, Session, str]"]
+    codes: dict[str, tuple[datetime, Session | Entry, str]] = field(
+        default_factory=dict[str, "tuple[datetime, Session | Entry, str]"]
     )  #: one-time codes: until when, whose, where to
     uv: Uv | None = None  #: what finds packages that fit together; None: this server has none
     checking: asyncio.Semaphore = field(

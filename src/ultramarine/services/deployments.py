@@ -11,7 +11,7 @@ from ultramarine.domain.errors import Conflict, InvalidInput, NotFound
 from ultramarine.domain.names import Reference, RunKey, checked_name
 from ultramarine.domain.page import Page, PageRequest
 from ultramarine.domain.run import OwnerNoun, Run, RunStatus
-from ultramarine.domain.size import Amount
+from ultramarine.domain.size import SHARE_MILLI, Amount
 from ultramarine.planning.lately import Lately, ReplicaLoad
 from ultramarine.planning.probing import Kind
 from ultramarine.planning.traffic import Traffic
@@ -47,7 +47,6 @@ SETTINGS = (
     "data_collector",
     "environment_variables",
 )
-SHARE_MILLI = 100  #: what a replica on the machine itself reserves of its CPUs: it mostly waits
 #: Collections that fill without a script's doing.
 COLLECTED_BY_ITSELF = ("model_inputs", "model_outputs", "request", "response")
 LOG_BYTES = 1 << 20
@@ -164,6 +163,11 @@ def cpus_of(ctx: Context, spec: DeploymentSpec) -> float:
 
 
 def _check_room(ctx: Context, spec: DeploymentSpec, compute: Compute) -> None:
+    if compute.is_instance:
+        raise InvalidInput(
+            f"compute: {compute.name} is a compute instance, somebody's own machine, and holds no replicas.",
+            hint="Write compute: local, or leave it out; or make a compute of type inferencecluster.",
+        )
     if "inferencing" not in compute.targets:
         raise InvalidInput(
             f"compute: {compute.name} is no inferencing target.",

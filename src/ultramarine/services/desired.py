@@ -5,15 +5,23 @@ from dataclasses import asdict
 from typing import Any
 
 from ultramarine.domain.allocation import Node
-from ultramarine.domain.names import NodeKey, RunKey
+from ultramarine.domain.names import ComputeId, NodeKey, RunKey
 from ultramarine.domain.run import ON_NODES, Master, OwnerNoun, Run
 from ultramarine.planning.desired import phase
-from ultramarine.services import elsewhere
+from ultramarine.services import elsewhere, instances
 from ultramarine.services.context import Context
 from ultramarine.services.identity import run_token
 from ultramarine.store import assets, runs
 from ultramarine.store.database import Tx
-from ultramarine.tracking.variables import IN_JOB_ZIP, TOKEN_VARIABLE, in_job_zip, job_variables, python_path
+from ultramarine.tracking.variables import (
+    IN_JOB_ZIP,
+    OWN_TOKEN,
+    TOKEN_VARIABLE,
+    in_job_zip,
+    instance_variables,
+    job_variables,
+    python_path,
+)
 
 
 class Renderer:
@@ -75,6 +83,9 @@ class Renderer:
             variables["PYTHONPATH"] = python_path(variables.get("PYTHONPATH"))
             secret[TOKEN_VARIABLE] = token
             files.append({"path": IN_JOB_ZIP, "sha256": self._ctx.blobs.put(in_job_zip())})
+        if run.owner_noun is OwnerNoun.INSTANCE:
+            variables = instance_variables(workspace=run.workspace) | variables
+            secret |= {TOKEN_VARIABLE: token, OWN_TOKEN: token}
         environment = await self._environment(tx, spec.get("environment"))
         return plain | {
             "mode": run.mode.value,
@@ -86,11 +97,16 @@ class Renderer:
             "environment_variables": variables,
             "files": files,
             "secret_variables": secret,
-            "secret_files": elsewhere.secret_files(self._ctx, run) if spec.get("ports") else {},
+            "secret_files": self._secret_files(run, spec),
             "token": token,
             "checkpoint": self._checkpoint(run),
             "limits": self._limits(run) | dict(spec.get("limits", {})),
         }
+
+    def _secret_files(self, run: Run, spec: Mapping[str, Any]) -> Mapping[str, str]:
+        if run.owner_noun is OwnerNoun.INSTANCE:
+            return {instances.SECRET: instances.secret_of(self._ctx, ComputeId(run.owner_id))}
+        return elsewhere.secret_files(self._ctx, run) if spec.get("ports") else {}
 
     def _checkpoint(self, run: Run) -> dict[str, Any] | None:
         """A job's folder that outlives its attempts: what it begins with, and how often it is kept."""

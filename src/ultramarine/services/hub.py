@@ -13,7 +13,8 @@ from datetime import datetime
 from typing import Any
 
 from ultramarine.domain.host import THIS_MACHINE
-from ultramarine.domain.names import AllocationKey, NodeKey, RunKey
+from ultramarine.domain.names import AllocationKey, ComputeId, NodeKey, RunKey
+from ultramarine.planning.idleness import Idleness
 from ultramarine.planning.lately import History, ReplicaLoad
 from ultramarine.planning.probing import Kind, Probing
 from ultramarine.planning.scaling import Memory
@@ -66,6 +67,7 @@ class Hub:
         self.history = History()  #: what `traffic` was up to a minute ago
         self.loads: Mapping[RunKey, ReplicaLoad] = {}  #: by replica, what it said it has to do
         self.rollouts: Mapping[str, str] = {}  #: by id, what each waits for
+        self.idleness: Mapping[ComputeId, Idleness] = {}  #: of instances that run: what keeps them up
         self.is_draining = False  #: the service is being stopped: nothing new is placed, and idle nodes go at once
         self.machines = 0  #: that an autoscaler of ours holds, or is starting
         self._pools = {name: _Pool(listening_since, listening_since) for name in pools}

@@ -20,6 +20,7 @@ from ultramarine.store import computes, installation, runs
 from ultramarine.store.database import Tx
 
 RUN = "run"  #: the purpose of a run's own token
+NOT_VALID, ENDS = "This run's token is not valid (any more).", "A run's token ends with the run."
 
 
 class TokenSpec(Spec):
@@ -49,6 +50,17 @@ async def signed_in(ctx: Context, bearer: str) -> Token:
             "There is no valid token with this request.",
             hint="Send Authorization: Bearer TOKEN; on this machine `um` finds it by itself.",
         )
+    return _valid(ctx, token)
+
+
+async def token_of(ctx: Context, id: str) -> Token:
+    """What a session rests on, by its id, or `NotSignedIn`: for who has shown the token itself before."""
+    async with ctx.read() as tx:
+        token = await installation.token_by_id(tx, id)
+    return await _of_run(ctx, id) if token is None else _valid(ctx, token)
+
+
+def _valid(ctx: Context, token: Token) -> Token:
     if not token.is_valid(ctx.clock()):
         state = "was revoked" if token.revoked_at else f"has expired at {token.expires_at:%Y-%m-%d %H:%M} UTC"
         raise NotSignedIn(
@@ -60,8 +72,14 @@ async def signed_in(ctx: Context, bearer: str) -> Token:
 async def _run_token(ctx: Context, bearer: str) -> Token:
     """A run's own token: good for its workspace while it has not ended. It is derived, and so never stored."""
     _, key, secret = parts(bearer, 3)
-    refused = NotSignedIn("This run's token is not valid (any more).", hint="A run's token ends with the run.")
-    if not is_of(key, ctx.site.epoch) or not ctx.secrets.matches(secret, RUN, key):
+    if not ctx.secrets.matches(secret, RUN, key):
+        raise NotSignedIn(NOT_VALID, hint=ENDS)
+    return await _of_run(ctx, key)
+
+
+async def _of_run(ctx: Context, key: str) -> Token:
+    refused = NotSignedIn(NOT_VALID, hint=ENDS)
+    if not is_of(key, ctx.site.epoch):
         raise refused
     async with ctx.read() as tx:
         try:
@@ -72,7 +90,7 @@ async def _run_token(ctx: Context, bearer: str) -> Token:
         raise refused
     return Token(
         id=run.key,
-        subject=f"job {run.owner_name}",
+        subject=run.user if run.owner_noun is OwnerNoun.INSTANCE else f"job {run.owner_name}",
         workspace=run.workspace,
         role=Role.DATA_SCIENTIST,
         job=JobId(run.owner_id) if run.owner_noun is OwnerNoun.JOB else None,

@@ -118,6 +118,11 @@ async def _target(ctx: Context, tx: Tx, workspace: str, spec: JobSpec) -> Comput
     count = spec.resources.instance_count
     if compute.status is not ComputeStatus.SUCCEEDED:
         raise Conflict(f"compute: {name} is being deleted.", hint="um compute list")
+    if compute.is_instance:
+        raise InvalidInput(
+            f"compute: {name} is a compute instance, somebody's own machine, and takes no jobs.",
+            hint="Write compute: local, or name a cluster: um compute list",
+        )
     if "training" not in compute.targets:
         raise InvalidInput(
             f"compute: {name} is an {compute.spec.type}, which holds replicas of deployments and takes no jobs.",

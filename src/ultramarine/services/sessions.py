@@ -1,13 +1,14 @@
-"""Signing in to the second origin in a browser: a one-time code in a link, exchanged for a session in a cookie.
+"""Signing in in a browser: a one-time code in a link, exchanged for a session in a cookie.
 
 Sessions are derived: they hold whose they are and until when, signed with the master key. Codes live in memory for a
-minute.
+minute, and are each for one origin: the second one, or that of compute instances.
 """
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from ultramarine.domain.errors import NotSignedIn
-from ultramarine.domain.identity import Right, Session, Token, check, in_tracking
+from ultramarine.domain.identity import Entry, Right, Session, Token, check, in_tracking
 from ultramarine.services.context import Context
 from ultramarine.services.identity import require_workspace
 from ultramarine.services.secrets import parts
@@ -17,6 +18,17 @@ CODE_LIFE = timedelta(seconds=60)
 SESSION_LIFE = timedelta(hours=12)
 SESSION = "session"
 MLFLOW_PAGES = "/mlflow/"
+ENTRY = "entry"
+SECOND, INSTANCES = "second", "instances"  #: the listeners of the gateway that sign browsers in
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedIn:
+    """`session` is for the cookie, which is shown below `path` alone."""
+
+    session: str
+    redirect: str
+    path: str
 
 
 async def make_code(ctx: Context, token: Token, path: str, *, workspace: str | None) -> str:
@@ -30,21 +42,35 @@ async def make_code(ctx: Context, token: Token, path: str, *, workspace: str | N
         await require_workspace(tx, shown)
     if path == MLFLOW_PAGES:
         path = f"{path}#/?workspace={workspace_in_mlflow(shown)}"  # else they show the one that was looked at last
-    code = ctx.names()
     right = in_tracking(token.role)
-    session = Session(workspace=shown, subject=token.subject, reach=token.workspace, right=right)
-    ctx.codes[code] = (ctx.clock() + CODE_LIFE, session, path)
+    return keep_code(ctx, Session(workspace=shown, subject=token.subject, reach=token.workspace, right=right), path)
+
+
+def keep_code(ctx: Context, session: Session | Entry, path: str) -> str:
+    """A code that is good once, within a minute. Those that nobody came with in theirs are forgotten."""
+    now, code = ctx.clock(), ctx.names()
+    for old in [old for old, (until, _, _) in ctx.codes.items() if until < now]:
+        del ctx.codes[old]
+    ctx.codes[code] = (now + CODE_LIFE, session, path)
     return code
 
 
-def exchange(ctx: Context, code: str) -> tuple[str, str]:
-    """The session for a code, and where to go. Raises `NotSignedIn` for one that is used, old or unknown."""
+def exchange(ctx: Context, code: str, *, listener: str) -> SignedIn:
+    """The session for a code, and where to go.
+
+    Raises `NotSignedIn` for one that is used, old, unknown, or for another origin than that of `listener`.
+    """
     until, session, path = ctx.codes.pop(code, (None, None, ""))
-    if until is None or session is None or until < ctx.clock():
-        raise NotSignedIn("This link was used already, or is too old.", hint="Get a new one: um open mlflow")
+    wanted = INSTANCES if isinstance(session, Entry) else SECOND
+    if until is None or session is None or until < ctx.clock() or listener != wanted:
+        hint = "um compute connect -n NAME" if listener == INSTANCES else "um open mlflow"
+        raise NotSignedIn("This link was used already, or is too old.", hint=f"Get a new one: {hint}")
     expires = str(int((ctx.clock() + SESSION_LIFE).timestamp()))
+    if isinstance(session, Entry):
+        said = (session.instance, session.subject, session.token)
+        return SignedIn(session=ctx.secrets.token(ENTRY, *said, expires), redirect=path, path=session.path)
     said = (session.workspace, session.subject, session.reach, session.right)
-    return ctx.secrets.token(SESSION, *said, expires), path
+    return SignedIn(session=ctx.secrets.token(SESSION, *said, expires), redirect=path, path="/")
 
 
 def read(ctx: Context, cookie: str) -> Session:

@@ -17,13 +17,15 @@ from ultramarine.tracking.plugin.ultramarine_mlflow.names import workspace_in_ml
 class Question:
     """What the gateway wants to know: may the owner of `token` do this, in the workspace that its client names?
 
-    `purpose`: `mlflow`, by a bearer token; `session`, by a browser's cookie; `endpoint`, to ask that one of `endpoint`.
+    `purpose`: `mlflow`, by a bearer token; `session`, by a browser's cookie; `endpoint`, to ask that one of `endpoint`;
+    `instance` and `instance-session`, to enter that of `instance` by one or the other.
     """
 
     token: str
     purpose: str
     workspace: str | None = None
     endpoint: str | None = None
+    instance: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

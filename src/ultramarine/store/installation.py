@@ -19,6 +19,7 @@ from ultramarine.store.rows import Row, fetch, fetch_one, fields
 
 _QUOTAS = sa.select(t.workspaces.c.name, t.workspaces.c.quota).where(t.workspaces.c.quota.is_not(None))
 _TOKEN = sa.select(t.tokens).where(t.tokens.c.sha256 == sa.bindparam("of_sha256"))
+_TOKEN_BY_ID = sa.select(t.tokens).where(t.tokens.c.id == sa.bindparam("of_id"))
 #: A workspace is being deleted from when its compute `local` is.
 _IS_USABLE = sa.exists().where(
     t.computes.c.workspace == t.workspaces.c.name,
@@ -107,6 +108,11 @@ async def add_token(tx: Tx, token: Token, *, sha256: str) -> None:
 
 async def find_token(tx: Tx, sha256: str) -> Token | None:
     row = await fetch_one(tx, _TOKEN, {"of_sha256": sha256})
+    return None if row is None else _token(row)
+
+
+async def token_by_id(tx: Tx, id: str) -> Token | None:
+    row = await fetch_one(tx, _TOKEN_BY_ID, {"of_id": id})
     return None if row is None else _token(row)
 
 

@@ -37,6 +37,7 @@ _VERSIONS = sa.select(t.runs.c.key, t.runs.c.version).where(t.runs.c.is_open).or
 _IN_POOL = t.runs.c.compute.in_(sa.select(t.computes.c.id).where(t.computes.c.host.in_(hosts.NAMES_OF_POOL)))
 _OPEN_OF_POOL = _OPEN.where(_IN_POOL)
 _OPEN_REPLICAS = _OPEN.where(t.runs.c.owner_noun == OwnerNoun.DEPLOYMENT.value)
+_OPEN_INSTANCES = _OPEN.where(t.runs.c.owner_noun == OwnerNoun.INSTANCE.value)
 _BY_KEY = sa.select(*_COLUMNS).where(t.runs.c.key == sa.bindparam("of_key"))
 _BY_KEYS = sa.select(*_COLUMNS).where(t.runs.c.key.in_(sa.bindparam("of_keys", expanding=True)))
 _OF_OWNER = sa.select(*_COLUMNS).where(t.runs.c.owner_id == sa.bindparam("of_owner"))
@@ -96,6 +97,11 @@ async def open_replicas(tx: Tx) -> Sequence[Run]:
     return [_run(row) for row in await fetch(tx, _OPEN_REPLICAS)]
 
 
+async def open_instances(tx: Tx) -> Sequence[Run]:
+    """Those of `open_ones` that are compute instances."""
+    return [_run(row) for row in await fetch(tx, _OPEN_INSTANCES)]
+
+
 def known(pool: str | None = None) -> Known[Run]:
     """What `open_ones` gives, for who reads it again and again.
 
@@ -113,7 +119,7 @@ async def get(tx: Tx, key: str) -> Run:
 
 
 async def of_owner(tx: Tx, owner_id: str) -> Sequence[Run]:
-    """All attempts of a job, or replicas of a deployment, the oldest first."""
+    """All attempts of a job, replicas of a deployment, or starts of an instance, the oldest first."""
     return [_run(row) for row in await fetch(tx, _ALL_OF_OWNER, {"of_owner": owner_id})]
 
 

@@ -294,6 +294,24 @@ rollouts = sa.Table(
     sa.Index("rollouts_endpoint", "workspace", "endpoint"),
 )
 
+instances = sa.Table(
+    "instances",
+    metadata,
+    _text("id", primary_key=True),  #: its compute's
+    _text("workspace"),
+    _text("name"),
+    _text("owner"),
+    _text("status"),
+    _text("reason"),
+    _number("runs_made"),
+    _at("active_at"),
+    _at("awake_until", nullable=True),
+    _at("scheduled_at"),
+    _number("version"),
+    _at("created_at"),
+    _at("changed_at"),
+)
+
 leases = sa.Table(
     "leases",
     metadata,

@@ -57,6 +57,7 @@ def start(
                 "--home": home,
                 "--port": listening.port,
                 "--second-port": listening.second_port,
+                "--instances-port": listening.instances_port,
                 "--listen": listening,
                 "--grace-s": grace_s,
             }

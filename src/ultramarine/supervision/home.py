@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ SOCKET_PATH_MAX = 100  #: the system takes 107 bytes; a few are left for sockets
 RESTORING = Path(".restoring")  #: in the home, while a backup is being restored into it
 WHOLE = RESTORING / "whole"  #: all of the backup is there: what is in the home is being replaced by it
 DATABASE_FILE = "database"  #: in the home: where its store is, without a password, should it not be in the home
+ORIGINS = ("api", "second", "instances")  #: the gateway's listeners
 LONGEST_SOCKET = Path("gateway", "admin-00.sock")
 
 
@@ -58,6 +60,7 @@ def write_gateway_config(home: Path, listening: Listening) -> None:
         "listeners": {
             "api": {"host": HOST, "port": listening.port},
             "second": {"host": HOST, "port": listening.second_port},
+            "instances": {"host": HOST, "port": listening.instances_port},
         },
         "table": str(folder / "routes.json"),
         "admin": str(folder / "admin-{worker}.sock"),
@@ -67,6 +70,7 @@ def write_gateway_config(home: Path, listening: Listening) -> None:
         by_tls = {
             "api": [{"host": each.host, "port": each.port} for each in listening.outside],
             "second": [{"host": each.host, "port": each.second_port} for each in listening.outside],
+            "instances": [{"host": each.host, "port": each.instances_port} for each in listening.outside],
         }
         config["tls"] = {"certificate": str(certificate(home)), "listeners": by_tls}
     write_json(folder / "gateway.json", config)
@@ -96,17 +100,24 @@ def last_database(home: Path) -> str:
 
 
 def last_listening(home: Path) -> Listening | None:
-    """Where the installation listened when it was last started."""
+    """Where the installation listened when it was last started; none where it then had fewer origins."""
     try:
         config = json.loads((home / "gateway" / "gateway.json").read_text(encoding="utf-8"))
-        own, by_tls = config["listeners"], config.get("tls", {}).get("listeners", {"api": [], "second": []})
-        outside = [
-            Outside(host=first["host"], port=first["port"], second_port=second["port"])
-            for first, second in zip(by_tls["api"], by_tls["second"], strict=True)
-        ]
-        return Listening(port=int(own["api"]["port"]), second_port=int(own["second"]["port"]), outside=tuple(outside))
+        own, by_tls = config["listeners"], config.get("tls", {}).get("listeners", dict.fromkeys(ORIGINS, ()))
+        return Listening(
+            **_ports(own),
+            outside=tuple(
+                Outside(host=there[0]["host"], **_ports(dict(zip(ORIGINS, there, strict=True))))
+                for there in zip(*(by_tls[origin] for origin in ORIGINS), strict=True)
+            ),
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _ports(listeners: Mapping[str, Any]) -> dict[str, int]:
+    names = ("port", "second_port", "instances_port")
+    return {name: int(listeners[origin]["port"]) for name, origin in zip(names, ORIGINS, strict=True)}
 
 
 def write_json(file: Path, content: Any) -> None:

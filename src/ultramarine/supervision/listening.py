@@ -3,7 +3,7 @@
 import errno
 import ipaddress
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ultramarine.supervision.errors import CannotStart
 
@@ -14,11 +14,12 @@ PORT_MAX = 65535
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outside:
-    """An address or a name of this machine that others reach, or all addresses (`EVERYWHERE`), and two ports there."""
+    """An address or a name of this machine that others reach, or all addresses (`EVERYWHERE`), and our ports there."""
 
     host: str
     port: int
     second_port: int
+    instances_port: int
 
     def __str__(self) -> str:
         return f"{bracketed(self.host)}:{self.port}"
@@ -26,10 +27,11 @@ class Outside:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listening:
-    """`port` and `second_port` are this machine's alone, and plain; `outside` is what is added for others."""
+    """The three ports are this machine's alone, and plain; `outside` is what is added for others."""
 
     port: int
     second_port: int
+    instances_port: int
     outside: tuple[Outside, ...] = ()
 
     def __str__(self) -> str:
@@ -37,18 +39,19 @@ class Listening:
         return ",".join(map(str, self.outside))
 
     @classmethod
-    def parse(cls, text: str, *, port: int, second_port: int) -> "Listening":
+    def parse(cls, text: str, *, port: int, second_port: int, instances_port: int) -> "Listening":
         """Read `ADDRESS[:PORT],…`. Raises `CannotStart`."""
         words = [word.strip() for word in text.split(",") if word.strip()]
-        outside = tuple(dict.fromkeys(_outside(word, port, second_port) for word in words))
-        return cls(port=port, second_port=second_port, outside=outside)
+        own = cls(port=port, second_port=second_port, instances_port=instances_port)
+        return replace(own, outside=tuple(dict.fromkeys(_outside(word, own) for word in words)))
 
     def check(self) -> None:
         """Raises `CannotStart` when a port is taken, or an address is none of this machine."""
         _check(HOST, self.port, f"--port {self.port + 10}")
         _check(HOST, self.second_port, f"--second-port {self.second_port + 10}")
+        _check(HOST, self.instances_port, f"--instances-port {self.instances_port + 10}")
         for each in self.outside:
-            for port in (each.port, each.second_port):
+            for port in (each.port, each.second_port, each.instances_port):
                 _check(each.host, port, f"--listen {bracketed(each.host)}:{port + 10}")
 
 
@@ -57,25 +60,26 @@ def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _outside(word: str, port: int, second_port: int) -> Outside:
-    host, own = _split(word)
-    if not host or (own and not own.isdecimal()) or any(letter in host for letter in "/@ "):
+def _outside(word: str, own: Listening) -> Outside:
+    host, given = _split(word)
+    if not host or (given and not given.isdecimal()) or any(letter in host for letter in "/@ "):
         raise CannotStart(
             f"--listen {word} is no ADDRESS and no ADDRESS:PORT.", hint="Example: um up --listen 192.168.1.5:7770"
         )
-    first = int(own) if own else port
-    second = second_port if first == port else first + 1
-    if not 0 < first < second <= PORT_MAX and first != port:
+    first = int(given) if given else own.port
+    if first != own.port:
+        if not 0 < first <= PORT_MAX - 2:
+            raise CannotStart(
+                f"--listen {word}: {given} is no port, or there are not two after it for the other origins.",
+                hint=f"Give 1 to {PORT_MAX - 2}.",
+            )
+        return Outside(host=host, port=first, second_port=first + 1, instances_port=first + 2)
+    if host == "localhost" or _is_loopback(host):
         raise CannotStart(
-            f"--listen {word}: {own} is no port, or there is none after it for the second origin.",
-            hint=f"Give 1 to {PORT_MAX - 1}.",
-        )
-    if first == port and (host == "localhost" or _is_loopback(host)):
-        raise CannotStart(
-            f"--listen {word}: this machine itself is served at {HOST}:{port} in any case, without TLS.",
+            f"--listen {word}: this machine itself is served at {HOST}:{first} in any case, without TLS.",
             hint="Leave it out, or name an address that other machines reach.",
         )
-    return Outside(host=host, port=first, second_port=second)
+    return Outside(host=host, port=first, second_port=own.second_port, instances_port=own.instances_port)
 
 
 def _split(word: str) -> tuple[str, str]:

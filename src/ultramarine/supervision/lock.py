@@ -23,6 +23,7 @@ class Holder:
     boot_id: str
     port: int
     second_port: int
+    instances_port: int = 0  #: 0: it is of before there were instances
     listen: str = ""  #: where others reach it, as `--listen` takes it
 
     def is_alive(self) -> bool:
@@ -48,6 +49,7 @@ def held(home: Path, listening: Listening) -> Generator[Holder]:
         boot_id=process.boot_id(),
         port=listening.port,
         second_port=listening.second_port,
+        instances_port=listening.instances_port,
         listen=str(listening),
     )
     record = home / "run" / "supervisor.json"

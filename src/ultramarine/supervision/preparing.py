@@ -18,6 +18,7 @@ def variables(home: Path, listening: Listening) -> dict[str, str]:
         "ULTRAMARINE_HOME": str(home),
         "ULTRAMARINE_PORT": str(listening.port),
         "ULTRAMARINE_SECOND_PORT": str(listening.second_port),
+        "ULTRAMARINE_INSTANCES_PORT": str(listening.instances_port),
         "ULTRAMARINE_LISTEN": str(listening),
     }
 

@@ -9,6 +9,7 @@ IN_JOB = Path(__file__).parent / "in_job"
 IN_JOB_ZIP = "ultramarine-in-job.zip"  #: the name, among a run's files, of what `in_job_zip` gives
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest that a zip can say: equal sources give equal bytes
 TOKEN_VARIABLE = "MLFLOW_TRACKING_TOKEN"  #: the run's token; it belongs among the job's *secret* variables
+OWN_TOKEN = "ULTRAMARINE_TOKEN"  #: the same for the command line and the Python client, in an instance
 
 # With MLFLOW_RUN_ID set, the first `mlflow.start_run()`, autologged fit or `mlflow.log_*` joins that run; MLflow then
 # takes the variable away: what follows its end joins it by the token (plugin/ultramarine_mlflow/joining.py).
@@ -34,6 +35,18 @@ def job_variables(*, run_id: str, experiment: str) -> dict[str, str]:
         "MLFLOW_TRACKING_SERVER_CERT_PATH": "{{ca}}",
         "MLFLOW_RUN_ID": run_id,
         "MLFLOW_EXPERIMENT_NAME": experiment,
+        **_QUICK_AND_QUIET,
+    }
+
+
+def instance_variables(*, workspace: str) -> dict[str, str]:
+    """What an instance needs besides `TOKEN_VARIABLE` and `OWN_TOKEN`: what is begun in it finds MLflow and the API."""
+    return {
+        "MLFLOW_TRACKING_URI": "{{server}}/mlflow",
+        "MLFLOW_TRACKING_SERVER_CERT_PATH": "{{ca}}",
+        "ULTRAMARINE_URL": "{{server}}",
+        "ULTRAMARINE_CA_FILE": "{{ca}}",
+        "ULTRAMARINE_WORKSPACE": workspace,
         **_QUICK_AND_QUIET,
     }
 

@@ -32,10 +32,11 @@ class Grant:
     run: str = ""  #: the id of the run whose own token it is
     reach: str = ""  #: the one workspace that it may be used for, or * for all
     right: str = ""  #: what it may do there: read, or work
+    instance: str = ""  #: the id of the compute instance that it may enter
 
 
 class Denied(Exception):
-    """The authorizer said no. `status` is 401 (unknown) or 403 (known, not allowed)."""
+    """The authorizer said no. `status` is 401 (unknown), 403 (known, not allowed) or 404 (allowed, not there)."""
 
     def __init__(self, status: int, detail: str, hint: str = "") -> None:
         super().__init__(detail.rstrip("."))
@@ -51,10 +52,12 @@ class Authorizer:
         self._cache: OrderedDict[bytes, tuple[float, Grant]] = OrderedDict()
         self._asking: dict[bytes, asyncio.Task[Grant]] = {}
 
-    async def grant(self, token: str, purpose: str, *, workspace: str, hold_s: float, endpoint: str = "") -> Grant:
+    async def grant(
+        self, token: str, purpose: str, *, workspace: str, hold_s: float, endpoint: str = "", instance: str = ""
+    ) -> Grant:
         """What the token allows in the workspace that the client wants; empty: it wants none in particular.
 
-        `endpoint`: the one of that workspace that it wants to call.
+        `endpoint`: the one of that workspace that it wants to call; `instance`: the one that it wants to enter.
 
         Raises Denied, Unavailable.
         """
@@ -63,6 +66,8 @@ class Authorizer:
             question["workspace"] = workspace
         if endpoint:
             question["endpoint"] = endpoint
+        if instance:
+            question["instance"] = instance
         key = hashlib.sha256("\0".join(question.values()).encode()).digest()
         kept = self._cache.get(key)
         if kept is not None and asyncio.get_running_loop().time() < kept[0]:
@@ -82,7 +87,7 @@ class Authorizer:
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
         status, answer = await self.post("authorize", question, hold_s=hold_s)
-        if status in (401, 403):
+        if status in (401, 403, 404):
             self._cache.pop(key, None)
             raise Denied(status, str(answer.get("detail", "")), str(answer.get("hint", "")))
         workspace, subject, cache_s = answer.get("workspace"), answer.get("subject", ""), answer.get("cache_s", 0)
@@ -94,6 +99,7 @@ class Authorizer:
             run=str(answer.get("run") or ""),
             reach=str(answer.get("reach") or workspace),
             right=str(answer.get("right") or "read"),
+            instance=str(answer.get("instance") or ""),
         )
         if cache_s > 0:
             self._cache[key] = (asked_at + min(float(cache_s), CACHE_MAX_S), made)

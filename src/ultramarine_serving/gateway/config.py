@@ -10,6 +10,7 @@ from pathlib import Path
 from ultramarine_serving.gateway.fields import BadFile, Fields, read_json
 from ultramarine_serving.http.address import Address
 
+LISTENERS = ("api", "second", "instances")
 EVERYWHERE = ("0.0.0.0", "::")
 
 
@@ -83,7 +84,7 @@ def _tls(value: object) -> Tls:
         certificate=Path(fields.text("certificate")),
         listeners={
             name: tuple(_address(each, f"gateway.tls.listeners.{name}") for each in listeners.items(name, []))
-            for name in ("api", "second")
+            for name in LISTENERS
         },
     )
     listeners.done()

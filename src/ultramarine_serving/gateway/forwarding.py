@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
+from ultramarine_serving.gateway.cookies import is_ours
 from ultramarine_serving.http.client import Answer
 from ultramarine_serving.http.messages import Request, Response, problem
 from ultramarine_serving.http.tunnel import Tunnel, join
@@ -84,6 +85,21 @@ def onward_head(request: Request, target: str, headers: list[tuple[bytes, bytes]
     return head(f"{request.method} {target} HTTP/1.1".encode(), headers)
 
 
+def framing(request: Request, headers: list[tuple[bytes, bytes]]) -> tuple[bytes | AsyncIterator[bytes], bool]:
+    """The body as it is to be sent, and whether in chunks; the header that says so is added to `headers`."""
+    stream = request.stream
+    length = request.header(b"content-length")
+    if stream is None:
+        if request.body or length:
+            headers.append((b"content-length", b"%d" % len(request.body)))
+        return request.body, False
+    if length:
+        headers.append((b"content-length", length))
+        return stream, False
+    headers.append((b"transfer-encoding", b"chunked"))
+    return stream, True
+
+
 class Passing:
     """A body on its way from an upstream to a client. Closing it in the middle gives the upstream's connection up."""
 
@@ -113,7 +129,7 @@ def onward_answer(request: Request, answer: Answer, extra: Headers, *, on_end: C
     """The answer for the client. `on_end` is called exactly once, when nothing of it is under way any more."""
     if answer.tunnel is not None:
         return _onward_tunnel(request, answer, answer.tunnel, on_end)
-    headers = [pair for pair in end_to_end(answer.headers) if pair[0] != b"set-cookie" or not _is_ours(pair[1])]
+    headers = [pair for pair in end_to_end(answer.headers) if not _lets_in(pair)]
     headers += extra
     if request.method == "HEAD" or answer.status == 304:
         answer.close()
@@ -142,9 +158,11 @@ def _onward_tunnel(request: Request, answer: Answer, upstream: Tunnel, on_end: C
             answer.close()
             on_end()
 
-    return Response(101, [pair for pair in answer.headers if pair[0] != b"keep-alive"], tunnel=run)
+    return Response(
+        101, [pair for pair in answer.headers if pair[0] != b"keep-alive" and not _lets_in(pair)], tunnel=run
+    )
 
 
-def _is_ours(cookie: bytes) -> bool:
-    """No upstream may set the cookie that lets people in."""
-    return cookie.partition(b"=")[0].strip() == b"ultramarine"
+def _lets_in(header: tuple[bytes, bytes]) -> bool:
+    """No upstream may set a cookie that lets people in."""
+    return header[0] == b"set-cookie" and is_ours(header[1])

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
 
 from ultramarine_serving.gateway import forwarding
 from ultramarine_serving.gateway.authorize import Authorizer, Denied, Grant, Unavailable
-from ultramarine_serving.gateway.browser import login, refuse_foreign, session_of
+from ultramarine_serving.gateway.browser import SECOND, login, refuse_foreign, session_of
 from ultramarine_serving.gateway.paths import ambiguous, is_ambiguous, is_internal
 from ultramarine_serving.gateway.table import EMPTY, Site, Table
 from ultramarine_serving.http.address import Address
@@ -53,8 +52,8 @@ class Sites:
             return _nothing_here(request)
         if is_ambiguous(request.path):
             return ambiguous()
-        if listener == "second" and request.path == "/login" and self.authorizer is not None:
-            return await login(request, self.authorizer)
+        if listener == SECOND.listener and request.path == "/login" and self.authorizer is not None:
+            return await login(request, self.authorizer, SECOND)
         site = self._table.site(listener, request.path)
         if site is None:
             return _nothing_here(request)
@@ -87,7 +86,7 @@ class Sites:
             request.header(site.workspace_header.encode()).decode("latin-1").strip() if site.workspace_header else ""
         )
         if site.authorize == "cookie":
-            token = session_of(request)
+            token = session_of(request, SECOND)
             refusal = refuse_foreign(request)
             if refusal is not None:
                 return refusal
@@ -108,7 +107,7 @@ class Sites:
             headers += _told(site, grant)
         if forwarding.is_websocket(request):
             headers += forwarding.UPGRADE
-        body, is_chunked = _framing(request, headers)
+        body, is_chunked = forwarding.framing(request, headers)
         head = forwarding.onward_head(request, request.target, headers)
         pool = self._pools[site.upstream]
         may_repeat = request.method in _IDEMPOTENT and isinstance(body, bytes)
@@ -136,21 +135,6 @@ def _told(site: Site, grant: Grant) -> list[tuple[bytes, bytes]]:
         (site.right_header, grant.right),
     )
     return [(header.encode(), value.encode()) for header, value in said if header and value]
-
-
-def _framing(request: Request, headers: list[tuple[bytes, bytes]]) -> tuple[bytes | AsyncIterator[bytes], bool]:
-    """The body as it is to be sent, and whether in chunks; the header that says so is added to `headers`."""
-    stream = request.stream
-    length = request.header(b"content-length")
-    if stream is None:
-        if request.body or length:
-            headers.append((b"content-length", b"%d" % len(request.body)))
-        return request.body, False
-    if length:
-        headers.append((b"content-length", length))
-        return stream, False
-    headers.append((b"transfer-encoding", b"chunked"))
-    return stream, True
 
 
 def _denied(error: Denied) -> Response:

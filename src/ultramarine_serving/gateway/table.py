@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from ultramarine_serving.gateway import hosts
 from ultramarine_serving.gateway.fields import TOKEN, BadFile, Fields, read_json
+from ultramarine_serving.gateway.opened import PREFIX as INSTANCES
+from ultramarine_serving.gateway.opened import Instance, instance_of
 from ultramarine_serving.gateway.served import Endpoint, endpoint_of
 from ultramarine_serving.http.address import Address
 from ultramarine_serving.http.tls import client_context
 
-FORMAT = 2
+FORMAT = 3
 AUTHORIZE = ("none", "workspace", "cookie")
 
 
@@ -47,6 +50,8 @@ class Table:
     authorizer: Address | None
     endpoints: Mapping[str, Endpoint]  #: by `workspace/endpoint`
     access_log: str | None
+    instances: Mapping[str, Instance]  #: by `workspace/instance`, those that run
+    hosts: frozenset[str]  #: by which names browsers reach them
 
     def site(self, listener: str, path: str) -> Site | None:
         """The site with the longest prefix of `path`; `/mlflow` too belongs to `/mlflow/`."""
@@ -56,7 +61,15 @@ class Table:
         return None
 
 
-EMPTY = Table(version=0, sites=(), authorizer=None, endpoints=MappingProxyType({}), access_log=None)
+EMPTY = Table(
+    version=0,
+    sites=(),
+    authorizer=None,
+    endpoints=MappingProxyType({}),
+    access_log=None,
+    instances=MappingProxyType({}),
+    hosts=hosts.known(()),
+)
 
 
 def parse(data: bytes) -> Table:
@@ -74,6 +87,10 @@ def parse(data: bytes) -> Table:
         raise BadFile("table.authorizer must be given: a site asks for authorization.")
     ca = _ca(fields.optional_text("ca"))
     endpoints = {name: endpoint_of(name, value, ca=ca) for name, value in fields.mapping("endpoints", {}).items()}
+    instances = {name: instance_of(name, value) for name, value in fields.mapping("instances", {}).items()}
+    if authorizer is None and instances:
+        raise BadFile("table.authorizer must be given: there are instances.")
+    named = fields.texts("hosts", [])
     if authorizer is None and any(endpoint.auth_mode != "key" for endpoint in endpoints.values()):
         raise BadFile("table.authorizer must be given: an endpoint takes tokens.")
     access_log = fields.optional_text("access_log")
@@ -84,6 +101,8 @@ def parse(data: bytes) -> Table:
         authorizer=authorizer,
         endpoints=MappingProxyType(endpoints),
         access_log=access_log,
+        instances=MappingProxyType(instances),
+        hosts=hosts.known(named),
     )
 
 
@@ -114,7 +133,9 @@ def _site(value: object, where: str) -> Site:
     fields.done()
     if not (site.prefix.startswith("/") and site.prefix.endswith("/")):
         raise fields.bad("prefix", site.prefix, "a path that begins and ends with /")
-    if site.prefix.startswith(("/internal/", "/endpoints/")):
+    if site.listener == "instances":
+        raise fields.bad("listener", site.listener, "none that is for compute instances alone")
+    if site.prefix.startswith(("/internal/", "/endpoints/", INSTANCES)):
         raise fields.bad("prefix", site.prefix, "none of the gateway's own paths")
     if site.authorize not in AUTHORIZE:
         raise fields.bad("authorize", site.authorize, f"one of {', '.join(AUTHORIZE)}")

@@ -15,10 +15,12 @@ from typing import Any
 
 from ultramarine_serving.gateway import table
 from ultramarine_serving.gateway.access import AccessLog
+from ultramarine_serving.gateway.browser import INSTANCES
 from ultramarine_serving.gateway.certificate import Certificate
 from ultramarine_serving.gateway.config import Config
 from ultramarine_serving.gateway.fields import BadFile
 from ultramarine_serving.gateway.inference import PREFIX, Inference
+from ultramarine_serving.gateway.instances import Instances
 from ultramarine_serving.gateway.sites import Sites
 from ultramarine_serving.gateway.stamp import Stamp, stamp
 from ultramarine_serving.http.server import Address, Request, Response, Server, problem, serve
@@ -36,6 +38,7 @@ class Worker:
         self._number = number
         self._inference = Inference(worker=number, workers=config.workers)
         self._sites = Sites()
+        self._instances = Instances()
         self._table = table.EMPTY
         self._seen: Stamp | None = None
         self._error: str | None = "no route table yet"
@@ -59,6 +62,7 @@ class Worker:
             return
         self._sites.update(made)
         self._inference.update(made, authorizer=self._sites.authorizer)
+        self._instances.update(made, authorizer=self._sites.authorizer)
         self._table = made
         self._error = None
         log.info("Route table %s.", made.version)
@@ -83,10 +87,12 @@ class Worker:
 
     def _route(self, listener: str, request: Request) -> Response | Awaitable[Response]:
         path = request.path
-        if path.startswith(PREFIX):
-            return self._inference.answer(request)
         if path == "/healthz":
             return Response(200, [(b"content-type", b"text/plain")], b"ok\n")
+        if listener == INSTANCES.listener:
+            return self._instances.answer(request)
+        if path.startswith(PREFIX):
+            return self._inference.answer(request)
         return self._sites.answer(listener, request)
 
     def administer(self, request: Request, /) -> Response:
@@ -147,7 +153,11 @@ class Worker:
                 if self._certificate is not None:
                     self._certificate.look()
                 now = asyncio.get_running_loop().time()
-                for pool in [*self._sites.pools, *(each.pool for each in self._inference.replicas.values())]:
+                for pool in [
+                    *self._sites.pools,
+                    *self._instances.pools,
+                    *(each.pool for each in self._inference.replicas.values()),
+                ]:
                     pool.close_idle(now)
             except Exception:
                 log.exception("The table could not be looked at.")

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from ultramarine_serving.gateway.table import FORMAT
 from ultramarine_serving.http.server import Address, Handler, Request, Response, Server, serve
 
 KEY = "the-key"
@@ -73,9 +74,12 @@ class Upstreams:
         self._folder = folder
         self._servers: list[Server] = []
 
-    async def start(self, handler: Handler, *, name: str = "", stream_bodies: bool = False) -> Server:
+    async def start(
+        self, handler: Handler, *, name: str = "", stream_bodies: bool = False, at: Address | None = None
+    ) -> Server:
+        """`at`: elsewhere than on a Unix socket."""
         path = self._folder / (name or f"up{len(self._servers)}.sock")
-        server = await serve(handler, listeners=[Address(path=str(path))], stream_bodies=stream_bodies)
+        server = await serve(handler, listeners=[at or Address(path=str(path))], stream_bodies=stream_bodies)
         self._servers.append(server)
         return server
 
@@ -104,14 +108,14 @@ class Gateway:
     """`python -m ultramarine_serving.gateway` in a folder of its own."""
 
     def __init__(self, folder: Path, *, workers: int = 1, grace_s: float = 5.0, certificate: str = "") -> None:
-        """`certificate`: with its key, as PEM: it then listens by TLS too, as `api tls` and `second tls`."""
+        """`certificate`: with its key, as PEM: it listens by TLS too then, as `api tls`, `second tls` …."""
         self.folder = folder
         self.workers = workers
         self._version = 0
         self.table_path = folder / "routes.json"
         listener = {"host": "127.0.0.1", "port": 0}
         config: dict[str, Any] = {
-            "listeners": {"api": listener, "second": listener},
+            "listeners": {"api": listener, "second": listener, "instances": listener},
             "table": str(self.table_path),
             "admin": str(folder / "admin-{worker}.sock"),
             "workers": workers,
@@ -119,7 +123,7 @@ class Gateway:
         }
         if certificate:
             self.certificate.write_text(certificate)
-            by_tls = {"api": [listener], "second": [listener]}
+            by_tls = {"api": [listener], "second": [listener], "instances": [listener]}
             config["tls"] = {"certificate": str(self.certificate), "listeners": by_tls}
         (folder / "gateway.json").write_text(json.dumps(config))
         self.ports: dict[str, int] = {}
@@ -140,7 +144,7 @@ class Gateway:
     def write(self, **parts: Any) -> None:
         """Write a table as the control plane does: beside it, then renamed."""
         self._version += 1
-        self.write_bytes(json.dumps({"format": 2, "version": self._version, **parts}).encode())
+        self.write_bytes(json.dumps({"format": FORMAT, "version": self._version, **parts}).encode())
 
     def write_bytes(self, data: bytes) -> None:
         beside = self.table_path.with_suffix(".new")

@@ -25,7 +25,7 @@ async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> byt
 async def test_a_request_leaves_nothing_that_only_the_collector_frees(upstreams: Upstreams):
     inference = Inference(worker=0, workers=1)
     address = await upstreams.replica()
-    table = {"format": 2, "version": 1, "endpoints": {"default/cancer": endpoint({"blue": [address]})}}
+    table = {"format": 3, "version": 1, "endpoints": {"default/cancer": endpoint({"blue": [address]})}}
     inference.update(parse(json.dumps(table).encode()), authorizer=None)
     await until(lambda: inference.replicas["blue-0"].is_up)
     server = await upstreams.start(inference.answer, stream_bodies=True)

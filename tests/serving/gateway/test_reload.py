@@ -85,16 +85,16 @@ async def test_what_is_in_flight_at_a_replica_that_leaves_the_table_ends_normall
 
 def table_of(**different: object) -> bytes:
     endpoints = {"default/cancer": endpoint({"blue": []}, **different)}
-    return json.dumps({"format": 2, "version": 9, "endpoints": endpoints}).encode()
+    return json.dumps({"format": 3, "version": 9, "endpoints": endpoints}).encode()
 
 
 @pytest.mark.parametrize(
     ("data", "why"),
     [
         (b"{", "no JSON"),
-        (b'{"format": 3, "version": 9}', "table.format is 3"),
-        (b'{"format": 2, "version": 9, "sties": []}', "unknown fields: sties"),
-        (b'{"format": 2, "version": 9, "sites": [{"listener": "api", "prefix": "api"}]}', "sites[0] has no 'upstream'"),
+        (b'{"format": 2, "version": 9}', "table.format is 2"),
+        (b'{"format": 3, "version": 9, "sties": []}', "unknown fields: sties"),
+        (b'{"format": 3, "version": 9, "sites": [{"listener": "api", "prefix": "api"}]}', "sites[0] has no 'upstream'"),
         (table_of(mirror={"green": 10}), "unknown fields: green"),
         (table_of(mirror={"blue": 101}), "at most 100 percent"),
         (table_of(request_timeout_s=0), "request_timeout_s must be a number of at least 0.001"),

@@ -248,7 +248,7 @@ class ControlPlane:
         said = json.loads(request.body)
         self.asked.append(said)
         if request.path == "/internal/exchange":
-            known = said == {"code": "once"}
+            known = said == {"code": "once", "listener": "second"}
             return _json(200, {"session": "s1", "redirect": "/mlflow/"}) if known else _json(403, {})
         known = {"t1": "mlflow", "run": "mlflow", "of a silent plane": "mlflow", "s1": "session"}
         if known.get(said["token"]) != said["purpose"]:

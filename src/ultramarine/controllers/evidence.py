@@ -1,0 +1,110 @@
+"""What a compute instance says of itself: whether it answers, and what its kernels, terminals and machine do."""
+
+import asyncio
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol, cast
+
+from ultramarine.domain.instance import Instance
+from ultramarine.domain.run import Run
+from ultramarine.domain.usage import Node
+from ultramarine.planning.idleness import Evidence, Kernel, Terminal
+from ultramarine.planning.routes import UNIX, Place
+from ultramarine.routing.asking import ask
+from ultramarine.services.context import Context
+from ultramarine.services.instances import HTTP, secret_of
+
+TIMEOUT_S = 2.0
+AT_WORK = ("busy", "starting", "restarting")  #: a kernel whose environment is being made is starting
+QUIETLY = "?no_track_activity=1"  #: that we look is no use of it
+
+
+Asked = Sequence[tuple[Instance, Run]]
+
+
+class Inside(Protocol):
+    """How they are asked, all at a time."""
+
+    async def answers(self, asked: Asked) -> Sequence[bool]: ...
+
+    async def evidence(self, asked: Asked) -> Sequence[Evidence | None]:
+        """None of one that does not answer, or not as a Jupyter Server does."""
+        ...
+
+
+class Jupyter:
+    """By its own interface, on the socket that only we know the secret of."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+
+    async def answers(self, asked: Asked) -> Sequence[bool]:
+        said = await asyncio.gather(*(self._get(instance, run, "api/status") for instance, run in asked))
+        return [each is not None for each in said]
+
+    async def evidence(self, asked: Asked) -> Sequence[Evidence | None]:
+        return await asyncio.gather(*(self._of(instance, run) for instance, run in asked))
+
+    async def _of(self, instance: Instance, run: Run) -> Evidence | None:
+        kernels, terminals = await asyncio.gather(
+            self._get(instance, run, "api/kernels"), self._get(instance, run, "api/terminals")
+        )
+        try:
+            return Evidence(
+                kernels=[_kernel(each) for each in _listed(kernels)],
+                terminals=[_terminal(each) for each in _listed(terminals)],
+                cpu_percent=_cpu_percent(self._ctx.usage.of(run.key)),
+                gpu_percent=max(self._gpus(run), default=0.0),
+            )
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def _gpus(self, run: Run) -> Iterator[float]:
+        """Of its machine, which is its alone."""
+        for node in run.nodes:
+            own = run.gpu_ids.get(node)
+            for gpu in Node.read(self._ctx.hub.load(node)).gpus:
+                if own is None or gpu.uuid in own:
+                    yield gpu.utilization_percent or 0.0
+
+    async def _get(self, instance: Instance, run: Run, path: str) -> Any:
+        """The answer as JSON; None where there is no good one."""
+        address = run.sockets.get(HTTP, "")
+        if not address.startswith(UNIX):  # a node is not to be believed all
+            return None
+        headers = {"Authorization": f"token {secret_of(self._ctx, instance.id)}"}
+        whole = f"{instance.path}{path}{QUIETLY}"
+        try:
+            status, body = await ask(Place(address=address), "GET", whole, timeout_s=TIMEOUT_S, headers=headers)
+            return json.loads(body) if status == 200 else None
+        except (OSError, ValueError):
+            return None
+
+
+def _listed(answer: Any) -> list[Mapping[str, Any]]:
+    if not isinstance(answer, list):
+        raise TypeError("no list")
+    return cast("list[Mapping[str, Any]]", answer)
+
+
+def _kernel(said: Mapping[str, Any]) -> Kernel:
+    is_busy = said["execution_state"] in AT_WORK
+    return Kernel(name=str(said["name"])[:80], is_busy=is_busy, active_at=_moment(said["last_activity"]))
+
+
+def _terminal(said: Mapping[str, Any]) -> Terminal:
+    return Terminal(name=str(said["name"])[:80], active_at=_moment(said["last_activity"]))
+
+
+def _moment(said: Any) -> datetime:
+    moment = datetime.fromisoformat(said)
+    if moment.tzinfo is None:
+        raise ValueError("a time without its zone")
+    return moment
+
+
+def _cpu_percent(uses: Mapping[str, Mapping[str, Mapping[str, float]]]) -> float | None:
+    """Of all its processes; None: its machine has not told yet."""
+    told = [use["now"]["cpu_percent"] for use in uses.values() if "cpu_percent" in use["now"]]
+    return sum(told) if told else None

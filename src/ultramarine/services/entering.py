@@ -1,0 +1,86 @@
+"""Entering a compute instance, by a browser or a program: its owner alone, operators and owners of all not.
+
+A session is derived, like those of the second origin: it holds which instance, whose, by which token and until when,
+signed with the master key. It is good for as long as that token is, and for no other instance of the same name.
+"""
+
+from dataclasses import dataclass
+
+from ultramarine.domain.compute import ComputeStatus
+from ultramarine.domain.errors import Conflict, NotAllowed, NotFound, NotSignedIn
+from ultramarine.domain.identity import Entry, Right, Token, check
+from ultramarine.domain.instance import Instance, InstanceStatus
+from ultramarine.domain.names import ComputeId
+from ultramarine.services import identity, sessions
+from ultramarine.services.context import Context
+from ultramarine.services.secrets import parts
+from ultramarine.services.sessions import ENTRY
+from ultramarine.store import computes, instances
+
+BY_TOKEN, BY_SESSION = "instance", "instance-session"  #: what the gateway asks for
+PURPOSES = frozenset({BY_TOKEN, BY_SESSION})
+PAGE = "lab"  #: below an instance's path: JupyterLab
+OVER = "Get a new link: um compute connect -n NAME"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entered:
+    """The yes."""
+
+    workspace: str
+    subject: str
+    instance: ComputeId
+
+
+async def make_code(ctx: Context, token: Token, workspace: str, name: str) -> str:
+    """A code that is good once, within a minute, for JupyterLab in a browser.
+
+    Raises `NotAllowed` for who is not its owner, `Conflict` where it does not run.
+    """
+    instance = await _entered(ctx, token, workspace, name)
+    if instance.status is not InstanceStatus.RUNNING:
+        raise Conflict(
+            f"Compute instance {name} is {instance.status.value}: there is nothing to enter.",
+            hint=f"Start it, and wait until it is Running: um compute start -n {name}",
+        )
+    entry = Entry(instance=instance.id, subject=token.subject, token=token.id, path=instance.path)
+    return sessions.keep_code(ctx, entry, f"{instance.path}{PAGE}")
+
+
+async def access(ctx: Context, bearer: str, purpose: str, *, workspace: str, name: str) -> Entered:
+    """Whether who shows this may enter the instance that has the name now.
+
+    Raises `NotSignedIn`, `NotAllowed`, and `NotFound` for who may know that there is none.
+    """
+    if purpose == BY_TOKEN:
+        token = await identity.signed_in(ctx, bearer)
+        instance = await _entered(ctx, token, workspace, name)
+        return Entered(workspace=workspace, subject=token.subject, instance=instance.id)
+    kind, id, subject, by, expires, secret = parts(bearer, 6)
+    is_ours = kind == ENTRY and ctx.secrets.matches(secret, ENTRY, id, subject, by, expires)
+    if not is_ours or float(expires) < ctx.clock().timestamp():
+        raise NotSignedIn("This session is over.", hint=OVER)
+    token = await identity.token_of(ctx, by)
+    try:
+        instance = await _entered(ctx, token, workspace, name)
+    except NotFound:
+        raise NotSignedIn("This session is of an instance that there is not any more.", hint=OVER) from None
+    if instance.id != id:
+        raise NotSignedIn("This session is of another instance.", hint=OVER)
+    return Entered(workspace=workspace, subject=subject, instance=instance.id)
+
+
+async def _entered(ctx: Context, token: Token, workspace: str, name: str) -> Instance:
+    """The instance of that name, for its owner."""
+    check(token, Right.WORK, workspace)
+    async with ctx.read() as tx:
+        compute = await computes.find(tx, workspace, name)
+        instance = None if compute is None else await instances.find(tx, compute.id)
+    if compute is None or instance is None or compute.status is not ComputeStatus.SUCCEEDED:
+        raise NotFound("compute instance", name, hint="um compute list")
+    if token.subject != instance.owner:
+        raise NotAllowed(
+            f"Compute instance {name} is {instance.owner}'s: nobody else may enter it, whatever their role.",
+            hint="Make one of your own: um compute create --type computeinstance",
+        )
+    return instance

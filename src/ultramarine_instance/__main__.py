@@ -1,0 +1,50 @@
+"""`python instance.zip --socket … --home …` is an instance; `python instance.zip kernel …` is one kernel of it."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ultramarine_instance import kernel
+from ultramarine_instance.applications import Applications
+from ultramarine_instance.options import KERNEL, Options, read
+from ultramarine_instance.scripts import SETUP_FAILED, ScriptFailed, Scripts
+from ultramarine_instance.settings import BadSettings, Settings, load
+
+BAD_INPUT = 2
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit code: 0 when stopped, 78 when the creation script failed, 2 when it was told nonsense, 1 else."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
+    if arguments[:1] == [KERNEL]:
+        return kernel.main(arguments[1:])
+    options, program = read(arguments), Path(sys.argv[0]).absolute()
+    try:
+        return _serve(options, load(options.settings), program)
+    except BadSettings as error:
+        print(error, file=sys.stderr)
+        return BAD_INPUT
+    except ScriptFailed as error:
+        print(error, file=sys.stderr)
+        return SETUP_FAILED
+
+
+def _serve(options: Options, settings: Settings, program: Path) -> int:
+    options.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.chdir(options.home)
+    Scripts(options.home, files=options.settings.parent).run(settings)
+    # Only now: it imports JupyterLab.
+    server = importlib.import_module("ultramarine_instance.lab.server")
+    with Applications(options.home, base=options.base).started(settings.applications):
+        return server.run(options, settings, program=program)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,200 @@
+"""One kernel: its environment is made where it is not there yet, and then becomes this process.
+
+`python instance.zip kernel --environment NAME:VERSION … -f CONNECTION_FILE`. What makes a kernel of an environment
+(ipykernel) stands *behind* it on its path, as in a notebook that runs as a job: the environment is the same, file by
+file, as that of a job, a batch or an endpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ultramarine_instance import processes
+from ultramarine_instance.control import Kept, Made, NoAnswer
+from ultramarine_instance.options import KERNEL
+from ultramarine_instance.settings import BadSettings, Settings, load
+from ultramarine_runner.environments import EnvironmentFailed, Recipe, ensure
+from ultramarine_runner.machine import platform_name
+from ultramarine_runner.pythons import find_python, find_pythons
+
+KEPT = Path(".ultramarine", "environments")  #: in the home
+LOG = Path("setup", "environments.log")  #: in the home: how each build went
+# As ipykernel's own launcher: a file of the notebook's folder is not to be imported in place of what it needs.
+_RUN = (
+    "import sys; sys.path[:1] = [] if sys.path[0] == '' else sys.path[:1]; sys.path.append(sys.argv.pop(1)); "
+    "from ipykernel.kernelapp import launch_new_instance; launch_new_instance()"
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which environment, and who is to be spoken to."""
+
+    name: str
+    version: str
+    digest: str  #: as the list of kernels had it
+    connection_file: Path
+    home: Path
+    settings: Path
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}:{self.version}"
+
+
+def argv(program: Path, *, label: str, digest: str, home: Path, settings: Path) -> list[str]:
+    """What starts one, but for its connection file."""
+    return [
+        *(sys.executable, str(program), KERNEL),
+        *("--environment", label),
+        *("--digest", digest),
+        *("--home", str(home)),
+        *("--settings", str(settings)),
+        "-f",
+    ]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Becomes the kernel. Where it cannot, it stays and says why to each cell."""
+    processes.end_with_parent()
+    wanted = _read(arguments)
+    try:
+        kernel = Kernel.learn(wanted, os.environ)
+    except (NoAnswer, BadSettings, EnvironmentFailed) as error:
+        words = str(error)
+        return _room(wanted, "", _never(f"The environment {wanted.label} is not known here. {words}"))
+    if kernel.is_made():
+        try:
+            kernel.become(wanted.connection_file)
+        except (EnvironmentFailed, OSError) as error:
+            return _room(wanted, kernel.made.python, _never(str(error)))
+    return _room(wanted, kernel.made.python, kernel.make)
+
+
+class Kernel:
+    """One that is to be, when it is known what it is made from."""
+
+    def __init__(self, made: Made, behind: Recipe, settings: Settings, *, cache: Path) -> None:
+        self.made, self._behind, self._settings, self._cache = made, behind, settings, cache
+
+    @classmethod
+    def learn(cls, wanted: Wanted, variables: Mapping[str, str]) -> Kernel:
+        """Raises NoAnswer, BadSettings, EnvironmentFailed."""
+        settings = load(wanted.settings)
+        kept = Kept(wanted.home / KEPT)
+        made = kept.made_from(wanted.name, wanted.version, digest=wanted.digest, variables=variables)
+        behind = settings.behind.get(made.python)
+        if behind is None:
+            there = ", ".join(settings.behind) or "none"
+            raise EnvironmentFailed(
+                f"{wanted.label} is of Python {made.python}, for which there are no kernels here; there are for: "
+                f"{there}."
+            )
+        return cls(made, behind, settings, cache=cache_of(sys.prefix))
+
+    def is_made(self) -> bool:
+        """Whether nothing is to be built: then it is a matter of milliseconds."""
+        recipes = [self._behind, *([self.made.recipe] if self.made.recipe else [])]
+        return all((self._cache / "environments" / one.digest / "ultramarine.json").exists() for one in recipes)
+
+    def make(self, progress: Callable[[str], None]) -> None:
+        """Build what is missing, as a job on this machine would. Raises EnvironmentFailed."""
+        for recipe in (self.made.recipe, self._behind):
+            if recipe is not None:
+                ensure(self._cache, recipe, options=self._settings.options, uv=_uv(self._cache), progress=progress)
+
+    def become(self, connection_file: Path) -> None:
+        """Does not return. Raises EnvironmentFailed, OSError."""
+        self.make(lambda _: None)
+        site = _site(self._cache / "environments" / self._behind.digest)
+        python, variables = self._python(dict(os.environ))
+        os.execve(python, [python, "-c", _RUN, site, "-f", str(connection_file)], variables)
+
+    def _python(self, variables: dict[str, str]) -> tuple[str, dict[str, str]]:
+        """Its interpreter, and the variables with this one's environment taken out and its own put in."""
+        ours = str(Path(sys.prefix, "bin"))
+        path = [folder for folder in variables.get("PATH", os.defpath).split(os.pathsep) if folder != ours]
+        variables.pop("VIRTUAL_ENV", None)
+        if self.made.recipe is None:
+            return _own_python(self.made.python), variables | {"PATH": os.pathsep.join(path)}
+        home = self._cache / "environments" / self.made.digest
+        its = {"PATH": os.pathsep.join([str(home / "bin"), *path]), "VIRTUAL_ENV": str(home)}
+        return str(home / "bin" / "python"), variables | its
+
+
+def cache_of(prefix: str) -> Path:
+    """The runner's cache, in which the environment lies that we run in. Raises EnvironmentFailed."""
+    around = Path(prefix).parent
+    if around.name != "environments":
+        raise EnvironmentFailed(f"{prefix} is no environment of a runner's, so there is no place for others.")
+    return around.parent
+
+
+def _own_python(version: str) -> str:
+    """The machine's, for an environment without packages."""
+    if version == f"{sys.version_info.major}.{sys.version_info.minor}":
+        return getattr(sys, "_base_executable", None) or sys.executable
+    found = find_python(version)
+    if found is None:
+        there = ", ".join(find_pythons()) or "none"
+        raise EnvironmentFailed(f"Python {version} is not on this machine; there is: {there}.")
+    return found
+
+
+def _site(home: Path) -> str:
+    found = sorted((home / "lib").glob("python3*/site-packages"))
+    if not found:
+        raise EnvironmentFailed(f"The environment {home.name} has no site-packages folder.")
+    return str(found[0])
+
+
+def _uv(cache: Path) -> str:
+    """As the runner finds it: on PATH, else what it fetched from the control plane."""
+    found = shutil.which("uv") or str(cache / "tools" / f"uv-{platform_name()}")
+    if not os.path.exists(found):
+        raise EnvironmentFailed("There is no uv on this machine to build environments with: pip install uv.")
+    return found
+
+
+def _never(words: str) -> Callable[[Callable[[str], None]], None]:
+    def fail(_progress: Callable[[str], None]) -> None:
+        raise EnvironmentFailed(words)
+
+    return fail
+
+
+def _room(wanted: Wanted, python: str, make: Callable[[Callable[[str], None]], None]) -> int:
+    # Only now: what is ready needs nothing of it.
+    room = importlib.import_module("ultramarine_instance.lab.waiting")
+    again = argv(
+        Path(sys.argv[0]).absolute(),
+        label=wanted.label,
+        digest=wanted.digest,
+        home=wanted.home,
+        settings=wanted.settings,
+    )
+    with _log(wanted.home / LOG).open("a", encoding="utf-8") as log:
+        return room.Room(wanted.connection_file, label=wanted.label, python=python, log=log).run(make, again)
+
+
+def _log(place: Path) -> Path:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def _read(arguments: Sequence[str]) -> Wanted:
+    parser = argparse.ArgumentParser(prog=f"instance.zip {KERNEL}", description=__doc__)
+    parser.add_argument("--environment", required=True, metavar="NAME:VERSION")
+    parser.add_argument("--digest", default="")
+    for name in ("--home", "--settings", "-f"):
+        parser.add_argument(name, required=True, type=Path)
+    given = parser.parse_args(arguments)
+    name, _, version = given.environment.rpartition(":")
+    return Wanted(name, version, given.digest, given.f, given.home, given.settings)

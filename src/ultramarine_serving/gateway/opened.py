@@ -1,0 +1,41 @@
+"""Compute instances of the route table as frozen data, and how they are read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from ultramarine_serving.gateway.fields import BadFile, Fields
+from ultramarine_serving.http.address import Address
+
+PREFIX = "/instances/"
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+
+_NAMED = re.compile(f"{NAME}/{NAME}")
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One whose program runs."""
+
+    id: str  #: another one that gets its name later has another
+    address: Address
+    base: str  #: what all its paths begin with
+    secret: str = field(repr=False)  #: what its program wants to be told
+
+
+def instance_of(name: str, value: object) -> Instance:
+    """Read one instance of a table. Raises BadFile."""
+    where = f"instances[{name!r}]"
+    if not _NAMED.fullmatch(name):
+        raise BadFile(f"{where}: an instance is named workspace/instance.")
+    fields = Fields(value, where)
+    made = Instance(
+        id=fields.text("id"), address=fields.address("address"), base=fields.text("base"), secret=fields.text("secret")
+    )
+    fields.done()
+    if made.base != f"{PREFIX}{name}/":
+        raise fields.bad("base", made.base, f"{PREFIX}{name}/")
+    if not re.fullmatch(r"[!-~]+", made.secret):
+        raise BadFile(f"{where}.secret must be visible ASCII.")  # its value is not to be shown
+    return made

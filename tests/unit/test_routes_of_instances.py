@@ -1,0 +1,69 @@
+"""Compute instances in the gateway's route table."""
+
+from dataclasses import replace
+from typing import Any
+
+from tests.factories import NOON, make_run
+
+from ultramarine.domain.instance import Instance
+from ultramarine.domain.names import ComputeId
+from ultramarine.domain.run import Mode, OwnerNoun, Run, RunStatus
+from ultramarine.planning.routes import Entrances, Trust, Upstreams, render
+
+LAB = Instance(
+    id=ComputeId("c1"), workspace="w", name="lab", owner="ada", active_at=NOON, created_at=NOON, changed_at=NOON
+)
+UP = {"http": "unix:/r.sock"}
+
+
+def run_of(instance: Instance = LAB, *, ordinal: int = 1, **different: Any) -> Run:
+    owner = {"owner_noun": OwnerNoun.INSTANCE, "owner_id": instance.id, "mode": Mode.INSTANCE}
+    return make_run(instance.id, ordinal=ordinal, **{**owner, "status": RunStatus.RUNNING, "sockets": UP, **different})
+
+
+def rendered(*runs: Run, instances: tuple[Instance, ...] = (LAB,)) -> dict[str, Any]:
+    entrances = Entrances(instances=instances, runs=runs, secrets={each.id: f"of {each.id}" for each in instances})
+    table = render(
+        Upstreams(control="unix:/c.sock", mlflow="unix:/m.sock"),
+        [],
+        [],
+        replicas=[],
+        trust=Trust(),
+        entrances=entrances,
+    )
+    return table["instances"]
+
+
+def test_an_instance_is_in_the_table_with_its_socket_its_path_and_its_secret_while_it_runs():
+    wanted = {"id": "c1", "address": "unix:/r.sock", "base": "/instances/w/lab/", "secret": "of c1"}
+    assert rendered(run_of()) == {"w/lab": wanted}
+    assert rendered(run_of(status=RunStatus.NOT_RESPONDING)) == {"w/lab": wanted}
+
+
+def test_one_that_is_not_up_or_is_leaving_is_not_in_the_table():
+    for status in (RunStatus.QUEUED, RunStatus.PREPARING, RunStatus.CANCEL_REQUESTED):
+        assert rendered(run_of(status=status)) == {}
+    assert rendered(run_of(sockets={})) == {}
+    assert rendered() == {}
+
+
+def test_the_newest_run_is_the_one_that_counts():
+    table = rendered(run_of(), run_of(ordinal=2, sockets={"http": "unix:/new.sock"}))
+    assert table["w/lab"]["address"] == "unix:/new.sock"
+
+
+def test_what_is_no_socket_of_this_machine_is_not_believed():
+    assert rendered(run_of(sockets={"http": "10.0.0.7:22"})) == {}
+
+
+def test_instances_of_one_name_in_two_workspaces_are_two():
+    other = replace(LAB, id=ComputeId("c2"), workspace="v")
+    table = rendered(run_of(), run_of(other, sockets={"http": "unix:/v.sock"}), instances=(LAB, other))
+    assert {name: entry["address"] for name, entry in table.items()} == {
+        "w/lab": "unix:/r.sock",
+        "v/lab": "unix:/v.sock",
+    }
+
+
+def test_the_secret_of_an_instance_is_not_shown_where_its_rendering_is_printed():
+    assert "s3cret" not in repr(Entrances(secrets={LAB.id: "s3cret"}))
