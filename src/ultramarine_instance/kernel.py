@@ -20,6 +20,8 @@ from ultramarine_instance import processes
 from ultramarine_instance.control import Kept, Made, NoAnswer
 from ultramarine_instance.options import KERNEL
 from ultramarine_instance.settings import BadSettings, Settings, load
+from ultramarine_runner import unused
+from ultramarine_runner.builds import about
 from ultramarine_runner.environments import EnvironmentFailed, Recipe, ensure
 from ultramarine_runner.machine import platform_name
 from ultramarine_runner.pythons import find_python, find_pythons
@@ -105,10 +107,20 @@ class Kernel:
         return all((self._cache / "environments" / one.digest / "ultramarine.json").exists() for one in recipes)
 
     def make(self, progress: Callable[[str], None]) -> None:
-        """Build what is missing, as a job on this machine would. Raises EnvironmentFailed."""
+        """Build what is missing, as a job on this machine would. Raises EnvironmentFailed.
+
+        It is held until this process ends, whatever it becomes: else it could be deleted as one that nobody uses.
+        """
         for recipe in (self.made.recipe, self._behind):
             if recipe is not None:
+                self._hold(recipe.digest)
                 ensure(self._cache, recipe, options=self._settings.options, uv=_uv(self._cache), progress=progress)
+
+    def _hold(self, digest: str) -> None:
+        try:
+            os.set_inheritable(unused.hold(self._cache / "environments" / digest), True)
+        except OSError as error:
+            raise EnvironmentFailed(about(error, self._cache)) from None
 
     def become(self, connection_file: Path) -> None:
         """Does not return. Raises EnvironmentFailed, OSError."""
@@ -157,10 +169,7 @@ def _site(home: Path) -> str:
 
 def _uv(cache: Path) -> str:
     """As the runner finds it: on PATH, else what it fetched from the control plane."""
-    found = shutil.which("uv") or str(cache / "tools" / f"uv-{platform_name()}")
-    if not os.path.exists(found):
-        raise EnvironmentFailed("There is no uv on this machine to build environments with: pip install uv.")
-    return found
+    return shutil.which("uv") or str(cache / "tools" / f"uv-{platform_name()}")
 
 
 def _never(words: str) -> Callable[[Callable[[str], None]], None]:

@@ -1,9 +1,11 @@
 """A kernel for each environment of the workspace: made where it is not there yet, the same as that of a job."""
 
 import hashlib
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,7 +38,7 @@ def workspace(control: ControlPlane, index: Index) -> None:
 
 
 @contextmanager
-def silent(control: ControlPlane) -> Iterator[None]:
+def silent(control: ControlPlane) -> Generator[None]:
     control.is_silent = True
     try:
         yield
@@ -75,7 +77,7 @@ def test_a_cell_waits_for_the_environment_and_says_how_far_it_is(shared: Instanc
     index.open.clear()
     kernel = shared.begin("tiny--2")
     shown: list[Any] = []
-    asked = "import shutil; input('who? ') if False else shutil.which('tiny-says')"
+    asked = "import shutil; shutil.which('tiny-says')"
     client = threading.Thread(target=lambda: shown.extend(shared.execute(kernel, ABOUT, asked)))
     client.start()
     until(lambda: any("tiny" in path for path in index.asked), shared)
@@ -88,7 +90,14 @@ def test_a_cell_waits_for_the_environment_and_says_how_far_it_is(shared: Instanc
     assert prefix.endswith(f"environments/{digest}")
     assert ready_made("kernel")[1].digest in ipykernel, "what makes it a kernel stands behind it"
     assert digest in shown[1]["result"], "its programs are found first"
+    assert set(held(shared)) >= {digest, ready_made("kernel")[1].digest}, "nobody may delete it now"
     assert "[tiny:2] environment: making it" in shared.home.joinpath("setup", "environments.log").read_text()
+
+
+def held(instance: Instance) -> list[str]:
+    """The environments that its kernels hold."""
+    open_ones = [os.readlink(file) for pid in instance.kernels() for file in Path(f"/proc/{pid}/fd").iterdir()]
+    return [Path(place).stem for place in open_ones if place.endswith(".used")]
 
 
 def test_one_that_was_made_starts_without_a_word_when_the_control_plane_is_silent(
