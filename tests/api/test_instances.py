@@ -1,16 +1,20 @@
 """Compute instances as they are asked for: whose they are, who may, and what cannot be."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.api.conftest import Api
 from tests.factories import NOON
 
-from ultramarine.domain.instance import InstanceEvent, InstanceStatus
+from ultramarine import curated
+from ultramarine.domain.instance import InstanceEvent, InstanceSpec, InstanceStatus
 from ultramarine.domain.names import ComputeId
 from ultramarine.planning.idleness import Idleness
+from ultramarine.services.instances import run_spec
 from ultramarine.store import instances
+from ultramarine_instance.settings import load
 
 W = "/api/v1/workspaces/w"
 MINE = f"{W}/computes/mine"
@@ -231,3 +235,20 @@ async def test_what_azure_has_and_is_not_there_yet_is_named(api: Api, field: str
     refused = await api.ask("PUT", MINE, token=ME, json=BODY | {field: {}})
     assert (refused.status_code, refused.json()["code"]) == (422, "not-supported-yet")
     assert field in refused.json()["detail"]
+
+
+async def test_what_runs_inside_is_told_what_makes_a_kernel_of_each_python_and_how_this_site_builds(
+    mine: Api, tmp_path: Path
+) -> None:
+    async with mine.ctx.read() as tx:
+        (there,) = await instances.every(tx)
+    run = run_spec(mine.ctx, there, InstanceSpec.model_validate(BODY | {"name": "mine"}), zip_sha256="0" * 64)
+    settings = load(mine.ctx.blobs.path(run["files"][1]["sha256"]))
+    assert (settings.workspace, settings.name, settings.owner) == ("w", "mine", ME)
+    kernel = curated.load()["kernel"]
+    expected = [python for python in mine.ctx.site.pythons if python in kernel.pythons]
+    assert list(settings.behind) == expected
+    for python, recipe in settings.behind.items():
+        lock = kernel.lock(python=python, platform=mine.ctx.site.platform)
+        assert (recipe.digest, recipe.lock.decode()) == (lock.digest, lock.text)
+    assert settings.options == mine.ctx.site.options

@@ -20,6 +20,7 @@ from ultramarine.store import assets, computes, instances
 from ultramarine.store.database import Tx
 
 JUPYTER = "jupyter"  #: the curated environment that it runs in
+KERNEL = "kernel"  #: the curated environment that stands behind those of its kernels
 ZIP, SETTINGS = "instance.zip", "settings.json"  #: its files
 HTTP = "http"  #: what it listens for, in the runner's words
 SECRET = "instance"  #: the file with what is to be said to it
@@ -184,7 +185,7 @@ async def _find(tx: Tx, workspace: str, name: str) -> InstanceState:
 
 def run_spec(ctx: Context, instance: Instance, spec: InstanceSpec, *, zip_sha256: str) -> dict[str, Any]:
     """What the runner needs to run it: JupyterLab in the curated environment, in the home folder that stays."""
-    settings = ctx.blobs.put(json.dumps(_settings(instance, spec), sort_keys=True).encode())
+    settings = ctx.blobs.put(json.dumps(_settings(ctx, instance), sort_keys=True).encode())
     return {
         "argv": [
             "{{python}}",
@@ -212,9 +213,21 @@ def run_spec(ctx: Context, instance: Instance, spec: InstanceSpec, *, zip_sha256
     }
 
 
-def _settings(instance: Instance, spec: InstanceSpec) -> Mapping[str, Any]:
-    """What is told to the program inside, as JSON."""
-    return {"workspace": instance.workspace, "name": instance.name, "owner": instance.owner}
+def _settings(ctx: Context, instance: Instance) -> Mapping[str, Any]:
+    """What is told to the program inside, as JSON (docs/reference/instance.md)."""
+    kernel = curated.load()[KERNEL]
+    locks = [
+        kernel.lock(python=python, platform=ctx.site.platform)
+        for python in ctx.site.pythons
+        if python in kernel.pythons
+    ]
+    return {
+        "workspace": instance.workspace,
+        "name": instance.name,
+        "owner": instance.owner,
+        "kernels": {lock.python: {"digest": lock.digest, "lock": lock.text} for lock in locks},
+        "options": ctx.site.options,
+    }
 
 
 def secret_of(ctx: Context, id: ComputeId) -> str:
