@@ -18,7 +18,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ultramarine_runner.environments import Recipe
 
@@ -127,7 +127,7 @@ class Control:
             raise NoAnswer(f"The control plane does not answer: {why}") from None
         if not isinstance(body, dict):
             raise NoAnswer("The control plane answers with what is no object.")
-        return body
+        return cast("Mapping[str, Any]", body)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -67,6 +67,7 @@ def load(file: Path) -> Settings:
 
 def _read(raw: Mapping[str, Any]) -> Settings:
     scripts: Mapping[str, Any] = raw.get("setup_scripts") or {}
+    kernels: Mapping[str, Any] = raw.get("kernels") or {}
     applications = tuple(_application(one) for one in raw.get("custom_applications") or ())
     if len({one.name for one in applications}) < len(applications):
         raise ValueError("custom_applications: two of them have the same name.")
@@ -77,7 +78,7 @@ def _read(raw: Mapping[str, Any]) -> Settings:
         creation=_script("creation", scripts.get("creation_script")),
         startup=_script("startup", scripts.get("startup_script")),
         applications=applications,
-        behind={python: _recipe(python, one) for python, one in (raw.get("kernels") or {}).items()},
+        behind={python: _recipe(python, one) for python, one in kernels.items()},
         options=raw.get("options") or {},
     )
 

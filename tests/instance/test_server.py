@@ -28,7 +28,6 @@ WITHOUT = [{}, {"Authorization": "token wrong"}, {"Authorization": f"Bearer {SEC
 def test_who_does_not_come_from_the_gateway_gets_nothing(shared: Instance, headers: dict[str, str]):
     with shared.stranger(**headers) as stranger:
         for path in (
-            "",
             "lab",
             "api/status",
             "api/contents",
@@ -86,6 +85,7 @@ def test_a_file_of_its_owner_opens_no_other_door(begin: Begin, short: Path):
         assert "secret-1" not in client.get("api/contents").text
 
 
+@pytest.mark.slow
 def test_killed_or_stopped_it_leaves_no_kernel_and_no_secret_in_its_log(begin: Begin):
     killed = begin().until_it_answers()
     assert killed.execute(killed.begin("python3"), "open('kept', 'w').close()")[0]["status"] == "ok"

@@ -25,7 +25,8 @@ class Gateway(IdentityProvider):
         kind, _, given = handler.request.headers.get("Authorization", "").partition(" ")
         known = hmac.compare_digest(given.encode("utf-8", "replace"), self.secret.encode())
         if kind.lower() != "token" or not self.secret or not known:
-            handler.current_user = handler._jupyter_current_user = None  # the page of the error asks for it
+            # The page of the error asks for both.
+            handler.current_user = handler._jupyter_current_user = None  # noqa: SLF001 (as Jupyter's own handlers do)
             raise web.HTTPError(403, REFUSED)
         return User(username=self.owner or "owner")
 

@@ -6,6 +6,7 @@ the last one that was known.
 
 import asyncio
 import os
+import sys
 import time
 
 from ipykernel.kernelspec import RESOURCES, get_kernel_dict
@@ -56,7 +57,7 @@ class Environments(KernelSpecManager):
         if environment is not None:
             return self._spec(environment)
         spec = super()._get_kernel_spec_by_name(kernel_name, resource_dir)
-        if kernel_name == NATIVE_KERNEL_NAME and resource_dir == RESOURCES:
+        if kernel_name == NATIVE_KERNEL_NAME and resource_dir.startswith(sys.prefix):  # not one of the owner's own
             spec.display_name = "Python (jupyter)"
         return spec
 
