@@ -13,7 +13,13 @@ from tests.cli.small import Small, serving
 from ultramarine.cli.command import FAILED, OK, USAGE
 
 AT = "/api/v1/workspaces/default/computes/mine"
-WHY = {"state": "Running", "reason": "", "busy_by": [], "stops_at": None, "why": "It stays up: a GPU is at 50 %."}
+WHY: dict[str, Any] = {
+    "state": "Running",
+    "reason": "",
+    "busy_by": [],
+    "stops_at": None,
+    "why": "It stays up: a GPU is at 50 %.",
+}
 
 
 class Server(Small):

@@ -11,7 +11,14 @@ from ultramarine.domain.run import Mode, OwnerNoun, Run, RunStatus
 from ultramarine.planning.routes import Entrances, Trust, Upstreams, render
 
 LAB = Instance(
-    id=ComputeId("c1"), workspace="w", name="lab", owner="ada", active_at=NOON, created_at=NOON, changed_at=NOON
+    id=ComputeId("c1"),
+    workspace="w",
+    name="lab",
+    owner="ada",
+    active_at=NOON,
+    scheduled_at=NOON,
+    created_at=NOON,
+    changed_at=NOON,
 )
 UP = {"http": "unix:/r.sock"}
 
