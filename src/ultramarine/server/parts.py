@@ -15,7 +15,9 @@ from ultramarine.backup.contents import OWNER_OF_FILES
 from ultramarine.controllers import lag
 from ultramarine.controllers.deployments import DeploymentLoop, ServingFiles
 from ultramarine.controllers.environments import EnvironmentLoop
+from ultramarine.controllers.evidence import Jupyter
 from ultramarine.controllers.fleet import FleetLoop
+from ultramarine.controllers.instances import InstanceLoop
 from ultramarine.controllers.loads import LoadLoop
 from ultramarine.controllers.loop import forever
 from ultramarine.controllers.metrics import MetricsLoop
@@ -39,6 +41,7 @@ from ultramarine.drivers.ray import keep as keep_engine
 from ultramarine.drivers.ray import read as read_provider
 from ultramarine.files.blobs import Blobs
 from ultramarine.files.collected import Collected
+from ultramarine.files.homes import Homes
 from ultramarine.files.logs import Logs
 from ultramarine.files.reserve import Reserve
 from ultramarine.locks.lock import Uv
@@ -144,8 +147,7 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
     await begin(ctx, home)
     certificate = Certificate(settings, home, clock=ctx.clock)
     here = Door(url=f"unix:{socket}", server=ctx.site.address)
-    homes = home / HOMES
-    joining, own = _joining(ctx, lambda: here, cache, homes=homes), owner(home)
+    joining, own = _joining(ctx, lambda: here, cache, homes=home / HOMES), owner(home)
     driver = LocalDriver(home / "nodes", pyz=pyz.build(home / "tools"), joining=joining)
     publisher = RoutePublisher(home / "gateway")
     routes = RouteLoop(ctx, publisher, upstreams_of(home, socket), hosts=certificate.known_names)
@@ -161,6 +163,7 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
         Loop(name="runs", tick=scheduler.tick, bell=ctx.work),
         Loop(name="routes", tick=routes.tick, bell=ctx.serving),
         Loop(name="deployments", tick=DeploymentLoop(ctx, publisher, serving).tick, bell=ctx.serving),
+        Loop(name="instances", tick=_instances(ctx, home).tick, bell=ctx.serving),
         Loop(name="rollouts", tick=RolloutLoop(ctx).tick, bell=ctx.serving),
         Loop(name="environments", tick=EnvironmentLoop(ctx).tick, bell=ctx.locking),
         # Never rung: nobody waits for what these do.
@@ -171,6 +174,11 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
         Loop(name="metrics", tick=MetricsLoop(ctx).tick, bell=Bell()),
     )
     return Parts(ctx=ctx, loops=loops, beside=beside)
+
+
+def _instances(ctx: Context, home: Path) -> InstanceLoop:
+    zip_sha256 = ctx.blobs.put(pyz.instance(home / "tools").read_bytes())
+    return InstanceLoop(ctx, Jupyter(ctx), zip_sha256=zip_sha256, homes=Homes(home / HOMES))
 
 
 def _clusters(settings: Settings) -> Mapping[str, Host]:
