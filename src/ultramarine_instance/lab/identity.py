@@ -12,7 +12,8 @@ from tornado import web
 from traitlets import Unicode
 
 REFUSED = "This is reached through the gateway of Ultramarine only: um compute connect -n NAME"
-BROWSER = ("Origin", "Referer", "Sec-Fetch-Site", "Cookie")  #: what a program does not send
+# What a program does not send. (It may keep cookies.) Each browser says its origin with what changes something.
+BROWSER = ("Origin", "Referer", "Sec-Fetch-Site")
 
 
 class Gateway(IdentityProvider):
