@@ -1,0 +1,84 @@
+"""A compute instance of a real installation: JupyterLab through its gateway, and a home that outlives what it runs."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ultramarine.sdk.connection import of_home
+
+from .installation import SIZES, Installation, installed, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+BODY = {"name": "mine", "type": "computeinstance", "size": "desk"}
+DESK = {"cpus": 0.5, "memory_gib": 1.0}
+
+
+@pytest.fixture
+def it(cache: Path) -> Iterator[Installation]:
+    sizes = json.dumps({**SIZES, "desk": DESK})
+    with installed(cache, ULTRAMARINE_SIZES=sizes) as made:
+        made.up()
+        yield made
+
+
+def entered(it: Installation) -> httpx.Client:
+    """As a Jupyter client of its owner's enters it."""
+    base = f"http://127.0.0.1:{it.port + 2}/instances/default/mine/"
+    headers = {"Authorization": f"token {of_home(it.home).token}"}
+    return httpx.Client(base_url=base, headers=headers, timeout=60, trust_env=False)
+
+
+def processes(it: Installation, word: str) -> list[int]:
+    """Those of its instances that have this word on their command line."""
+    found: list[int] = []
+    for one in Path("/proc").iterdir():
+        try:
+            line = one.joinpath("cmdline").read_text("utf-8", "replace") if one.name.isdigit() else ""
+            of = one.joinpath("environ").read_text("utf-8", "replace") if word in line.split("\0") else ""
+        except OSError:
+            continue
+        if f"HOME={it.home / 'instances'}/" in of:
+            found.append(int(one.name))
+    return found
+
+
+def test_what_is_in_its_home_is_there_after_a_crash_a_stop_and_a_start_and_gone_with_it(it: Installation):
+    computes = it.workspace.computes
+    computes.create_or_update(BODY)
+    computes.wait_up("mine")
+    with entered(it) as client:
+        assert "JupyterLab" in client.get("lab").text
+        kept = {"type": "file", "format": "text", "content": "kept"}
+        assert client.put("api/contents/mine.txt", json=kept).status_code == 201
+        names = client.get("api/kernelspecs").json()["kernelspecs"]
+        assert {"python3", "minimal--1"} <= set(names)
+        assert client.post("api/kernels", json={"name": "minimal--1"}).status_code == 201
+
+    (killed,) = processes(it, "--socket")
+    begun = processes(it, "-f")
+    assert begun, "there is a kernel"
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: not {killed, *begun} & {*processes(it, "--socket"), *processes(it, "-f")}, "all of it has ended")
+    until(lambda: read(it) == "kept", "it comes back by itself, with its home")
+
+    computes.stop("mine")
+    computes.wait_stopped("mine")
+    with entered(it) as client:
+        assert client.get("api/status").status_code == 503
+    computes.start("mine")
+    computes.wait_up("mine")
+    until(lambda: read(it) == "kept", "it answers again, with its home")
+
+    computes.delete("mine")
+    until(lambda: not list((it.home / "instances").glob("*")), "its home is gone")
+
+
+def read(it: Installation) -> str | None:
+    with entered(it) as client:
+        answer = client.get("api/contents/mine.txt")
+        return answer.json()["content"] if answer.status_code == 200 else None
