@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str]) -> int:
             stream.reconfigure(line_buffering=True)
     if arguments[:1] == [KERNEL]:
         return kernel.main(arguments[1:])
+    signal.signal(signal.SIGTERM, _leave)
     options, program = read(arguments), Path(sys.argv[0]).absolute()
     try:
         return _serve(options, load(options.settings), program)
@@ -34,6 +36,11 @@ def main(arguments: Sequence[str]) -> int:
     except ScriptFailed as error:
         print(error, file=sys.stderr)
         return SETUP_FAILED
+
+
+def _leave(*_: object) -> None:
+    """Until the server has a way of its own: what was started is ended on the way out."""
+    raise SystemExit(0)
 
 
 def _serve(options: Options, settings: Settings, program: Path) -> int:

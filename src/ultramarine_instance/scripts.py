@@ -12,9 +12,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
 from pathlib import Path
-from types import FrameType
 from typing import IO
 
 from ultramarine_instance import processes
@@ -24,6 +23,7 @@ SETUP_FAILED = 78  #: the exit code by which the control plane knows
 LINES = 20  #: of its log, when it failed
 GRACE_S = 5.0
 _LINE_BYTES_MAX = 2000
+_STEP_S = 0.05
 _DRAIN_S = 1.0  #: for what a script that has ended left in the pipe
 CREATED = Path(".ultramarine", "created")  #: in the home: the creation script has succeeded
 
@@ -71,6 +71,19 @@ class Scripts:
 
 def _followed(argv: list[str], folder: Path, out: IO[bytes], timeout_s: float) -> int | None:
     """Its exit code; None when its time was over. When we are to stop, it is ended first."""
+    # From before it begins: a signal that ends us at once would leave it behind.
+    stopped = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda _number, _frame: stopped.set())
+    try:
+        code = _ended(argv, folder, out, deadline=time.monotonic() + timeout_s, stopped=stopped)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if stopped.is_set():
+        raise SystemExit(0)
+    return code
+
+
+def _ended(argv: list[str], folder: Path, out: IO[bytes], *, deadline: float, stopped: threading.Event) -> int | None:
     try:
         process = processes.start(argv, folder, subprocess.PIPE)
     except OSError as error:
@@ -78,32 +91,19 @@ def _followed(argv: list[str], folder: Path, out: IO[bytes], timeout_s: float) -
         return 127
     reader = threading.Thread(target=_copy, args=(process.stdout, out), daemon=True)
     reader.start()
-    with _stopping(lambda: processes.end(process, GRACE_S)):
-        try:
-            code: int | None = process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            code = None
-            processes.end(process, GRACE_S)
+    code = _awaited(process, deadline, stopped)
+    if code is None:
+        processes.end(process, GRACE_S)
     # What it started in the background may hold the pipe for ever.
     reader.join(_DRAIN_S)
     return code
 
 
-class _stopping:  # noqa: N801 (read as a word)
-    """While in it, SIGTERM does something first and then ends the program."""
-
-    def __init__(self, first: Callable[[], None]) -> None:
-        self._first = first
-
-    def __enter__(self) -> None:
-        self._before = signal.signal(signal.SIGTERM, self._stop)
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGTERM, self._before)
-
-    def _stop(self, _number: int, _frame: FrameType | None) -> None:
-        self._first()
-        raise SystemExit(0)
+def _awaited(process: subprocess.Popen[bytes], deadline: float, stopped: threading.Event) -> int | None:
+    """Its exit code; None when it still runs, and its time is over or we are to stop."""
+    while (code := process.poll()) is None and not stopped.is_set() and time.monotonic() < deadline:
+        time.sleep(_STEP_S)
+    return code
 
 
 def _copy(source: IO[bytes], log: IO[bytes]) -> None:
