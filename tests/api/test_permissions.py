@@ -88,12 +88,13 @@ async def test_a_runs_own_token_is_good_for_its_workspace_until_the_run_has_ende
         (run,) = await runs.open_ones(tx)
     mine = {"authorization": f"Bearer {run_token(api.ctx, run.key)}"}
 
-    async def status(path: str, method: str = "GET") -> int:
-        return (await api.ask(method, path, token="", headers=mine, json={} if method == "PUT" else None)).status_code
+    async def status(path: str, method: str = "GET", body: object = None) -> int:
+        return (await api.ask(method, path, token="", headers=mine, json=body)).status_code
 
     assert await status("/api/v1/workspaces/w/jobs/j") == 200
     assert await status("/api/v1/workspaces/v/jobs") == 403
-    assert await status("/api/v1/workspaces/w/computes/c", "PUT") == 403
+    for type in ("amlcompute", "computeinstance"):
+        assert await status("/api/v1/workspaces/w/computes/c", "PUT", {"type": type, "size": "cpu-1"}) == 403
     assert await status("/api/v1/tokens") == 403
     async with api.ctx.begin() as tx:
         await runs.record(tx, run, RunEvent.CANCEL_ASKED, now=api.ctx.clock())

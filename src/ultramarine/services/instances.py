@@ -45,7 +45,15 @@ class InstanceWhy:
 
 
 def new(ctx: Context, compute: Compute, spec: InstanceSpec, *, token: Token) -> Instance:
-    """The row beside a compute that is made; on behalf of somebody else by an operator alone."""
+    """The row beside a compute that is made; on behalf of somebody else by an operator alone.
+
+    Raises `NotAllowed` for a job, which is nobody who could enter it.
+    """
+    if token.job is not None:
+        raise NotAllowed(
+            "A job makes no compute instances: whose would they be?",
+            hint="Make one with a token of your own: um compute create -f instance.yml",
+        )
     if spec.create_on_behalf_of is not None:
         check(token, Right.OPERATE, compute.workspace)
     now = ctx.clock()
