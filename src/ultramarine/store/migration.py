@@ -9,7 +9,7 @@ from ultramarine.domain.errors import Conflict
 from ultramarine.store.outage import limits, told
 
 LOCK = 1970105701  #: a name among the locks of a PostgreSQL
-HEAD = "0007"  #: the newest of `migrations/versions`
+HEAD = "0008"  #: the newest of `migrations/versions`
 
 
 def is_known(revision: str) -> bool:
