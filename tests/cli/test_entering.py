@@ -97,7 +97,10 @@ def test_what_cannot_be_opened_is_said(um: Um):
 
 
 def test_an_instance_that_does_not_run_says_how_it_is_started(um: Um, signed_in: Path):
-    assert um("compute", "create", "-n", "asleep", "--type", "computeinstance", "--size", "cpu-1").code == OK
+    made = ("-n", "asleep", "--type", "computeinstance", "--size", "cpu-1", "--no-wait")
+    assert um("compute", "create", *made).code == OK
+    assert um("compute", "stop", "asleep").code == OK
     refused = um("compute", "connect", "asleep", "--no-browser")
     assert (refused.code, refused.out) == (FAILED, "")
     assert "um compute start -n asleep" in refused.err
+    assert um("compute", "delete", "asleep", "--yes").code == OK
