@@ -5,9 +5,10 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from tests.factories import EPOCH, NOON, later, make_instance, make_run
+from tests.factories import EPOCH, NOON, cpus, later, make_cluster, make_instance, make_run, make_state
+from tests.unit.turns import drained, heard, turn, up
 
-from ultramarine.domain.instance import INSTANCE, InstanceEvent, InstanceStatus
+from ultramarine.domain.instance import INSTANCE, InstanceEvent, InstanceSpec, InstanceStatus
 from ultramarine.domain.names import ComputeId
 from ultramarine.domain.run import Cause, Ending, Mode, OwnerNoun, Run, RunEvent, RunStatus
 from ultramarine.domain.start_stop import StartStop
@@ -143,6 +144,16 @@ def test_a_run_that_is_not_wanted_is_ended_once(status: InstanceStatus) -> None:
 @pytest.mark.parametrize(
     ("status", "then"), [(S.STOPPING, S.STOPPED), (S.RESTARTING, S.STARTING), (S.RESIZING, S.STARTING)]
 )
+def test_when_its_run_has_ended_it_still_says_why(status: InstanceStatus, then: InstanceStatus) -> None:
+    asked = make_instance(status=status, reason="Idle since 12:00 UTC, for 60 minutes or more.")
+    (ended,) = plan(Standing(instance=asked, runs=[]), later(60), epoch=EPOCH)
+    assert isinstance(ended, RecordInstance)
+    assert (INSTANCE.next(status, ended.event), ended.reason) == (then, asked.reason)
+
+
+@pytest.mark.parametrize(
+    ("status", "then"), [(S.STOPPING, S.STOPPED), (S.RESTARTING, S.STARTING), (S.RESIZING, S.STARTING)]
+)
 def test_when_its_run_has_ended_it_goes_on(status: InstanceStatus, then: InstanceStatus) -> None:
     assert event(*planned(status, run(status=RunStatus.CANCELED, ended_at=NOON))) is E.ENDED
     assert event(*planned(status)) is E.ENDED
@@ -202,3 +213,15 @@ def test_what_was_missed_is_made_up_for_once_and_the_latest_wins() -> None:
     assert isinstance(asked, RecordInstance)
     assert (asked.event, asked.instance.scheduled_at) == (E.START_ASKED, later(3 * 86400 - 4 * 3600))
     assert scheduled(asked.instance, schedules, now) is None
+
+
+# Its machine
+
+
+def test_a_machine_of_another_size_is_given_back_at_once_and_one_of_its_own_is_kept_for_a_restart() -> None:
+    spec = InstanceSpec(name="i1", size="cpu-1")
+    (machine,) = up(1)
+    for size, gone in ((machine.capacity, []), (cpus(2), [machine.key])):
+        compute = make_cluster(spec=spec, size=size, size_name="other")
+        state = make_state(allocations=[machine], computes=[compute])
+        assert drained(turn(state, heard(machine, at=later(4)), 5)) == gone

@@ -190,6 +190,8 @@ def _reason_to_go(room: Room, compute: Compute, allocation: Allocation) -> str |
         return "Its compute is being deleted."
     if room.seen.is_draining:
         return "The service is being stopped."
+    if compute.is_instance and allocation.capacity != compute.size:
+        return f"{compute.name} has size {compute.size_name} now."
     idle = room.now - room.state.idle_since(allocation)
     return f"Idle for {idle.total_seconds():.0f} s." if idle >= timedelta(seconds=compute.idle_s) else None
 

@@ -87,7 +87,7 @@ def plan(standing: Standing, now: datetime, *, epoch: Epoch) -> Iterator[Action]
         yield from _end(open_runs)
         is_gone = not open_runs and not (status is S.RESIZING and standing.has_other_machine)
         if is_gone and status in LEAVING:
-            yield RecordInstance(instance=standing.instance, event=E.ENDED)
+            yield RecordInstance(instance=standing.instance, event=E.ENDED, reason=standing.instance.reason)
     elif not open_runs:
         words = standing.runs[-1].reason if standing.runs else "Its run is not known any more."
         yield RecordInstance(instance=standing.instance, event=E.WAS_LOST, reason=f"Started again: {words}")
