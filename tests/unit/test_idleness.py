@@ -49,6 +49,13 @@ def test_each_kind_of_use_keeps_it_up_and_is_named(used: dict[str, Any], said: s
     assert not found.must_stop(later(99 * HOUR_S))
 
 
+def test_a_kernel_that_starts_keeps_it_up_for_as_long_as_an_environment_may_take() -> None:
+    """One that no client has ever spoken to says for ever that it starts."""
+    starts = replace(IDLE, kernels=[Kernel(name="torch", is_busy=False, is_starting=True, active_at=NOON)])
+    assert judged(starts, at_s=899, idle_minutes=1).busy_by == ("the kernel torch is starting",)
+    assert judged(starts, at_s=900, idle_minutes=1).must_stop(later(900))
+
+
 @pytest.mark.parametrize("used", [{"cpu_percent": CPU_PERCENT - 0.1}, {"gpu_percent": GPU_PERCENT - 0.1}])
 def test_a_machine_that_only_idles_is_no_use(used: dict[str, Any]) -> None:
     assert judged(replace(IDLE, **used), at_s=HOUR_S).must_stop(later(HOUR_S))
@@ -85,6 +92,8 @@ def test_it_is_told_five_minutes_before() -> None:
     assert found.warns(later(HOUR_S - 300))
     unseen = judged(IDLE, at_s=2 * HOUR_S, watched_since=later(2 * HOUR_S))
     assert unseen.stops_at == later(2 * HOUR_S + 300), "the server was away, and nobody could see it"
+    short = judged(IDLE, at_s=2 * HOUR_S, watched_since=later(2 * HOUR_S), idle_minutes=2)
+    assert short.stops_at == later(2 * HOUR_S + 120)
 
 
 def test_who_wants_it_to_stay_keeps_it_until_then_and_not_longer() -> None:

@@ -16,7 +16,7 @@ from ultramarine.services.context import Context
 from ultramarine.services.instances import HTTP, secret_of
 
 TIMEOUT_S = 2.0
-AT_WORK = ("busy", "starting", "restarting")  #: a kernel whose environment is being made is starting
+BUSY, STARTING = "busy", ("starting", "restarting")  #: what kernels say of themselves
 QUIETLY = "?no_track_activity=1"  #: that we look is no use of it
 
 
@@ -89,8 +89,13 @@ def _listed(answer: Any) -> list[Mapping[str, Any]]:
 
 
 def _kernel(said: Mapping[str, Any]) -> Kernel:
-    is_busy = said["execution_state"] in AT_WORK
-    return Kernel(name=str(said["name"])[:80], is_busy=is_busy, active_at=_moment(said["last_activity"]))
+    state = said["execution_state"]
+    return Kernel(
+        name=str(said["name"])[:80],
+        is_busy=state == BUSY,
+        is_starting=state in STARTING,
+        active_at=_moment(said["last_activity"]),
+    )
 
 
 def _terminal(said: Mapping[str, Any]) -> Terminal:

@@ -11,7 +11,8 @@ from ultramarine.domain.instance import Instance
 
 CPU_PERCENT = 20.0  #: of one CPU: JupyterLab with nothing to do takes a tenth of that
 GPU_PERCENT = 5.0  #: of any GPU
-WARNING = timedelta(minutes=5)  #: it is told at least so long before
+WARNING = timedelta(minutes=5)  #: it is told at least so long before, or as long as it may be idle
+STARTING_MAX = timedelta(minutes=15)  #: that a kernel takes; one that no client ever spoke to says so for ever
 WRITTEN_EACH = timedelta(seconds=30)  #: that it was busy
 
 
@@ -19,6 +20,7 @@ WRITTEN_EACH = timedelta(seconds=30)  #: that it was busy
 class Kernel:
     name: str
     is_busy: bool
+    is_starting: bool = False  #: its environment may be being made
     active_at: datetime  #: by its own machine's clock, as all that its machine says
 
 
@@ -62,7 +64,7 @@ def judge(
     """`watched_since`: since when it was asked without a gap; None of `evidence`: it does not answer."""
     if evidence is None:
         return Idleness(active_at=instance.active_at, why="It stays up: it does not say what it does.")
-    busy_by = tuple(_busy(evidence))
+    busy_by = tuple(_busy(evidence, now))
     active_at = now if busy_by else _last_active(instance, evidence, now)
     if idle_minutes is None:
         words = "It stays up: it has no idle_time_before_shutdown_minutes."
@@ -71,10 +73,10 @@ def judge(
         return Idleness(busy_by=busy_by, active_at=active_at, why=f"It stays up: {'; '.join(busy_by)}.")
     if evidence.cpu_percent is None:
         return Idleness(active_at=active_at, why="It stays up: what its processes use is not known yet.")
-    by_itself = active_at + timedelta(minutes=idle_minutes)
-    awake = instance.awake_until
+    may_be = timedelta(minutes=idle_minutes)
+    by_itself, awake = active_at + may_be, instance.awake_until
     # Who looks at it must have been able to see that it is about to stop.
-    stops_at = max(by_itself, watched_since + WARNING, awake or by_itself)
+    stops_at = max(by_itself, watched_since + min(WARNING, may_be), awake or by_itself)
     why = f"Idle since {active_at:%H:%M} UTC; it stops at {stops_at:%Y-%m-%d %H:%M} UTC"
     if awake is not None and by_itself < awake:
         why += ", until when somebody wants it to stay"
@@ -90,8 +92,11 @@ def is_worth_writing(instance: Instance, found: Idleness) -> bool:
     return found.active_at - instance.active_at >= WRITTEN_EACH
 
 
-def _busy(evidence: Evidence) -> Iterator[str]:
+def _busy(evidence: Evidence, now: datetime) -> Iterator[str]:
     yield from (f"the kernel {kernel.name} is busy" for kernel in evidence.kernels if kernel.is_busy)
+    for kernel in evidence.kernels:
+        if kernel.is_starting and now - kernel.active_at < STARTING_MAX:
+            yield f"the kernel {kernel.name} is starting"
     if evidence.connections:
         count = evidence.connections
         yield f"{count} connection{'s' * (count > 1)} to its applications {'are' if count > 1 else 'is'} open"
