@@ -60,6 +60,7 @@ heavy: setup ## the long figures: 100,000 jobs on 10,000 nodes, 1,000 no-op jobs
 	$(BIN)/python -m benchmarks.gateway --keep
 	$(BIN)/python -m benchmarks.from_zero --keep
 	$(BIN)/python -m benchmarks.environments --keep
+	$(BIN)/python -m benchmarks.instances --keep
 	$(BIN)/python -m benchmarks.serving --keep
 
 docs: setup ## write the generated pages of docs/reference

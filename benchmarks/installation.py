@@ -34,16 +34,17 @@ class Installation:
 
     def um(self, *words: str) -> str:
         """What it printed. Raises RuntimeError with what it said when it failed."""
-        done = subprocess.run([str(UM), *words], env=dict(self.variables), capture_output=True, text=True, check=False)
+        variables = {**self.variables, "ULTRAMARINE_HOME": str(self.home)}
+        done = subprocess.run([str(UM), *words], env=variables, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"um {' '.join(words)}: {done.stdout}{done.stderr}")
         return done.stdout
 
     def up(self) -> None:
-        self.um("up", "-d", "--home", str(self.home), "--port", str(self.port))
+        self.um("up", "-d", "--port", str(self.port))
 
     def down(self) -> None:
-        self.um("down", "--home", str(self.home), "--timeout", "20")
+        self.um("down", "--timeout", "20")
 
     def client(self) -> Workspace:
         """A new one: a client is for one thread."""
