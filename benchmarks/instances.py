@@ -39,8 +39,8 @@ CYCLE_S_MAX, CELL_S_MAX = 120.0, 150.0
 class Cell:
     """A cell that is executed once there is a server, by a client that is there already."""
 
-    def __init__(self, python: Path, url: str, token: str) -> None:
-        words = [str(python), str(CELL), url, token, "python3", CODE]
+    def __init__(self, python: Path, url: str, token: str, *, code: str = CODE) -> None:
+        words = [str(python), str(CELL), url, token, "python3", code]
         self._client = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def at(self) -> float:

@@ -32,6 +32,7 @@ def test_a_part_that_is_kept_again_takes_the_place_of_the_last_one_alone(tmp_pat
         ("benchmarks.growth", "| 400 | 20 |"),
         ("benchmarks.four_nodes", "| wait of 20 queued no-op jobs on 4 virtual nodes |"),
         ("benchmarks.from_zero", "| from no replica → first answer: linear, its ONNX form |"),
+        ("benchmarks.instances", "| 2 cycles of stop and start, a cell after each | 0 failed;"),
         ("benchmarks.on_ray", "| no-op jobs on nodes of Ray, submitted at once |"),
         # Without its peers, whose environments are large.
         ("benchmarks.serving --servers ours,echo --models linear --cache {cache}", "| linear | ours |"),

@@ -9,6 +9,7 @@ from tests.factories import later
 from tests.simulation.effects import INSTANCE_EFFECTS, SIDES, Aim
 from tests.simulation.instances import ANN, IDLE, NAME, InstanceWorld
 
+from ultramarine.controllers.instances import LOOK_EACH
 from ultramarine.domain.instance import InstanceEvent, InstanceStatus
 from ultramarine.planning.idleness import Kernel, Terminal
 from ultramarine.services import instances
@@ -61,6 +62,18 @@ async def test_one_that_is_used_or_says_nothing_never_stops(tmp_path: Path, used
     assert world.events(E.STOP_ASKED) == []
     world.evidence = IDLE
     world.until(S.STOPPED)
+
+
+@pytest.mark.parametrize("busy_s", [26, 52])
+async def test_a_kernel_that_is_gone_has_been_in_use_until_it_was_last_seen_busy(tmp_path: Path, busy_s: int) -> None:
+    world = up(tmp_path, idle_time_before_shutdown_minutes=2)
+    world.evidence = replace(IDLE, kernels=[Kernel(name="python3", is_busy=True, active_at=later(0))])
+    steps_for(world, busy_s)
+    world.evidence = IDLE
+    gone = world.now
+    while not world.events(E.STOP_ASKED):
+        world.calm_step()
+    assert 120 - LOOK_EACH.total_seconds() <= world.now - gone <= 120 + LATE_S
 
 
 async def test_it_counts_from_when_it_was_last_used(tmp_path: Path) -> None:

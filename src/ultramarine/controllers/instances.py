@@ -27,11 +27,16 @@ LOOK_EACH = timedelta(seconds=10)  #: at what one that runs is doing
 
 @dataclass(slots=True)
 class _Watch:
-    """What is known of a run that answers. `since`: when it was first asked, without a gap since."""
+    """What is known of a run that answers. `since`: when it was first asked, without a gap since.
+
+    `active_at`: when it was last in use as far as was seen. What is written is older, and a kernel that is gone tells
+    no more.
+    """
 
     since: datetime
     asked_at: datetime
     evidence: Evidence | None
+    active_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,10 +112,11 @@ class InstanceLoop:
         self._watched = {key: watch for key, watch in self._watched.items() if key in keys}
         asked = [(each, up[each.id]) for each in look.instances if each.id in up and self._is_time(up[each.id], now)]
         found = await self._inside.evidence(asked)
-        for (_, run), evidence in zip(asked, found, strict=True):
+        for (instance, run), evidence in zip(asked, found, strict=True):
             before = self._watched.get(run.key)
-            has_gap = before is None or before.evidence is None or evidence is None
-            self._watched[run.key] = _Watch(now if before is None or has_gap else before.since, now, evidence)
+            since = now if before is None or before.evidence is None or evidence is None else before.since
+            active_at = instance.active_at if before is None else before.active_at
+            self._watched[run.key] = _Watch(since=since, asked_at=now, evidence=evidence, active_at=active_at)
 
     def _is_time(self, run: Run, now: datetime) -> bool:
         """(Or the clock was set back.)"""
@@ -160,7 +166,10 @@ class InstanceLoop:
         if watch is None:
             return None
         minutes = spec.idle_time_before_shutdown_minutes
-        return idleness.judge(instance, watch.evidence, idle_minutes=minutes, watched_since=watch.since, now=now)
+        seen = replace(instance, active_at=max(instance.active_at, watch.active_at))
+        found = idleness.judge(seen, watch.evidence, idle_minutes=minutes, watched_since=watch.since, now=now)
+        watch.active_at = found.active_at
+        return found
 
     def _tell(self, look: _Look) -> None:
         """Those who ask why it is up, and until when."""
