@@ -32,9 +32,10 @@ def workspace(control: ControlPlane, index: Index) -> None:
         "broken:7": lock(index, "broken", sha256="0" * 64),
         "plain:1": {"digest": "none", "python": HERE, "lock": ""},
         "sklearn:4": tiny,
+        "jupyter:1": {"digest": ready_made("jupyter")[1].digest, "python": HERE, "lock": ""},
     }
-    control.newest = ["broken:7", "plain:1", "sklearn:4", "slow:1", "tiny:2"]
-    control.curated = {"sklearn:4"}
+    control.newest = ["broken:7", "jupyter:1", "plain:1", "sklearn:4", "slow:1", "tiny:2"]
+    control.curated = {"jupyter:1", "sklearn:4"}
 
 
 @contextmanager
@@ -46,7 +47,7 @@ def silent(control: ControlPlane) -> Generator[None]:
         control.is_silent = False
 
 
-def test_each_environment_is_a_kernel_with_its_digest_and_jupyter_is_one_always(
+def test_each_environment_is_a_kernel_with_its_digest_and_jupyter_is_always_there_once(
     shared: Instance, control: ControlPlane
 ):
     with shared.client() as client:

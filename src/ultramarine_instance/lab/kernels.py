@@ -8,6 +8,7 @@ import asyncio
 import os
 import sys
 import time
+from pathlib import Path
 
 from ipykernel.kernelspec import RESOURCES, get_kernel_dict
 from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpec, KernelSpecManager, NoSuchKernel
@@ -71,7 +72,8 @@ class Environments(KernelSpecManager):
             except NoAnswer as error:
                 self.log.warning("The list of kernels is the last one known: %s", error)
             else:
-                self._known = {kernel_name(one): one for one in found}
+                # JupyterLab's own environment is there as `python3` already, also when nobody answers.
+                self._known = {kernel_name(one): one for one in found if one.digest != Path(sys.prefix).name}
                 newest = [kernel_name(one) for one in found if one.is_curated and one.name == NEWCOMER]
                 self.default = newest[0] if newest else NATIVE_KERNEL_NAME
             self._asked_at = time.monotonic()
