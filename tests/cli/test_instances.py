@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -119,10 +120,11 @@ def test_explain_says_what_keeps_it_up_or_when_it_stops(um: Um, server_of_one: S
     busy = um("compute", "explain", "mine", "-o", "table")
     assert (busy.code, busy.out) == (OK, "")
     assert busy.err == "mine: Running\nIt stays up: a GPU is at 50 %.\n"
-    stops = {"stops_at": "2026-01-01T13:00:00+00:00", "why": "Idle since 12:00 UTC; it stops at 2026-01-01 13:00 UTC."}
+    soon = (datetime.now(UTC) + timedelta(minutes=4, seconds=30)).isoformat()
+    stops = {"stops_at": soon, "why": "Idle since 12:00 UTC; it stops at 2026-01-01 13:00 UTC."}
     server_of_one.why |= stops | {"next": {"action": "stop", "at": "2026-01-01T19:00:00+00:00"}}
     idle = um("compute", "explain", "mine", "-o", "table")
-    assert "it stops at 2026-01-01 13:00 UTC.\nKeep it: um compute keep-awake -n mine --hours 8\n" in idle.err
+    assert "UTC.\nIt stops in 4 min. Keep it: um compute keep-awake -n mine --hours 8\n" in idle.err
     assert idle.err.endswith("Its schedule: stop at 2026-01-01T19:00:00+00:00\n")
     assert json.loads(um("compute", "explain", "mine").out)["instance"]["stops_at"] == stops["stops_at"]
 

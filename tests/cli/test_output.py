@@ -1,10 +1,11 @@
 """Tables, JSON, YAML."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from ultramarine.cli.output import Column, ago, bare, details, show, size, table
+from ultramarine.cli.output import Column, ago, ahead, bare, details, show, size, table
 from ultramarine.domain.errors import InvalidInput
 
 ROWS: list[dict[str, Any]] = [
@@ -94,6 +95,8 @@ def test_amounts_are_written_for_people():
     assert bare("azureml:local") == "local"
     assert ago("2020-01-01T00:00:00+00:00").endswith(" d")
     assert ago(None) == ""
+    assert ahead((datetime.now(UTC) + timedelta(seconds=90)).isoformat()) == "in 1 min"
+    assert (ahead("2020-01-01T00:00:00+00:00"), ahead(None)) == ("in 0 s", "")
 
 
 def test_a_row_of_tsv_is_one_line_whatever_was_written(capsys: pytest.CaptureFixture[str]):

@@ -8,7 +8,7 @@ from typing import Any
 from ultramarine.cli import resource
 from ultramarine.cli.command import FAILED, FILE, NAME, NO_WAIT, OK, SET, YES, Call, Command, Group, Option, of_one
 from ultramarine.cli.entering import CONNECT
-from ultramarine.cli.output import Column, size
+from ultramarine.cli.output import Column, ahead, size
 from ultramarine.cli.resource import changes, document
 from ultramarine.domain.errors import InvalidInput
 
@@ -46,6 +46,7 @@ COLUMNS = (
     Column("busy", "nodes.busy"),
     Column("min", "min_instances"),
     Column("max", "max_instances"),
+    Column("stops", "instance.stops_at", ahead),
 )
 
 
@@ -133,7 +134,10 @@ def update(call: Call) -> None:
 
 
 def show(call: Call) -> None:
-    call.show(call.workspace.computes.get(call.args.name))
+    compute = call.workspace.computes.get(call.args.name)
+    if call.is_table and compute["instance"] is not None:
+        _say_end(call, compute["name"], compute["instance"]["stops_at"])
+    call.show(compute)
 
 
 def list_(call: Call) -> None:
@@ -176,10 +180,14 @@ def _explain_instance(call: Call, name: str, view: dict[str, Any]) -> None:
     call.talk.say(f"{name}: {view['state']}" + (f": {view['reason']}" if view["reason"] else ""))
     if view["why"]:
         call.talk.say(view["why"])
-    if view["stops_at"] is not None:
-        call.talk.say(f"Keep it: um compute keep-awake -n {name} --hours 8")
+    _say_end(call, name, view["stops_at"])
     if view["next"] is not None:
         call.talk.say(f"Its schedule: {view['next']['action']} at {view['next']['at']}")
+
+
+def _say_end(call: Call, name: str, stops_at: str | None) -> None:
+    if stops_at is not None:
+        call.talk.say(f"It stops {ahead(stops_at)}. Keep it: um compute keep-awake -n {name} --hours 8")
 
 
 def replay(call: Call) -> int:

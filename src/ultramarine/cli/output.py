@@ -223,10 +223,20 @@ def used(now: Mapping[str, float], peak: Mapping[str, float]) -> str:
 
 def ago(value: Any) -> str:
     """How long ago a time stamp was: `3 min`."""
-    if not isinstance(value, str) or not value:
-        return ""
-    seconds = max(0.0, (datetime.now(UTC) - datetime.fromisoformat(value)).total_seconds())
+    return "" if not isinstance(value, str) or not value else _length(-_seconds_to(value))
+
+
+def ahead(value: Any) -> str:
+    """How far ahead a time stamp is: `in 3 min`."""
+    return "" if not isinstance(value, str) or not value else f"in {_length(_seconds_to(value))}"
+
+
+def _seconds_to(stamp: str) -> float:
+    return (datetime.fromisoformat(stamp) - datetime.now(UTC)).total_seconds()
+
+
+def _length(seconds: float) -> str:
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
             return f"{int(seconds // length)} {unit}"
-    return f"{int(seconds)} s"
+    return f"{int(max(0.0, seconds))} s"
