@@ -1,4 +1,4 @@
-"""The control plane, as an instance asks it: which environments there are, and what each is made from.
+"""The control plane, as an instance asks it: of environments, what each is made from, and of itself.
 
 What an environment is made from is asked once and then kept in the home: a kernel whose environment was built starts
 when the control plane does not answer, too.
@@ -94,7 +94,7 @@ class Control:
         found: list[Environment] = []
         after = ""
         while True:
-            page = self._get(f"/environments?{urllib.parse.urlencode({'limit': PAGE, 'after': after})}")
+            page = self._ask(f"/environments?{urllib.parse.urlencode({'limit': PAGE, 'after': after})}")
             found += [_environment(one) for one in page.get("value", ()) if one.get("status") == READY]
             after = str(page.get("next") or "")
             if not after:
@@ -102,32 +102,44 @@ class Control:
 
     def environment(self, name: str, version: str) -> Environment:
         """Raises NoAnswer; NotThere also when it cannot be used."""
-        view = self._get(_path(name, version))
+        view = self._ask(_path(name, version))
         if view.get("status") != READY:
             raise NotThere(f"The environment {name}:{version} is {view.get('status')}: {view.get('reason') or 'wait'}")
         return _environment(view)
 
     def made_from(self, name: str, version: str) -> Made:
         """Raises NoAnswer."""
-        view = self._get(f"{_path(name, version)}/lock")
+        view = self._ask(f"{_path(name, version)}/lock")
         python, digest, lock = str(view["python"]), str(view["digest"]), str(view["lock"])
         is_empty = not any(line and not line.startswith("#") for line in lock.splitlines())
         return Made(python, digest, None if is_empty else Recipe(digest=digest, lock=lock.encode(), python=python))
 
-    def _get(self, path: str) -> Mapping[str, Any]:
-        headers = {"Authorization": f"Bearer {self._token}"}
-        request = urllib.request.Request(self._root + path, headers=headers)  # noqa: S310 (looked at when it was set)
+    def instance(self, name: str) -> Mapping[str, Any]:
+        """How the instance of this name stands. Raises NoAnswer."""
+        return _of_instance(self._ask(f"/computes/{urllib.parse.quote(name, safe='')}"))
+
+    def keep_awake(self, name: str, *, hours: float) -> Mapping[str, Any]:
+        """It does not stop for want of use before so many hours from now; how it stands. Raises NoAnswer."""
+        path = f"/computes/{urllib.parse.quote(name, safe='')}/keep-awake"
+        return _of_instance(self._ask(path, json.dumps({"hours": hours}).encode()))
+
+    def _ask(self, path: str, body: bytes | None = None) -> Mapping[str, Any]:
+        """With a body it is posted."""
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+        request = urllib.request.Request(  # noqa: S310 (looked at when it was set)
+            self._root + path, data=body, headers=headers
+        )
         try:
             with self._open(request, timeout=TIMEOUT_S) as answer:
-                body: Any = json.loads(answer.read(BODY_BYTES_MAX))
+                said: Any = json.loads(answer.read(BODY_BYTES_MAX))
         except urllib.error.HTTPError as error:
             raise (NotThere if error.code == 404 else NoAnswer)(_said(error)) from None
         except (OSError, ValueError) as error:
             why = error.reason if isinstance(error, urllib.error.URLError) else error
             raise NoAnswer(f"The control plane does not answer: {why}") from None
-        if not isinstance(body, dict):
+        if not isinstance(said, dict):
             raise NoAnswer("The control plane answers with what is no object.")
-        return cast("Mapping[str, Any]", body)
+        return cast("Mapping[str, Any]", said)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -152,6 +164,13 @@ def _environment(view: Mapping[str, Any]) -> Environment:
         description=str(view.get("description") or ""),
         is_curated=bool(view.get("is_curated")),
     )
+
+
+def _of_instance(compute: Mapping[str, Any]) -> Mapping[str, Any]:
+    view = compute.get("instance")
+    if not isinstance(view, dict):
+        raise NoAnswer("The control plane answers with a compute that is no instance.")
+    return cast("Mapping[str, Any]", view)
 
 
 def _said(error: urllib.error.HTTPError) -> str:

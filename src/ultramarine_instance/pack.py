@@ -21,6 +21,7 @@ from ultramarine_instance.__main__ import main
 
 sys.exit(main(sys.argv[1:]))
 """
+_KINDS = ("*.py", "*.js")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest that a zip can say: equal sources give equal bytes
 
 
@@ -49,7 +50,7 @@ def _content() -> bytes:
     with zipfile.ZipFile(packed, "w") as archive:
         _add(archive, "__main__.py", _ENTRY)
         for package in _PACKAGES:
-            for path in sorted(package.rglob("*.py")):
+            for path in sorted(path for kind in _KINDS for path in package.rglob(kind)):
                 _add(archive, f"{package.name}/{path.relative_to(package).as_posix()}", path.read_bytes())
     return packed.getvalue()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from jupyter_server.serverapp import DEFAULT_JUPYTER_SERVER_PORT, ServerApp
 from traitlets.config import Config
 
+from ultramarine_instance.lab import idle, page
 from ultramarine_instance.lab.identity import Gateway
 from ultramarine_instance.lab.kernels import Environments, Kernels
 
@@ -36,8 +37,10 @@ def run(options, settings, *, program):
     """Serve until SIGTERM. The exit code."""
     with _runtime_folder(options.socket.parent) as runtime:
         os.environ["JUPYTER_RUNTIME_DIR"] = runtime
+        extensions = Path(runtime, "extensions")
+        page.lay(extensions)
         options.socket.unlink(missing_ok=True)  # of a run that was killed
-        config = _config(options, settings, program=program)
+        config = _config(options, settings, program=program, extensions=extensions)
         app = ServerApp.instance(config=config)
         app.initialize(argv=[], starter_extension="lab")
         if wrong := _weakened(app, config):
@@ -49,12 +52,13 @@ def run(options, settings, *, program):
         if not app.http_server:
             print(f"Cannot listen on {options.socket}.", file=sys.stderr)
             return 1
+        app.web_app.add_handlers(".*$", idle.handlers(options.base, settings.name))
         app.io_loop.add_callback(app.kernel_spec_manager.refresh)  # nobody is to wait for it
         app.start()
     return 0
 
 
-def _config(options, settings, *, program):
+def _config(options, settings, *, program, extensions):
     secret = options.secret.read_text(encoding="utf-8").strip()
     if not secret:
         raise SystemExit(f"There is no secret in {options.secret}.")
@@ -86,6 +90,7 @@ def _config(options, settings, *, program):
         },
         KernelManager={"transport": "ipc", "shutdown_wait_time": KERNEL_ENDS_S},
         LabApp={
+            "extra_labextensions_path": [str(extensions)],
             "extension_manager": "readonly",  # the environment cannot be written
             "news_url": None,
             "check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
