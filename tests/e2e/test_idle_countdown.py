@@ -1,4 +1,4 @@
-"""JupyterLab says that its instance is about to stop for want of use, and keeps it where somebody wants that."""
+"""JupyterLab says that its instance is about to stop for want of use, keeps it by a click, says when it has stopped."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ DESK = {"cpus": 0.5, "memory_gib": 1.0}
 BODY = {"name": "mine", "type": "computeinstance", "size": "desk", "idle_time_before_shutdown_minutes": 2}
 
 
-def test_who_is_warned_in_the_page_keeps_the_instance_up_by_a_click(cache: Path, tmp_path: Path):
+def test_who_is_warned_keeps_the_instance_up_by_a_click_and_sees_when_it_has_stopped(cache: Path, tmp_path: Path):
     sizes = json.dumps({**SIZES, "desk": DESK})
     with installed(cache, ULTRAMARINE_SIZES=sizes) as it, browsing(tmp_path) as screen:
         it.up()
@@ -32,4 +32,11 @@ def test_who_is_warned_in_the_page_keeps_the_instance_up_by_a_click(cache: Path,
         screen.picture("kept")
         until(lambda: not warned.count(), "the warning has gone")
         assert computes.get("mine")["instance"]["awake_until"]
+
+        computes.stop("mine")
+        gone = screen.page.locator(".Toastify__toast", has_text="um compute start -n mine starts it")
+        gone.wait_for()
+        screen.picture("stopped")
+        computes.start("mine")
+        until(lambda: not gone.count(), "it is up again", seconds=60)
         assert screen.errors == []

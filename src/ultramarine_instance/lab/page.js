@@ -1,10 +1,11 @@
-// Says in JupyterLab that the instance is about to stop for want of use, and lets it be kept.
+// Says in JupyterLab that the instance is about to stop for want of use, and lets it be kept; or that it has stopped.
 //
 // A federated extension of JupyterLab 4, written by hand: what a build would make of it is this one object. It uses
 // commands of JupyterLab's alone, so that it shares no module with it.
 (() => {
   const EACH_MS = 10000;
   const KEEP = "ultramarine:keep-awake";
+  const NOT_UP = "Instance not up"; // in the gateway's words
 
   const inWords = (seconds) =>
     seconds < 60 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`;
@@ -14,39 +15,48 @@
   class Countdown {
     constructor(app) {
       this.app = app;
-      this.shown = null; // the notification, also after somebody has closed it: not to come again for the same end
+      this.shown = null; // the notification, also after somebody has closed it: it does not come again by itself
+      this.about = null; // what it is about
     }
 
     async ask(path, options = {}) {
       const { baseUrl } = this.app.serviceManager.serverSettings;
       const answer = await fetch(`${baseUrl}ultramarine/${path}?no_track_activity=1`, options);
       const body = await answer.json();
-      if (!answer.ok) throw new Error(body.message || `The server answers with ${answer.status}.`);
-      return body;
+      if (answer.ok) return body;
+      const words = body.detail ? `${body.detail} ${body.hint}` : body.message;
+      throw Object.assign(new Error(words || `The server answers with ${answer.status}.`), { title: body.title });
     }
 
     async look() {
-      const { stops_in_s: left, warns } = await this.ask("idle");
-      await (warns ? this.warn(`Nobody uses this instance: it stops in ${inWords(left)}.`) : this.dismiss());
+      try {
+        const { stops_in_s: left, warns } = await this.ask("idle");
+        const actions = [{ label: "Keep it up for an hour", commandId: KEEP, args: {}, displayType: "accent" }];
+        if (warns) await this.show("idle", `Nobody uses this instance: it stops in ${inWords(left)}.`, actions);
+        else await this.dismiss();
+      } catch (error) {
+        // Of this JupyterLab says that the network is in the way. What else does not answer is asked again.
+        if (error.title === NOT_UP) await this.show("gone", error.message, []);
+      }
     }
 
-    async warn(message) {
-      const actions = [{ label: "Keep it up for an hour", commandId: KEEP, args: {}, displayType: "accent" }];
+    async show(about, message, actions) {
+      if (this.about !== about) await this.dismiss();
       const { commands } = this.app;
+      const told = { message, type: "warning" };
       if (this.shown === null) {
-        const options = { autoClose: false, actions };
-        this.shown = await commands.execute("apputils:notify", { message, type: "warning", options });
+        this.about = about;
+        this.shown = await commands.execute("apputils:notify", { ...told, options: { autoClose: false, actions } });
       } else {
-        await commands.execute("apputils:update-notification", {
-          id: this.shown, message, type: "warning", autoClose: false, actions,
-        });
+        const id = this.shown;
+        await commands.execute("apputils:update-notification", { id, ...told, autoClose: false, actions });
       }
     }
 
     async dismiss() {
       if (this.shown === null) return;
       await this.app.commands.execute("apputils:dismiss-notification", { id: this.shown });
-      this.shown = null;
+      this.shown = this.about = null;
     }
 
     async keep() {
@@ -71,10 +81,8 @@
     activate: (app) => {
       const countdown = new Countdown(app);
       app.commands.addCommand(KEEP, { label: "Keep This Instance Up for an Hour", execute: () => countdown.keep() });
-      // What does not answer is asked again: JupyterLab says itself that its server is away.
-      const look = () => countdown.look().catch(() => {});
-      app.restored.then(look);
-      setInterval(look, EACH_MS);
+      app.restored.then(() => countdown.look());
+      setInterval(() => countdown.look(), EACH_MS);
     },
   };
 
