@@ -27,6 +27,7 @@ from ultramarine.domain.endpoint import (
     TargetUtilization,
 )
 from ultramarine.domain.environment import EnvironmentSpec
+from ultramarine.domain.inside import Script, SetupScripts
 from ultramarine.domain.instance import InstanceSpec, KeepAwakeSpec, OnBehalfOf, ResizeSpec
 from ultramarine.domain.job import Input, JobSpec, Limits, Output, QueueSettings, Resources
 from ultramarine.domain.model import ModelSpec
@@ -133,11 +134,21 @@ WORDS: Mapping[type[Spec], Mapping[str, str]] = {
         "size": "of its machine: `um compute list-sizes`; `um compute resize` changes it",
         "idle_time_before_shutdown_minutes": "it stops when nothing was done on it for so long; `null`: it does not stop by itself. On here; at Azure ML it is off unless set",
         "schedules": "when it starts and stops by itself",
+        "setup_scripts": "what is run once in its life, and at each start; a change counts from the next start",
         "create_on_behalf_of": "whose it is, where an operator makes it for somebody else",
         "provider": "**ours**: where its machine comes from: `local` is this one",
     },
     OnBehalfOf: {
         "user": "**ours**: the subject of that person's tokens, in place of Azure's `user_tenant_id` and `user_object_id`"
+    },
+    SetupScripts: {
+        "creation_script": "once, before it comes up for the first time; if it fails, the instance is `SetupFailed`, and `um compute start` runs it again",
+        "startup_script": "at each start, before JupyterLab, which starts also when it fails",
+    },
+    Script: {
+        "path": "a local file of at most 256 KiB, run by bash; it is uploaded",
+        "command": "run by bash; beside a `path` it is that script's arguments",
+        "timeout_minutes": "after which it is ended, and has failed",
     },
     InstanceSchedules: {
         "compute_start_stop": "of several at one moment the last one counts; what was missed while the server was down is made up for once"
@@ -271,6 +282,8 @@ SECTIONS: Mapping[str, tuple[str, tuple[type[Spec], ...]]] = {
         (
             InstanceSpec,
             OnBehalfOf,
+            SetupScripts,
+            Script,
             InstanceSchedules,
             StartStop,
             StartStopTrigger,
@@ -309,6 +322,8 @@ PLACES: Mapping[type[Spec], str] = {
     Mpi: "distribution` of type `mpi",
     Ray: "distribution` of type `ray",
     OnBehalfOf: "create_on_behalf_of",
+    SetupScripts: "setup_scripts",
+    Script: "setup_scripts.creation_script`, `.startup_script",
     InstanceSchedules: "schedules",
     StartStop: "schedules.compute_start_stop",
     StartStopTrigger: "schedules.compute_start_stop.trigger",

@@ -37,6 +37,8 @@ class Server(Small):
         self.asked.append((method, path, json.loads(body) if body else None))
         if path.endswith("/explain"):
             return 200, {"name": "mine", "instance": self.why, "waiting": {"first": None}, "nodes": []}
+        if "/snapshots/" in path:
+            return 200, {"missing": []}
         state = self.states[0]
         if method == "GET" and len(self.states) > 1:
             state = self.states.pop(0)
@@ -133,3 +135,44 @@ def test_the_list_shows_its_state_and_whose_it_is(um: Um, server_of_one: Server)
     head, row = um("compute", "list", "-o", "table").out.splitlines()[:2]
     assert head.split()[:5] == ["NAME", "TYPE", "SIZE", "STATE", "OWNER"]
     assert row.split()[:5] == ["mine", "computeinstance", "cpu-1", "Running", "ann"]
+
+
+@pytest.mark.parametrize("verb", ["create", "update"])
+def test_the_file_of_a_set_up_script_is_found_beside_the_yaml_and_uploaded(
+    um: Um, server_of_one: Server, tmp_path: Path, verb: str
+) -> None:
+    folder = tmp_path / "there"
+    folder.mkdir()
+    (folder / "set-up.sh").write_text("date\n")
+    scripts = "{creation_script: {path: set-up.sh, command: a b}, startup_script: {command: date}}"
+    (folder / "i.yml").write_text(f"name: mine\ntype: computeinstance\nsize: cpu-1\nsetup_scripts: {scripts}\n")
+    name = () if verb == "create" else ("-n", "mine")
+    assert um("compute", verb, "-f", "there/i.yml", *name).code == OK
+    ((_, path, _),) = [asked for asked in server_of_one.asked if "/snapshots/" in asked[1]]
+    (body,) = [body for method, at, body in server_of_one.asked if method in ("PUT", "PATCH") and at == AT]
+    assert body["setup_scripts"] == {
+        "creation_script": {"path": f"snapshot:{path.rpartition('/')[2]}", "command": "a b"},
+        "startup_script": {"command": "date"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("none.sh", "setup_scripts.creation_script.path: there is no file or folder"),
+        ("folder", "is a folder, and no script"),
+        ("large.sh", "has 262145 bytes; a set-up script may have 262144"),
+        ("https://there/x.sh", "is read by nobody yet"),
+    ],
+)
+def test_a_file_that_is_no_set_up_script_is_refused_before_it_is_sent(
+    um: Um, server_of_one: Server, tmp_path: Path, path: str, said: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "x").touch()
+    (tmp_path / "large.sh").write_bytes(b"#" * (256 * 1024 + 1))
+    chosen = ("--set", f"setup_scripts.creation_script.path={path}")
+    refused = um("compute", "create", "-n", "mine", "--type", "computeinstance", "--size", "cpu-1", *chosen)
+    assert refused.code in (FAILED, USAGE)
+    assert said in refused.err
+    assert server_of_one.asked == []

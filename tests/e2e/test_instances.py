@@ -78,7 +78,36 @@ def test_what_is_in_its_home_is_there_after_a_crash_a_stop_and_a_start_and_gone_
     until(lambda: not list((it.home / "instances").glob("*")), "its home is gone")
 
 
+def test_a_creation_script_that_fails_is_told_of_with_its_log_and_runs_again_once_it_is_corrected(
+    it: Installation, tmp_path: Path
+):
+    computes, script = it.workspace.computes, tmp_path / "set-up.sh"
+    scripts = {
+        "creation_script": {"path": script.name, "command": "'one two'"},
+        "startup_script": {"command": "echo again >> starts"},
+    }
+    script.write_text("echo looking for $1; exit 3\n")
+    computes.create_or_update({**BODY, "setup_scripts": scripts}, folder=tmp_path)
+    failed = computes.wait_up("mine", timeout_s=240)
+    assert failed["state"] == "SetupFailed"
+    said = computes.explain("mine")["instance"]["reason"]
+    assert "The creation script ended with exit code 3." in said
+    assert said.endswith("looking for one two")
+
+    script.write_text("echo made for $1 > mine.txt\n")
+    computes.update("mine", {"setup_scripts": scripts}, folder=tmp_path)
+    computes.start("mine")
+    assert computes.wait_up("mine")["state"] == "Running"
+    assert until(lambda: read(it), "it answers") == "made for one two\n"
+    assert file(it, "starts") == "again\n"
+
+
 def read(it: Installation) -> str | None:
+    return file(it, "mine.txt")
+
+
+def file(it: Installation, name: str) -> str | None:
+    """What is in a file of its home; None while that is not known."""
     with entered(it) as client:
-        answer = client.get("api/contents/mine.txt")
+        answer = client.get(f"api/contents/{name}", params={"type": "file", "format": "text"})
         return answer.json()["content"] if answer.status_code == 200 else None

@@ -130,7 +130,8 @@ def _stands(view: dict[str, Any]) -> str:
 
 
 def update(call: Call) -> None:
-    call.show(call.workspace.computes.update(call.args.name, changes(call, UPDATE)))
+    folder = None if call.args.file is None else call.args.file.absolute().parent
+    call.show(call.workspace.computes.update(call.args.name, changes(call, UPDATE), folder=folder))
 
 
 def show(call: Call) -> None:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from ultramarine.domain.inside import SetupScripts
 from ultramarine.domain.machine import Machine
 from ultramarine.domain.names import ComputeId
 from ultramarine.domain.spec import Spec
@@ -33,7 +34,6 @@ class InstanceSpec(Spec):
             "ssh_public_access_enabled",
             "enable_node_public_ip",
             "location",
-            "setup_scripts",
             "custom_applications",
         }
     )
@@ -47,6 +47,7 @@ class InstanceSpec(Spec):
         description="it is stopped when it was idle for so long; null: never",
     )
     schedules: InstanceSchedules | None = None
+    setup_scripts: SetupScripts | None = None
     create_on_behalf_of: OnBehalfOf | None = None
     provider: Literal["local"] = Field(default="local", description="where its machine comes from")
     description: str = ""

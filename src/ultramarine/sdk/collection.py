@@ -11,6 +11,7 @@ from ultramarine.sdk.http import Client, View, part
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from ultramarine.sdk.preparation import Uploads
     from ultramarine.sdk.snapshots import Progress
 
     Given = Mapping[str, Any] | BaseModel
@@ -38,13 +39,18 @@ class Collection:
     def _prepared(self, given: "Given", folder: Path | None) -> dict[str, Any]:
         """The body to send: checked, with local paths (from `folder` on, or the current one) uploaded."""
         # imported late: pydantic costs more than all the rest of a list or show
-        from ultramarine.sdk.preparation import PREPARE, Uploads
+        from ultramarine.sdk.preparation import PREPARE
 
         body = given if isinstance(given, Mapping) else given.model_dump(mode="json", exclude_unset=True, by_alias=True)
-        uploads = Uploads(
+        return PREPARE[self.noun](body, self._uploads(folder))
+
+    def _uploads(self, folder: Path | None) -> "Uploads":
+        # imported late: as above
+        from ultramarine.sdk.preparation import Uploads
+
+        return Uploads(
             client=self.client, workspace_path=self.workspace_path, folder=folder or Path.cwd(), progress=self.progress
         )
-        return PREPARE[self.noun](body, uploads)
 
 
 class Named(Collection):

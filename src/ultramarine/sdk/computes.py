@@ -1,6 +1,8 @@
 """Compute targets."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 from ultramarine.sdk.collection import Named, until
 from ultramarine.sdk.http import View
@@ -10,6 +12,15 @@ _ENDED = ("Stopped", "SetupFailed", "Unusable")
 
 class Computes(Named):
     noun, plural = "compute", "computes"
+
+    def update(self, name: str, changes: Mapping[str, Any], *, folder: Path | None = None) -> View:
+        """Change the fields named, leave the others; files of set-up scripts (from `folder` on) are uploaded."""
+        if changes.get("setup_scripts") is not None:
+            # imported late: pydantic costs more than all the rest of another change
+            from ultramarine.sdk.preparation import with_scripts_sent
+
+            changes = with_scripts_sent(changes, self._uploads(folder))
+        return super().update(name, changes)
 
     def connect(self, name: str) -> str:
         """A link, good once and for a minute, that signs your browser in to an instance of yours."""

@@ -9,7 +9,8 @@ from ultramarine.domain import compute as computes
 from ultramarine.domain.data import SNAPSHOT, DataSpec
 from ultramarine.domain.endpoint import DeploymentSpec, EndpointSpec, InlineModel
 from ultramarine.domain.environment import EnvironmentSpec
-from ultramarine.domain.errors import InvalidInput, NotSupportedYet
+from ultramarine.domain.errors import InvalidInput, NotSupportedYet, TooLarge
+from ultramarine.domain.inside import SCRIPT_BYTES_MAX, SetupScripts
 from ultramarine.domain.job import JobSpec, is_uploaded
 from ultramarine.domain.model import ModelSpec
 from ultramarine.sdk.documents import read_text
@@ -31,11 +32,7 @@ class Uploads:
 
     def sent(self, path: str, *, what: str, wanted: str = "", ignoring: bool = False) -> str:
         """`snapshot:…` of a local path. `wanted`: `uri_file` or `uri_folder`, where only that will do."""
-        if "://" in path and not path.startswith("file://"):
-            raise NotSupportedYet(
-                f"{what}: {path} is read by nobody yet.", hint="Download it, and give the local path."
-            )
-        local = self.folder / Path(path.removeprefix("file://")).expanduser()
+        local = self._local(path, what=what)
         taken = take(local, what=what, ignoring=ignoring)
         if wanted == f"uri_{'file' if taken.kind == 'folder' else 'folder'}":
             raise InvalidInput(
@@ -43,6 +40,26 @@ class Uploads:
                 hint=f"Write type: uri_{taken.kind}, or another path.",
             )
         return upload(self.client, self.workspace_path, taken, progress=self.progress)
+
+    def script(self, path: str, *, what: str) -> str:
+        """`snapshot:…` of a set-up script."""
+        local = self._local(path, what=what)
+        taken = take(local, what=what)
+        if taken.kind != "file":
+            raise InvalidInput(f"{what}: {local} is a folder, and no script.", hint="Name the script itself.")
+        if (size := taken.entries[0].size) > SCRIPT_BYTES_MAX:
+            raise TooLarge(
+                f"{what}: {local} has {size} bytes; a set-up script may have {SCRIPT_BYTES_MAX}.",
+                hint="Let the script fetch what is large.",
+            )
+        return upload(self.client, self.workspace_path, taken, progress=self.progress)
+
+    def _local(self, path: str, *, what: str) -> Path:
+        if "://" in path and not path.startswith("file://"):
+            raise NotSupportedYet(
+                f"{what}: {path} is read by nobody yet.", hint="Download it, and give the local path."
+            )
+        return self.folder / Path(path.removeprefix("file://")).expanduser()
 
 
 def job(body: Mapping[str, Any], uploads: Uploads) -> Body:
@@ -79,8 +96,22 @@ def model(body: Mapping[str, Any], uploads: Uploads) -> Body:
     return made
 
 
-def compute(body: Mapping[str, Any], _: Uploads) -> Body:
-    return computes.read_spec(dict(body)).body() | {"type": body.get("type")}
+def compute(body: Mapping[str, Any], uploads: Uploads) -> Body:
+    made = computes.read_spec(dict(body)).body() | {"type": body.get("type")}
+    return with_scripts_sent(made, uploads)
+
+
+def with_scripts_sent(body: Mapping[str, Any], uploads: Uploads) -> Body:
+    """A compute's body, or changes of one, with the files of its set-up scripts uploaded."""
+    made = dict(body)
+    if (given := made.get("setup_scripts")) is not None:
+        spec = SetupScripts.read(given, what="setup_scripts")
+        made["setup_scripts"] = spec.body()
+        for name, script in spec.given.items():
+            if script.path and not is_uploaded(script.path):
+                sent = uploads.script(script.path, what=f"setup_scripts.{name}.path")
+                made["setup_scripts"][name]["path"] = sent
+    return made
 
 
 def endpoint(body: Mapping[str, Any], _: Uploads) -> Body:

@@ -22,7 +22,7 @@ from ultramarine.store import allocations, computes, endpoints, hosts, instances
 from ultramarine.store.database import Tx
 
 CHANGEABLE = ("min_instances", "max_instances", "idle_time_before_scale_down", "description", "tags")
-CHANGEABLE_OF_INSTANCE = ("idle_time_before_shutdown_minutes", "schedules", "description", "tags")
+CHANGEABLE_OF_INSTANCE = ("idle_time_before_shutdown_minutes", "schedules", "setup_scripts", "description", "tags")
 MadeSpec = ClusterSpec | InstanceSpec  #: of what users make
 
 
@@ -65,7 +65,7 @@ async def put(
     if not isinstance(spec, InstanceSpec):
         check(token, Right.OPERATE, workspace)
     else:
-        instance_services.check_schedules(spec)
+        instance_services.check_spec(ctx, spec)
     host = ctx.site.host(spec.provider)
     size, notice = ctx.site.sizes.fitted(spec.size, host)
     async with ctx.begin() as tx:

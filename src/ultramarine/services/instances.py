@@ -15,6 +15,7 @@ from ultramarine.domain.names import ComputeId
 from ultramarine.planning import calendar
 from ultramarine.planning.calendar import Moment
 from ultramarine.planning.idleness import Idleness
+from ultramarine.services import inside
 from ultramarine.services.context import Context
 from ultramarine.store import assets, computes, instances
 from ultramarine.store.database import Tx
@@ -69,8 +70,9 @@ def new(ctx: Context, compute: Compute, spec: InstanceSpec, *, token: Token) -> 
     )
 
 
-def check_schedules(spec: InstanceSpec) -> None:
-    """Raise `InvalidInput` for one that nothing can be made of."""
+def check_spec(ctx: Context, spec: InstanceSpec) -> None:
+    """Raise `InvalidInput` and its kin for schedules and scripts that nothing can be made of."""
+    inside.check(ctx, spec)
     if spec.schedules is not None:
         calendar.check(spec.schedules.compute_start_stop)
 
@@ -193,7 +195,7 @@ async def _find(tx: Tx, workspace: str, name: str) -> InstanceState:
 
 def run_spec(ctx: Context, instance: Instance, spec: InstanceSpec, *, zip_sha256: str) -> dict[str, Any]:
     """What the runner needs to run it: JupyterLab in the curated environment, in the home folder that stays."""
-    settings = ctx.blobs.put(json.dumps(_settings(ctx, instance), sort_keys=True).encode())
+    settings = ctx.blobs.put(json.dumps(_settings(ctx, instance, spec), sort_keys=True).encode())
     return {
         "argv": [
             "{{python}}",
@@ -205,7 +207,11 @@ def run_spec(ctx: Context, instance: Instance, spec: InstanceSpec, *, zip_sha256
             *("--settings", f"{{{{file:{SETTINGS}}}}}"),
         ],
         "code": None,
-        "files": [{"path": ZIP, "sha256": zip_sha256}, {"path": SETTINGS, "sha256": settings}],
+        "files": [
+            {"path": ZIP, "sha256": zip_sha256},
+            {"path": SETTINGS, "sha256": settings},
+            *inside.files(ctx, spec),
+        ],
         "inputs": [],
         "outputs": [],
         "environment": {
@@ -221,7 +227,7 @@ def run_spec(ctx: Context, instance: Instance, spec: InstanceSpec, *, zip_sha256
     }
 
 
-def _settings(ctx: Context, instance: Instance) -> Mapping[str, Any]:
+def _settings(ctx: Context, instance: Instance, spec: InstanceSpec) -> Mapping[str, Any]:
     """What is told to the program inside, as JSON (docs/reference/instance.md)."""
     kernel = curated.load()[KERNEL]
     locks = [
@@ -235,6 +241,7 @@ def _settings(ctx: Context, instance: Instance) -> Mapping[str, Any]:
         "owner": instance.owner,
         "kernels": {lock.python: {"digest": lock.digest, "lock": lock.text} for lock in locks},
         "options": ctx.site.options,
+        **inside.settings(spec),
     }
 
 
