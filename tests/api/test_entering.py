@@ -231,6 +231,34 @@ async def test_what_runs_in_an_instance_enters_as_its_owner_until_the_run_has_en
     assert await enters(api, cookie) == 401
 
 
+async def test_a_job_enters_no_instance_also_one_of_who_bears_its_name(api: Api):
+    body = BODY | {"create_on_behalf_of": {"user": "job train"}}
+    assert (await api.ask("PUT", LAB, token="compute_operator", json=body)).status_code == 201
+    job = make_run("j1", user=OWNER, owner_name="train", status=RunStatus.QUEUED)
+    async with api.ctx.begin() as tx:
+        await runs.add(tx, job, {})
+    status, answer = await authorize(api, run_token(api.ctx, job.key))
+    assert (status, answer["detail"]) == (403, "A job enters no compute instance, whoever has submitted it.")
+
+
+async def test_what_runs_in_an_instance_enters_no_other_one_of_its_owner(api: Api):
+    await made(api)
+    await api.ask("PUT", "/api/v1/workspaces/w/computes/second", token=OWNER, json=BODY)
+    async with api.ctx.begin() as tx:
+        second = (await computes.get(tx, "w", "second")).id
+        owner = {"owner_noun": OwnerNoun.INSTANCE, "owner_id": second, "owner_name": "second", "mode": Mode.INSTANCE}
+        own = make_run("i2", user=OWNER, status=RunStatus.QUEUED, **owner)
+        await runs.add(tx, own, {})
+    api.tokens["own"] = run_token(api.ctx, own.key)
+    assert (await authorize(api, api.tokens["own"], name="second"))[0] == 200
+    status, answer = await authorize(api, api.tokens["own"])
+    assert (status, answer["detail"]) == (
+        403,
+        "This is the token of what runs in another instance; it does not enter lab.",
+    )
+    assert (await api.ask("POST", f"{LAB}/connect", token="own")).status_code == 403
+
+
 async def test_links_that_nobody_came_with_are_forgotten(api: Api, monkeypatch: pytest.MonkeyPatch):
     await made(api)
     for _ in range(3):

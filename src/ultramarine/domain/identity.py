@@ -36,13 +36,17 @@ DEFAULT_WORKSPACE = "default"  #: the one that is always there
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """A token's row. The token itself is shown once and kept nowhere; `job` is set on that of a job's run."""
+    """A token's row. The token itself is shown once and kept nowhere.
+
+    `job` and `instance` are set on that of a run: of whose it is.
+    """
 
     id: str
     subject: str
     workspace: str  #: or `EVERY_WORKSPACE`
     role: Role
     job: JobId | None = None
+    instance: ComputeId | None = None
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None

@@ -71,8 +71,13 @@ async def access(ctx: Context, bearer: str, purpose: str, *, workspace: str, nam
 
 
 async def _entered(ctx: Context, token: Token, workspace: str, name: str) -> Instance:
-    """The instance of that name, for its owner."""
+    """The instance of that name, for its owner: a person, or what runs in that very instance."""
     check(token, Right.WORK, workspace)
+    if token.job is not None:
+        raise NotAllowed(
+            "A job enters no compute instance, whoever has submitted it.",
+            hint="Use a token of your own; a job hands on files by its outputs.",
+        )
     async with ctx.read() as tx:
         compute = await computes.find(tx, workspace, name)
         instance = None if compute is None else await instances.find(tx, compute.id)
@@ -82,5 +87,10 @@ async def _entered(ctx: Context, token: Token, workspace: str, name: str) -> Ins
         raise NotAllowed(
             f"Compute instance {name} is {instance.owner}'s: nobody else may enter it, whatever their role.",
             hint="Make one of your own: um compute create --type computeinstance",
+        )
+    if token.instance not in (None, instance.id):
+        raise NotAllowed(
+            f"This is the token of what runs in another instance; it does not enter {name}.",
+            hint=f"Sign in with a token of your own: um compute connect -n {name}",
         )
     return instance

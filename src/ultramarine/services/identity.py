@@ -94,6 +94,7 @@ async def _of_run(ctx: Context, key: str) -> Token:
         workspace=run.workspace,
         role=Role.DATA_SCIENTIST,
         job=JobId(run.owner_id) if run.owner_noun is OwnerNoun.JOB else None,
+        instance=ComputeId(run.owner_id) if run.owner_noun is OwnerNoun.INSTANCE else None,
         created_at=run.created_at,
     )
 
