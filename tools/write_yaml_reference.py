@@ -27,7 +27,7 @@ from ultramarine.domain.endpoint import (
     TargetUtilization,
 )
 from ultramarine.domain.environment import EnvironmentSpec
-from ultramarine.domain.inside import Script, SetupScripts
+from ultramarine.domain.inside import CustomApplication, Script, SetupScripts
 from ultramarine.domain.instance import InstanceSpec, KeepAwakeSpec, OnBehalfOf, ResizeSpec
 from ultramarine.domain.job import Input, JobSpec, Limits, Output, QueueSettings, Resources
 from ultramarine.domain.model import ModelSpec
@@ -135,6 +135,7 @@ WORDS: Mapping[type[Spec], Mapping[str, str]] = {
         "idle_time_before_shutdown_minutes": "it stops when nothing was done on it for so long; `null`: it does not stop by itself. On here; at Azure ML it is off unless set",
         "schedules": "when it starts and stops by itself",
         "setup_scripts": "what is run once in its life, and at each start; a change counts from the next start",
+        "custom_applications": "**ours**: programs beside JupyterLab that browsers reach by their names, ten at most; a change counts from the next start",
         "create_on_behalf_of": "whose it is, where an operator makes it for somebody else",
         "provider": "**ours**: where its machine comes from: `local` is this one",
     },
@@ -149,6 +150,11 @@ WORDS: Mapping[type[Spec], Mapping[str, str]] = {
         "path": "a local file of at most 256 KiB, run by bash; it is uploaded",
         "command": "run by bash; beside a `path` it is that script's arguments",
         "timeout_minutes": "after which it is ended, and has failed",
+    },
+    CustomApplication: {
+        "name": "in its address: `/instances/WORKSPACE/NAME/proxy/APPLICATION/`; small letters, digits and `-`, 32 at most",
+        "command": "**ours**, in place of Azure's `image`: run by bash in the home folder, and again when it ends; with `PORT` and `BASE_PATH`",
+        "port": "where it listens, at 127.0.0.1; no other instance of the machine may have it",
     },
     InstanceSchedules: {
         "compute_start_stop": "of several at one moment the last one counts; what was missed while the server was down is made up for once"
@@ -284,6 +290,7 @@ SECTIONS: Mapping[str, tuple[str, tuple[type[Spec], ...]]] = {
             OnBehalfOf,
             SetupScripts,
             Script,
+            CustomApplication,
             InstanceSchedules,
             StartStop,
             StartStopTrigger,
@@ -324,6 +331,7 @@ PLACES: Mapping[type[Spec], str] = {
     OnBehalfOf: "create_on_behalf_of",
     SetupScripts: "setup_scripts",
     Script: "setup_scripts.creation_script`, `.startup_script",
+    CustomApplication: "custom_applications",
     InstanceSchedules: "schedules",
     StartStop: "schedules.compute_start_stop",
     StartStopTrigger: "schedules.compute_start_stop.trigger",

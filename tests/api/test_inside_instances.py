@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +104,67 @@ async def test_a_script_that_is_a_folder_too_large_or_not_here_is_refused(api: A
     ):
         answered, refused = await put(api, setup_scripts={"startup_script": {"path": path}})
         assert (answered, said in refused["detail"]) == (status, True), refused
+
+
+BOARD = {"name": "board", "command": "tensorboard --port $PORT", "port": 6006}
+
+
+async def test_custom_applications_are_told_to_the_program_inside(api: Api, tmp_path: Path) -> None:
+    status, made = await put(api, custom_applications=[BOARD])
+    assert (status, made["custom_applications"]) == (201, [BOARD])
+    assert [asdict(one) for one in (await told(api, tmp_path)).applications] == [BOARD]
+    other = BOARD | {"name": "demo"}
+    assert (await api.ask("PATCH", MINE, token=ME, json={"custom_applications": [other]})).status_code == 200
+    assert [asdict(one) for one in (await told(api, tmp_path)).applications] == [other]
+
+
+CONTAINER = "an application is a program here, and no container"
+
+
+@pytest.mark.parametrize(
+    ("different", "said"),
+    [
+        ({"name": "My Board"}, "custom_applications.0.name: it stands in an address"),
+        ({"name": "a" * 33}, "custom_applications.0.name: it stands in an address"),
+        ({"name": "../x"}, "custom_applications.0.name: it stands in an address"),
+        ({"command": " "}, "custom_applications.0.command: it is empty"),
+        ({"port": 80}, "custom_applications.0.port: Input should be greater than or equal to 1024"),
+        ({"port": 70000}, "custom_applications.0.port: Input should be less than or equal to 65535"),
+        ({"port": 7772}, "7772, the port of board, is this installation's own"),
+        ({"image": {"reference": "x"}}, f"custom_applications.0: image: {CONTAINER}: install the program"),
+        ({"endpoints": []}, f"endpoints: {CONTAINER}: write port:"),
+        ({"published_port": 1}, f"published_port: {CONTAINER}"),
+        ({"bind_mounts": []}, f"bind_mounts: {CONTAINER}"),
+        ({"ports": 1}, "unknown field 'ports', did you mean 'port'?"),
+    ],
+)
+async def test_an_application_that_cannot_be_is_refused_with_its_place(api: Api, different: Any, said: str) -> None:
+    status, refused = await put(api, custom_applications=[BOARD | different])
+    assert (status, bool(refused["hint"])) == (422, True)
+    assert said in refused["detail"]
+
+
+async def test_two_applications_of_one_name_or_port_or_eleven_are_refused(api: Api) -> None:
+    for given, said in (
+        ([BOARD, BOARD | {"port": 6007}], "two applications have the name board"),
+        ([BOARD, BOARD | {"name": "demo"}], "two applications have the port 6006"),
+        ([BOARD | {"name": f"b{i}", "port": 6006 + i} for i in range(11)], "at most 10 items"),
+    ):
+        status, refused = await put(api, custom_applications=given)
+        assert (status, said in refused["detail"]) == (422, True), refused
+
+
+async def test_a_port_of_another_instance_of_the_machine_is_refused_until_that_one_gives_it_up(api: Api) -> None:
+    other = "/api/v1/workspaces/v/computes/other"
+    theirs = {"custom_applications": [BOARD, BOARD | {"name": "demo", "port": 6007}]}
+    assert (await api.ask("PUT", other, token="other", json=BODY | theirs)).status_code == 201
+    assert (await api.ask("PUT", other, token="other", json=BODY | theirs)).status_code == 200, "its own"
+    status, refused = await put(api, custom_applications=[BOARD])
+    assert status == 409
+    assert "6006, the port of board, is another compute instance's" in refused["detail"]
+    assert "Nobody has 6008." in refused["hint"]
+    assert (await put(api))[0] == 201
+    changed = await api.ask("PATCH", MINE, token=ME, json={"custom_applications": [BOARD]})
+    assert changed.status_code == 409
+    assert (await api.ask("PATCH", other, token="other", json={"custom_applications": []})).status_code == 200
+    assert (await put(api, custom_applications=[BOARD]))[0] == 200

@@ -230,7 +230,7 @@ async def test_one_that_is_being_deleted_takes_nothing_more(mine: Api) -> None:
         assert (late.status_code, "being deleted" in late.json()["detail"]) == (409, True), path
 
 
-@pytest.mark.parametrize("field", ["identity", "custom_applications", "ssh_settings"])
+@pytest.mark.parametrize("field", ["identity", "network_settings", "ssh_settings"])
 async def test_what_azure_has_and_is_not_there_yet_is_named(api: Api, field: str) -> None:
     refused = await api.ask("PUT", MINE, token=ME, json=BODY | {field: {}})
     assert (refused.status_code, refused.json()["code"]) == (422, "not-supported-yet")

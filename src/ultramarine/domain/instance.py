@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ultramarine.domain.inside import SetupScripts
+from ultramarine.domain.inside import CustomApplication, CustomApplications, SetupScripts
 from ultramarine.domain.machine import Machine
 from ultramarine.domain.names import ComputeId
 from ultramarine.domain.spec import Spec
@@ -34,7 +34,6 @@ class InstanceSpec(Spec):
             "ssh_public_access_enabled",
             "enable_node_public_ip",
             "location",
-            "custom_applications",
         }
     )
     type: Literal["computeinstance"] = "computeinstance"
@@ -48,6 +47,7 @@ class InstanceSpec(Spec):
     )
     schedules: InstanceSchedules | None = None
     setup_scripts: SetupScripts | None = None
+    custom_applications: CustomApplications = Field(default_factory=list[CustomApplication])
     create_on_behalf_of: OnBehalfOf | None = None
     provider: Literal["local"] = Field(default="local", description="where its machine comes from")
     description: str = ""

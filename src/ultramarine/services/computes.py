@@ -15,14 +15,21 @@ from ultramarine.domain.run import ON_NODES, Run
 from ultramarine.domain.size import Amount, Size
 from ultramarine.planning.idleness import Idleness
 from ultramarine.planning.state import State
-from ultramarine.services import identity
+from ultramarine.services import identity, inside
 from ultramarine.services import instances as instance_services
 from ultramarine.services.context import Context
 from ultramarine.store import allocations, computes, endpoints, hosts, instances, runs
 from ultramarine.store.database import Tx
 
 CHANGEABLE = ("min_instances", "max_instances", "idle_time_before_scale_down", "description", "tags")
-CHANGEABLE_OF_INSTANCE = ("idle_time_before_shutdown_minutes", "schedules", "setup_scripts", "description", "tags")
+CHANGEABLE_OF_INSTANCE = (
+    "idle_time_before_shutdown_minutes",
+    "schedules",
+    "setup_scripts",
+    "custom_applications",
+    "description",
+    "tags",
+)
 MadeSpec = ClusterSpec | InstanceSpec  #: of what users make
 
 
@@ -73,12 +80,14 @@ async def put(
         there = await computes.find(tx, workspace, name)
         if there is None:
             made = _new(ctx, workspace, spec, size)
+            await inside.check_ports(tx, made)
             await computes.add(tx, made)
             if isinstance(spec, InstanceSpec):
                 await instances.add(tx, instance_services.new(ctx, made, spec, token=token))
         else:
             await _check_owner(tx, there, token)
             changed = _changed(there, spec, size)
+            await inside.check_ports(tx, changed)
             await instance_services.follow(ctx, tx, before=there, after=changed)
             await computes.update(tx, changed, now=ctx.clock())
         state = await _state(ctx, tx, await computes.get(tx, workspace, name), notice=notice)

@@ -74,7 +74,7 @@ class Renderer:
 
     async def _whole(self, tx: Tx, run: Run, spec: Mapping[str, Any]) -> dict[str, Any]:
         """A run's specification with what is known only now: its environment's lock, its token, where tracking is."""
-        plain = {k: v for k, v in spec.items() if k not in ("environment", "experiment", "behind")}
+        plain = {k: v for k, v in spec.items() if k not in ("environment", "experiment", "behind", "applications")}
         variables, token = dict(plain.get("environment_variables", {})), run_token(self._ctx, run.key)
         secret, files = dict[str, str](), list[Mapping[str, str]](plain.get("files", ()))
         if run.owner_noun is OwnerNoun.JOB:

@@ -1,18 +1,66 @@
-"""What runs in a compute instance beside JupyterLab: set-up scripts, as they are taken and handed on."""
+"""What runs in a compute instance beside JupyterLab, as it is taken and handed on: set-up scripts and applications."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
-from ultramarine.domain.errors import InvalidInput, TooLarge
-from ultramarine.domain.inside import SCRIPT_BYTES_MAX, Script
+from ultramarine.domain.compute import Compute
+from ultramarine.domain.errors import Conflict, InvalidInput, TooLarge
+from ultramarine.domain.inside import PORT_MAX, PORT_MIN, SCRIPT_BYTES_MAX, Script
 from ultramarine.domain.instance import InstanceSpec
 from ultramarine.services.context import Context
 from ultramarine.services.snapshots import get_snapshot, uploaded
+from ultramarine.store import computes
+from ultramarine.store.database import Tx
+
+_OTHER_PORT = "Name another port; the command finds it in $PORT."
 
 
 def check(ctx: Context, spec: InstanceSpec) -> None:
-    """Raise `InvalidInput`, `NotFound` or `TooLarge` for a script whose file is not here or is none."""
+    """Raise `InvalidInput` and its kin for a script whose file is not here or is none, and for a port of our own."""
     files(ctx, spec)
+    own = set(_own_ports(ctx))
+    for application in spec.custom_applications:
+        if application.port in own:
+            raise InvalidInput(
+                f"custom_applications: {application.port}, the port of {application.name}, is this installation's own.",
+                hint=f"{_OTHER_PORT} Its own are {', '.join(map(str, sorted(own)))}.",
+            )
+
+
+async def check_ports(tx: Tx, compute: Compute) -> None:
+    """Raise `Conflict` for a port that another instance of its machine has: one would be shown as the other's."""
+    if not (wanted := applications(compute.spec)):
+        return
+    others = [each for each in await computes.every(tx) if each.host == compute.host and each.id != compute.id]
+    taken = {port for other in others for port in applications(other.spec).values()}
+    for name, port in wanted.items():
+        if port in taken:
+            raise Conflict(
+                f"custom_applications: {port}, the port of {name}, is another compute instance's on this machine.",
+                hint=f"{_OTHER_PORT} Nobody has {_free(port, taken | set(wanted.values()))}.",
+            )
+
+
+def applications(spec: object) -> Mapping[str, int]:
+    """By name of a custom application, its port; of what is no instance none."""
+    return {one.name: one.port for one in spec.custom_applications} if isinstance(spec, InstanceSpec) else {}
+
+
+def _own_ports(ctx: Context) -> Iterator[int]:
+    """At which something of this installation may listen itself."""
+    site = ctx.site
+    for address in (site.address, site.second_address, site.instances_address):
+        port = address.rpartition(":")[2]
+        if port.isdigit():
+            yield int(port)
+    for port, others in site.ports.items():
+        yield from (port, *others)
+
+
+def _free(port: int, taken: Set[int]) -> int:
+    """The next one, round the end."""
+    after = (*range(port + 1, PORT_MAX + 1), *range(PORT_MIN, port))
+    return next(other for other in after if other not in taken)
 
 
 def files(ctx: Context, spec: InstanceSpec) -> Sequence[Mapping[str, str]]:
@@ -34,7 +82,10 @@ def settings(spec: InstanceSpec) -> Mapping[str, Any]:
         }
         for name, script in _scripts(spec).items()
     }
-    return {"setup_scripts": scripts}
+    return {
+        "setup_scripts": scripts,
+        "custom_applications": [one.model_dump() for one in spec.custom_applications],
+    }
 
 
 def _scripts(spec: InstanceSpec) -> Mapping[str, Script]:

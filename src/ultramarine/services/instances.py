@@ -222,6 +222,7 @@ def run_spec(ctx: Context, instance: Instance, spec: InstanceSpec, *, zip_sha256
         "environment_variables": {"HOME": "{{home}}"},
         "processes_per_node": 1,
         "sockets": [HTTP],
+        "applications": inside.applications(spec),
         "home": instance.id,
         "limits": {"of": f"its size {spec.size}", "hint": "Resize it: um compute resize"},
     }
