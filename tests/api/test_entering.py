@@ -278,7 +278,7 @@ async def test_the_table_has_the_instances_that_run_in_this_epoch_and_the_names_
     now = make_run("i1", status=RunStatus.RUNNING, sockets={"http": "unix:/r.sock"}, **owner)
     async with api.ctx.begin() as tx:
         for run in (now, replace(before, key=before.key.replace(EPOCH, "ebefore"))):
-            await runs.add(tx, run, {})
+            await runs.add(tx, run, {"applications": {"board": 6006}})
     (tmp_path / "gateway").mkdir()
     upstreams = Upstreams(control="unix:/c.sock", mlflow="unix:/m.sock")
     publisher = RoutePublisher(tmp_path / "gateway")
@@ -291,5 +291,6 @@ async def test_the_table_has_the_instances_that_run_in_this_epoch_and_the_names_
             "address": "unix:/r.sock",
             "base": "/instances/w/lab/",
             "secret": secret_of(api.ctx, instance.id),
+            "applications": {"board": 6006},
         }
     }

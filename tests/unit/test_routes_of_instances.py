@@ -28,8 +28,13 @@ def run_of(instance: Instance = LAB, *, ordinal: int = 1, **different: Any) -> R
     return make_run(instance.id, ordinal=ordinal, **{**owner, "status": RunStatus.RUNNING, "sockets": UP, **different})
 
 
+#: What the runs of `LAB` were started with; the third one is older than applications are.
+STARTED = {run_of().key: {"board": 6006}, run_of(ordinal=2).key: {"board": 6007, "demo": 8501}}
+
+
 def rendered(*runs: Run, instances: tuple[Instance, ...] = (LAB,)) -> dict[str, Any]:
-    entrances = Entrances(instances=instances, runs=runs, secrets={each.id: f"of {each.id}" for each in instances})
+    secrets = {each.id: f"of {each.id}" for each in instances}
+    entrances = Entrances(instances=instances, runs=runs, applications=STARTED, secrets=secrets)
     table = render(
         Upstreams(control="unix:/c.sock", mlflow="unix:/m.sock"),
         [],
@@ -42,7 +47,13 @@ def rendered(*runs: Run, instances: tuple[Instance, ...] = (LAB,)) -> dict[str, 
 
 
 def test_an_instance_is_in_the_table_with_its_socket_its_path_and_its_secret_while_it_runs():
-    wanted = {"id": "c1", "address": "unix:/r.sock", "base": "/instances/w/lab/", "secret": "of c1"}
+    wanted = {
+        "id": "c1",
+        "address": "unix:/r.sock",
+        "base": "/instances/w/lab/",
+        "secret": "of c1",
+        "applications": {"board": 6006},
+    }
     assert rendered(run_of()) == {"w/lab": wanted}
     assert rendered(run_of(status=RunStatus.NOT_RESPONDING)) == {"w/lab": wanted}
 
@@ -57,6 +68,8 @@ def test_one_that_is_not_up_or_is_leaving_is_not_in_the_table():
 def test_the_newest_run_is_the_one_that_counts():
     table = rendered(run_of(), run_of(ordinal=2, sockets={"http": "unix:/new.sock"}))
     assert table["w/lab"]["address"] == "unix:/new.sock"
+    assert table["w/lab"]["applications"] == {"board": 6007, "demo": 8501}
+    assert rendered(run_of(), run_of(ordinal=3))["w/lab"]["applications"] == {}
 
 
 def test_what_is_no_socket_of_this_machine_is_not_believed():

@@ -1,8 +1,8 @@
 """The loop that publishes the route table: at once when anything in it changes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from ultramarine.domain.names import is_of
+from ultramarine.domain.names import RunKey, is_of
 from ultramarine.domain.run import Run
 from ultramarine.planning.routes import Entrances, Upstreams, render
 from ultramarine.routing.publisher import RoutePublisher
@@ -24,6 +24,7 @@ class RouteLoop:
     ) -> None:
         """`hosts`: by which names others reach this machine, now."""
         self._ctx, self._publisher, self._upstreams, self._hosts = ctx, publisher, upstreams, hosts
+        self._applications: Mapping[RunKey, Mapping[str, int]] = {}  #: of runs, whose specifications never change
 
     async def tick(self) -> None:
         count = self._ctx.serving.count
@@ -40,12 +41,22 @@ class RouteLoop:
 
     async def _entrances(self, tx: Tx) -> Entrances:
         there = await instances.every(tx)
+        found = self._ours(await runs.open_instances(tx)) if there else []
+        await self._learn(tx, found)
         return Entrances(
             instances=there,
-            runs=self._ours(await runs.open_instances(tx)) if there else (),
+            runs=found,
+            applications=self._applications,
             secrets={instance.id: secret_of(self._ctx, instance.id) for instance in there},
             hosts=self._hosts(),
         )
+
+    async def _learn(self, tx: Tx, found: Sequence[Run]) -> None:
+        """What each was started with: its instance's own specification may be another by now."""
+        known = {run.key: self._applications[run.key] for run in found if run.key in self._applications}
+        new = [run.key for run in found if run.key not in known]
+        read = await runs.specs(tx, new) if new else {}
+        self._applications = known | {key: spec.get("applications", {}) for key, spec in read.items()}
 
     def _ours(self, found: Sequence[Run]) -> list[Run]:
         """One of before a restore may still listen somewhere: it is not ours any more."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from ultramarine.domain.endpoint import Deployment, DeploymentStatus, Endpoint
 from ultramarine.domain.instance import Instance
-from ultramarine.domain.names import ComputeId
+from ultramarine.domain.names import ComputeId, RunKey
 from ultramarine.domain.run import Run, RunStatus
 
 FORMAT = 3
@@ -56,12 +56,14 @@ class Place:
 class Entrances:
     """Compute instances that somebody may be in, and how the gateway knows them.
 
-    `runs`: the oldest first. `secrets`: by id, what their programs want to be told. `hosts`: the names and addresses
-    by which others reach this machine; those of its own need not be said.
+    `runs`: the oldest first. `applications`: by run, the ports of what is started beside JupyterLab, by name.
+    `secrets`: by id, what their programs want to be told. `hosts`: the names and addresses by which others reach this
+    machine; those of its own need not be said.
     """
 
     instances: Sequence[Instance] = ()
     runs: Sequence[Run] = ()
+    applications: Mapping[RunKey, Mapping[str, int]] = field(default_factory=dict[RunKey, "Mapping[str, int]"])
     secrets: Mapping[ComputeId, str] = field(default_factory=dict[ComputeId, str], repr=False)
     hosts: Sequence[str] = ()
 
@@ -131,21 +133,22 @@ def _sites(upstreams: Upstreams) -> list[dict[str, Any]]:
 
 
 def _instances(entrances: Entrances) -> dict[str, Any]:
-    """Those whose run is in use, at the newest one's socket."""
-    addresses = {
-        run.owner_id: run.sockets["http"]
+    """Those whose run is in use, at the newest one's socket, with the applications that it was started with."""
+    newest = {
+        run.owner_id: run
         for run in entrances.runs
         if run.status in IN_USE and run.sockets.get("http", "").startswith(UNIX)  # a node is not to be believed all
     }
     return {
         f"{each.workspace}/{each.name}": {
             "id": each.id,
-            "address": addresses[each.id],
+            "address": newest[each.id].sockets["http"],
             "base": each.path,
             "secret": entrances.secrets[each.id],
+            "applications": dict(entrances.applications.get(newest[each.id].key, {})),
         }
         for each in entrances.instances
-        if each.id in addresses
+        if each.id in newest
     }
 
 

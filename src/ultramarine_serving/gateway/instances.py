@@ -1,4 +1,4 @@
-"""`/instances/{workspace}/{instance}/…`, on a listener of its own: who may enter, and the program inside.
+"""`/instances/{workspace}/{instance}/…`, on a listener of its own: who may enter, and the programs inside.
 
 What runs there is written by its owner, and acts for whom its pages are shown to: so nobody else is let in.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from typing import Any
 from urllib.parse import parse_qs
 
 from ultramarine_serving.gateway import cookies, forwarding, hosts
@@ -16,6 +16,7 @@ from ultramarine_serving.gateway.authorize import Authorizer, Denied, Grant, Una
 from ultramarine_serving.gateway.browser import INSTANCES, login, refuse_foreign, session_of
 from ultramarine_serving.gateway.opened import NAME, PREFIX, Instance
 from ultramarine_serving.gateway.paths import ambiguous, is_ambiguous
+from ultramarine_serving.gateway.programs import HOST, Program, Use, not_up, program_of, with_slash
 from ultramarine_serving.gateway.table import EMPTY, Table
 from ultramarine_serving.http.address import Address
 from ultramarine_serving.http.client import NotConnected, Pool, UpstreamError
@@ -34,16 +35,8 @@ _DROPPED = forwarding.DROPPED | {b"authorization", b"x-real-ip", b"x-scheme"}
 _TOO_WIDE = frozenset((b"alt-svc", b"clear-site-data", b"strict-transport-security"))
 _ADDED = ((b"content-security-policy", b"frame-ancestors 'self'"), (b"cross-origin-resource-policy", b"same-origin"))
 
-Ask = Callable[[], Awaitable[Grant]]
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What a path names, and how whoever sends it is asked for."""
-
-    workspace: str
-    name: str
-    ask: Ask  #: raises Denied, Unavailable
+Ask = Callable[[], Awaitable[Grant]]  #: who somebody is; raises Denied, Unavailable
+Run = Callable[[Tunnel], Awaitable[None]]  #: a tunnel, to its end
 
 
 class Instances:
@@ -53,6 +46,7 @@ class Instances:
         self._table: Table = EMPTY
         self._authorizer: Authorizer | None = None
         self._pools: dict[Address, Pool] = {}
+        self._uses: dict[tuple[str, str], Use] = {}  #: by id of the instance and name of the application
         self._hold_s = hold_s
         self._ask_again_s = ask_again_s
 
@@ -62,13 +56,23 @@ class Instances:
 
     def update(self, table: Table, *, authorizer: Authorizer | None) -> None:
         """Take over a new table at one stroke; what is under way goes on."""
-        wanted = {instance.address for instance in table.instances.values()}
+        wanted = {address for instance in table.instances.values() for address in _addresses(instance)}
         for address in self._pools.keys() - wanted:
             self._pools.pop(address).close()
         for address in wanted - self._pools.keys():
             self._pools[address] = Pool(address, idle_s=IDLE_S)
+        there = {(instance.id, name) for instance in table.instances.values() for name in instance.applications}
+        loop = asyncio.get_running_loop()
+        self._uses = {each: self._uses.get(each) or Use(loop) for each in there}
         self._authorizer = authorizer
         self._table = table
+
+    def status(self) -> dict[str, Any]:
+        """For `GET /status`: by id, how the applications of each are used."""
+        told: dict[str, Any] = {instance.id: {} for instance in self._table.instances.values()}
+        for (id, name), use in self._uses.items():
+            told[id][name] = use.told()
+        return {"instances": told}
 
     async def answer(self, request: Request) -> Response:
         """Answer whatever comes to the listener."""
@@ -85,20 +89,36 @@ class Instances:
             return _nothing_here(request)
         workspace, name, below = named.groups()
         if below is None:
-            return _with_slash(request)
-        wanted = _wanted(request, authorizer, workspace, name)
-        if isinstance(wanted, Response):
-            return wanted
+            return with_slash(request)
+        return await self._enter(request, authorizer, workspace, name=name, below=below)
+
+    async def _enter(
+        self, request: Request, authorizer: Authorizer, workspace: str, *, name: str, below: str
+    ) -> Response:
+        """Ask who it is, and hand on what is for the instance that they may enter."""
+        ask = _asking(request, authorizer, workspace, name)
+        if isinstance(ask, Response):
+            return ask
         try:
-            grant = await wanted.ask()
+            grant = await ask()
         except Denied as error:
             return _denied(error, name)
         except Unavailable as error:
             return _not_asked(str(error))
         there = self._table.instances.get(f"{workspace}/{name}")
         if there is None or there.id != grant.instance:
-            return _not_up(name)
-        return await self._forward(there, request, wanted)
+            return not_up(name)
+        program = program_of(there, request, name=name, below=below)
+        if isinstance(program, Response):
+            return program
+        if program.application is None:
+            return await self._forward(program, request, ask, on_end=_no_more)
+        end = self._uses[there.id, program.application].begin()
+        try:
+            return await self._forward(program, request, ask, on_end=end)
+        except BaseException:
+            end()
+            raise
 
     def _refuse(self, request: Request) -> Response | None:
         """What nobody may send, whoever it is."""
@@ -113,11 +133,17 @@ class Instances:
             return problem(400, "Token in the address", detail, hint="Send it in a header: Authorization: token TOKEN.")
         return None
 
-    async def _forward(self, there: Instance, request: Request, wanted: Wanted) -> Response:
+    async def _forward(self, program: Program, request: Request, ask: Ask, *, on_end: Callable[[], None]) -> Response:
+        """`on_end`: called when nothing of it is under way any more, unless this raises."""
+        if (refusal := await program.ready(self._hold_s)) is not None:
+            on_end()
+            return refusal
+        hold_s = self._hold_s if program.application is None else 0  # who listens is known of this moment alone
         id = forwarding.request_id(request)
         headers = forwarding.onward_headers(request, id, drop=_DROPPED)
         headers += cookies.onward(request.headers)
-        headers.append((b"authorization", b"token " + there.secret.encode()))
+        if program.secret:
+            headers.append((b"authorization", b"token " + program.secret.encode()))
         if forwarding.is_websocket(request):
             headers += forwarding.UPGRADE
         body, is_chunked = forwarding.framing(request, headers)
@@ -125,23 +151,25 @@ class Instances:
         may_repeat = request.method in _IDEMPOTENT and isinstance(body, bytes)
         said = [(b"x-request-id", id)]
         try:
-            answer = await self._pools[there.address].ask_held(
-                head, body, hold_s=self._hold_s, may_repeat=may_repeat, is_chunked=is_chunked
+            answer = await self._pools[program.address].ask_held(
+                head, body, hold_s=hold_s, may_repeat=may_repeat, is_chunked=is_chunked
             )
         except NotConnected:
-            return _not_up(wanted.name)
+            on_end()
+            return program.down()
         except UpstreamError as error:
-            detail = f"Compute instance {wanted.name} took the request, then {error}."
-            hint = "It may have been worked on: look before you send it again."
-            return problem(502, "Instance broke off", detail, hint=hint, headers=said)
-        answer.headers = _confined(answer.headers, there.base)
+            on_end()
+            detail = f"{program} took the request, then {error}."
+            hint = f"It may have been worked on: look before you send it again.{program.where_it_says_more}"
+            return problem(502, "Broken off", detail, hint=hint, headers=said)
+        answer.headers = _confined(answer.headers, program.base)
         added = said if answer.tunnel is not None else [*said, *_ADDED]
-        made = forwarding.onward_answer(request, answer, added, on_end=_no_more)
+        made = forwarding.onward_answer(request, answer, added, on_end=on_end)
         if made.tunnel is not None:
-            made.tunnel = self._while_allowed(made.tunnel, wanted.ask)
+            made.tunnel = self._while_allowed(made.tunnel, ask, on_end=on_end)
         return made
 
-    def _while_allowed(self, run: Callable[[Tunnel], Awaitable[None]], ask: Ask) -> Callable[[Tunnel], Awaitable[None]]:
+    def _while_allowed(self, run: Run, ask: Ask, *, on_end: Callable[[], None]) -> Run:
         """A tunnel that ends when who has opened it may not any more."""
 
         async def watched(client: Tunnel) -> None:
@@ -151,6 +179,7 @@ class Instances:
             finally:
                 for task in tasks:
                     task.cancel()
+                on_end()  # `run` says so too, unless it was cancelled before it began
                 await asyncio.gather(*tasks, return_exceptions=True)
 
         return watched
@@ -167,7 +196,7 @@ class Instances:
                 continue
 
 
-def _wanted(request: Request, authorizer: Authorizer, workspace: str, name: str) -> Wanted | Response:
+def _asking(request: Request, authorizer: Authorizer, workspace: str, name: str) -> Ask | Response:
     """How to ask who it is. A Response refuses: nobody says who it is, or another site's page has sent it.
 
     A cookie counts before a header: Jupyter's own pages send a header that means nothing here.
@@ -186,7 +215,12 @@ def _wanted(request: Request, authorizer: Authorizer, workspace: str, name: str)
     async def ask() -> Grant:
         return await authorizer.grant(token, purpose, workspace=workspace, instance=name, hold_s=HOLD_S)
 
-    return Wanted(workspace=workspace, name=name, ask=ask)
+    return ask
+
+
+def _addresses(instance: Instance) -> list[Address]:
+    """Of all its programs."""
+    return [instance.address, *(Address(host=HOST, port=port) for port in instance.applications.values())]
 
 
 def _confined(headers: list[tuple[bytes, bytes]], base: str) -> list[tuple[bytes, bytes]]:
@@ -205,12 +239,6 @@ def _confined(headers: list[tuple[bytes, bytes]], base: str) -> list[tuple[bytes
     return kept
 
 
-def _with_slash(request: Request) -> Response:
-    """Cookies and relative addresses begin after it."""
-    query = f"?{request.query}" if request.query else ""
-    return Response(307, [(b"location", f"{request.path}/{query}".encode())])
-
-
 def _denied(error: Denied, name: str) -> Response:
     """`name`: as it was asked for; whether there is such an instance is said to who may know it."""
     if error.status == 401:
@@ -226,12 +254,6 @@ def _denied(error: Denied, name: str) -> Response:
 def _not_asked(why: str) -> Response:
     detail, hint = f"Who you are cannot be checked: {why}.", "Send it again after Retry-After."
     return problem(503, "No authorization", detail, hint=hint, headers=[(b"retry-after", b"2")])
-
-
-def _not_up(name: str) -> Response:
-    detail = f"Compute instance {name} does not run now, or not yet."
-    hint = f"um compute show -n {name} says how it is, um compute start -n {name} starts it."
-    return problem(503, "Instance not up", detail, hint=hint, headers=[(b"retry-after", b"5")])
 
 
 def _nothing_here(request: Request) -> Response:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from ultramarine_serving.gateway.fields import BadFile, Fields
 from ultramarine_serving.http.address import Address
@@ -11,6 +13,8 @@ from ultramarine_serving.http.address import Address
 PREFIX = "/instances/"
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
+_APPLICATION = re.compile(r"[a-z0-9-]+")
+_PORTS = range(1024, 65536)
 _NAMED = re.compile(f"{NAME}/{NAME}")
 
 
@@ -22,6 +26,7 @@ class Instance:
     address: Address
     base: str  #: what all its paths begin with
     secret: str = field(repr=False)  #: what its program wants to be told
+    applications: Mapping[str, int]  #: by name, at which port of this machine each listens
 
 
 def instance_of(name: str, value: object) -> Instance:
@@ -31,7 +36,11 @@ def instance_of(name: str, value: object) -> Instance:
         raise BadFile(f"{where}: an instance is named workspace/instance.")
     fields = Fields(value, where)
     made = Instance(
-        id=fields.text("id"), address=fields.address("address"), base=fields.text("base"), secret=fields.text("secret")
+        id=fields.text("id"),
+        address=fields.address("address"),
+        base=fields.text("base"),
+        secret=fields.text("secret"),
+        applications=_applications(fields.mapping("applications", {}), where),
     )
     fields.done()
     if made.base != f"{PREFIX}{name}/":
@@ -39,3 +48,12 @@ def instance_of(name: str, value: object) -> Instance:
     if not re.fullmatch(r"[!-~]+", made.secret):
         raise BadFile(f"{where}.secret must be visible ASCII.")  # its value is not to be shown
     return made
+
+
+def _applications(given: Mapping[str, object], where: str) -> Mapping[str, int]:
+    ports: dict[str, int] = {}
+    for name, port in given.items():
+        if not _APPLICATION.fullmatch(name) or not isinstance(port, int) or port not in _PORTS:
+            raise BadFile(f"{where}.applications must be ports from 1024 on by name, {name!r} is {port!r}.")
+        ports[name] = port
+    return MappingProxyType(ports)

@@ -116,6 +116,7 @@ class Worker:
             "pid": os.getpid(),
             "listeners": listeners,
             **self._inference.status(),
+            **self._instances.status(),
         }
 
     # Life
