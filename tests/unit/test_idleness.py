@@ -10,6 +10,7 @@ from ultramarine.domain.instance import InstanceStatus
 from ultramarine.planning.idleness import (
     CPU_PERCENT,
     GPU_PERCENT,
+    Application,
     Evidence,
     Idleness,
     Kernel,
@@ -32,12 +33,16 @@ def kernel(state: str = "idle", at_s: float = 0) -> Kernel:
     return Kernel(name="sklearn", is_busy=state == "busy", active_at=later(at_s))
 
 
+def application(connections: int = 0, *, at_s: float | None = None) -> Application:
+    return Application(name="board", connections=connections, active_at=None if at_s is None else later(at_s))
+
+
 @pytest.mark.parametrize(
     ("used", "said"),
     [
         ({"kernels": [kernel(), kernel("busy")]}, "the kernel sklearn is busy"),
-        ({"connections": 1}, "1 connection to its applications is open"),
-        ({"connections": 3}, "3 connections to its applications are open"),
+        ({"applications": [application(1)]}, "the application board has 1 connection open"),
+        ({"applications": [application(0), application(3)]}, "the application board has 3 connections open"),
         ({"cpu_percent": CPU_PERCENT}, "its processes use 20 % of a CPU"),
         ({"gpu_percent": GPU_PERCENT}, "a GPU is at 5 %"),
     ],
@@ -63,7 +68,11 @@ def test_a_machine_that_only_idles_is_no_use(used: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "used",
-    [{"kernels": [kernel(at_s=100), kernel(at_s=50)]}, {"terminals": [Terminal(name="1", active_at=later(100))]}],
+    [
+        {"kernels": [kernel(at_s=100), kernel(at_s=50)]},
+        {"terminals": [Terminal(name="1", active_at=later(100))]},
+        {"applications": [application(), application(at_s=100)]},
+    ],
 )
 def test_it_counts_from_the_last_thing_that_was_done(used: dict[str, Any]) -> None:
     found = judged(replace(IDLE, **used), at_s=1000)
@@ -84,6 +93,9 @@ def test_no_answer_is_no_evidence() -> None:
     assert found.why == "It stays up: it does not say what it does."
     unknown = judged(replace(IDLE, cpu_percent=None), at_s=99 * HOUR_S)
     assert (unknown.stops_at, unknown.busy_by) == (None, ())
+    untold = judged(replace(IDLE, applications=None), at_s=99 * HOUR_S)
+    assert (untold.stops_at, untold.busy_by) == (None, ())
+    assert "the gateway does not answer" in untold.why
 
 
 def test_it_is_told_five_minutes_before() -> None:
@@ -111,7 +123,7 @@ def test_without_a_time_it_never_stops_by_itself() -> None:
 
 
 def test_that_it_is_busy_is_written_now_and_then() -> None:
-    busy = replace(IDLE, connections=1)
+    busy = replace(IDLE, applications=[application(1)])
     assert not is_worth_writing(UP, judged(busy, at_s=29))
     assert is_worth_writing(UP, judged(busy, at_s=30))
     assert not is_worth_writing(UP, judged(IDLE, at_s=HOUR_S))

@@ -2,16 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Protocol, cast
 
 from ultramarine.domain.instance import Instance
 from ultramarine.domain.run import Run
 from ultramarine.domain.usage import Node
-from ultramarine.planning.idleness import Evidence, Kernel, Terminal
+from ultramarine.planning.idleness import Application, Evidence, Kernel, Terminal
 from ultramarine.planning.routes import UNIX, Place
 from ultramarine.routing.asking import ask
+from ultramarine.routing.uses import Uses
 from ultramarine.services.context import Context
 from ultramarine.services.instances import HTTP, secret_of
 
@@ -34,19 +35,21 @@ class Inside(Protocol):
 
 
 class Jupyter:
-    """By its own interface, on the socket that only we know the secret of."""
+    """By its own interface, on the socket that only we know the secret of; of its applications the gateway tells."""
 
-    def __init__(self, ctx: Context) -> None:
-        self._ctx = ctx
+    def __init__(self, ctx: Context, uses: Callable[[], Awaitable[Uses | None]]) -> None:
+        """`uses`: how the gateway sees their applications used; None where it does not answer."""
+        self._ctx, self._uses = ctx, uses
 
     async def answers(self, asked: Asked) -> Sequence[bool]:
         said = await asyncio.gather(*(self._get(instance, run, "api/status") for instance, run in asked))
         return [each is not None for each in said]
 
     async def evidence(self, asked: Asked) -> Sequence[Evidence | None]:
-        return await asyncio.gather(*(self._of(instance, run) for instance, run in asked))
+        uses = await self._uses() if asked else None
+        return await asyncio.gather(*(self._of(instance, run, uses) for instance, run in asked))
 
-    async def _of(self, instance: Instance, run: Run) -> Evidence | None:
+    async def _of(self, instance: Instance, run: Run, uses: Uses | None) -> Evidence | None:
         kernels, terminals = await asyncio.gather(
             self._get(instance, run, "api/kernels"), self._get(instance, run, "api/terminals")
         )
@@ -54,11 +57,23 @@ class Jupyter:
             return Evidence(
                 kernels=[_kernel(each) for each in _listed(kernels)],
                 terminals=[_terminal(each) for each in _listed(terminals)],
+                applications=None if uses is None else self._applications(uses, instance),
                 cpu_percent=_cpu_percent(self._ctx.usage.of(run.key)),
                 gpu_percent=max(self._gpus(run), default=0.0),
             )
         except (KeyError, TypeError, ValueError):
             return None
+
+    def _applications(self, uses: Uses, instance: Instance) -> Sequence[Application]:
+        now = self._ctx.clock()
+        return [
+            Application(
+                name=name,
+                connections=use.in_flight,
+                active_at=None if use.quiet_s is None else now - timedelta(seconds=use.quiet_s),
+            )
+            for name, use in uses.get(instance.id, {}).items()
+        ]
 
     def _gpus(self, run: Run) -> Iterator[float]:
         """Of its machine, which is its alone."""

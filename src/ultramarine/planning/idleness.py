@@ -31,12 +31,21 @@ class Terminal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Application:
+    """One of its custom applications, as the gateway sees it."""
+
+    name: str
+    connections: int  #: that are open: websockets, requests that are answered
+    active_at: datetime | None = None  #: when the last one began or ended; None: not that we know
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What an instance and its machine say of themselves."""
 
     kernels: Sequence[Kernel] = ()
     terminals: Sequence[Terminal] = ()
-    connections: int = 0  #: of browsers to its custom applications
+    applications: Sequence[Application] | None = ()  #: None: the gateway has not told
     cpu_percent: float | None = None  #: of one CPU; None: it was not told yet
     gpu_percent: float = 0.0  #: of the busiest GPU
 
@@ -71,6 +80,9 @@ def judge(
         return Idleness(busy_by=busy_by, active_at=active_at, why=words)
     if busy_by:
         return Idleness(busy_by=busy_by, active_at=active_at, why=f"It stays up: {'; '.join(busy_by)}.")
+    if evidence.applications is None:
+        words = "It stays up: whether its applications are in use is not known, since the gateway does not answer."
+        return Idleness(active_at=active_at, why=words)
     if evidence.cpu_percent is None:
         return Idleness(active_at=active_at, why="It stays up: what its processes use is not known yet.")
     may_be = timedelta(minutes=idle_minutes)
@@ -97,9 +109,9 @@ def _busy(evidence: Evidence, now: datetime) -> Iterator[str]:
     for kernel in evidence.kernels:
         if kernel.is_starting and now - kernel.active_at < STARTING_MAX:
             yield f"the kernel {kernel.name} is starting"
-    if evidence.connections:
-        count = evidence.connections
-        yield f"{count} connection{'s' * (count > 1)} to its applications {'are' if count > 1 else 'is'} open"
+    for application in evidence.applications or ():
+        if count := application.connections:
+            yield f"the application {application.name} has {count} connection{'s' * (count > 1)} open"
     if evidence.cpu_percent is not None and evidence.cpu_percent >= CPU_PERCENT:
         yield f"its processes use {evidence.cpu_percent:.0f} % of a CPU"
     if evidence.gpu_percent >= GPU_PERCENT:
@@ -107,5 +119,5 @@ def _busy(evidence: Evidence, now: datetime) -> Iterator[str]:
 
 
 def _last_active(instance: Instance, evidence: Evidence, now: datetime) -> datetime:
-    used = (each.active_at for each in (*evidence.kernels, *evidence.terminals))
-    return max((instance.active_at, *(min(at, now) for at in used)))
+    used = [each.active_at for each in (*evidence.kernels, *evidence.terminals, *(evidence.applications or ()))]
+    return max((instance.active_at, *(min(at, now) for at in used if at is not None)))

@@ -12,6 +12,7 @@ from ultramarine.planning.traffic import Traffic
 from ultramarine.private import write_private
 from ultramarine.routing.asking import ask
 from ultramarine.routing.totals import Totals
+from ultramarine.routing.uses import Uses, merged, read
 
 TIMEOUT_S = 2.0
 
@@ -60,6 +61,21 @@ class RoutePublisher:
                 self._totals.take(socket.name, status)
         self._totals.keep_only([socket.name for socket in workers])
         return found
+
+    async def uses(self) -> Uses | None:
+        """How the applications of compute instances are used, over all workers; None where one of them hangs.
+
+        One that is gone has no connections any more.
+        """
+        told: list[Uses] = []
+        for socket in self._workers():
+            try:
+                told.append(read(json.loads(await _ask(socket, "GET", "/status"))))
+            except (ConnectionRefusedError, FileNotFoundError):
+                continue
+            except (OSError, ValueError, KeyError, TypeError):  # KeyError: a gateway of another release
+                return None
+        return merged(told)
 
     def _workers(self) -> list[Path]:
         return sorted(self._folder.glob("admin-*.sock"))

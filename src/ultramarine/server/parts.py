@@ -163,7 +163,7 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
         Loop(name="runs", tick=scheduler.tick, bell=ctx.work),
         Loop(name="routes", tick=routes.tick, bell=ctx.serving),
         Loop(name="deployments", tick=DeploymentLoop(ctx, publisher, serving).tick, bell=ctx.serving),
-        Loop(name="instances", tick=_instances(ctx, home).tick, bell=ctx.serving),
+        Loop(name="instances", tick=_instances(ctx, home, publisher).tick, bell=ctx.serving),
         Loop(name="rollouts", tick=RolloutLoop(ctx).tick, bell=ctx.serving),
         Loop(name="environments", tick=EnvironmentLoop(ctx).tick, bell=ctx.locking),
         # Never rung: nobody waits for what these do.
@@ -176,9 +176,9 @@ async def put_together(settings: Settings, *, home: Path, socket: Path) -> Parts
     return Parts(ctx=ctx, loops=loops, beside=beside)
 
 
-def _instances(ctx: Context, home: Path) -> InstanceLoop:
+def _instances(ctx: Context, home: Path, publisher: RoutePublisher) -> InstanceLoop:
     zip_sha256 = ctx.blobs.put(pyz.instance(home / "tools").read_bytes())
-    return InstanceLoop(ctx, Jupyter(ctx), zip_sha256=zip_sha256, homes=Homes(home / HOMES))
+    return InstanceLoop(ctx, Jupyter(ctx, publisher.uses), zip_sha256=zip_sha256, homes=Homes(home / HOMES))
 
 
 def _clusters(settings: Settings) -> Mapping[str, Host]:
