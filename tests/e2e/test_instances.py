@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,6 +101,65 @@ def test_a_creation_script_that_fails_is_told_of_with_its_log_and_runs_again_onc
     assert computes.wait_up("mine")["state"] == "Running"
     assert until(lambda: read(it), "it answers") == "made for one two\n"
     assert file(it, "starts") == "again\n"
+
+
+APPLICATION = """
+import os
+import tornado.ioloop, tornado.web, tornado.websocket
+
+class Page(tornado.web.RequestHandler):
+    def get(self):
+        self.write({"path": self.request.path, "headers": dict(self.request.headers)})
+
+class Echo(tornado.websocket.WebSocketHandler):
+    async def on_message(self, message):
+        await self.write_message("echo " + message)
+
+base = os.environ["BASE_PATH"]
+handlers = [(base + "page", Page), (base + "ws", Echo)]
+tornado.web.Application(handlers).listen(int(os.environ["PORT"]), "127.0.0.1")
+tornado.ioloop.IOLoop.current().start()
+"""
+
+
+def test_an_application_is_reached_by_who_has_come_in_by_the_link_and_keeps_its_instance_up(
+    it: Installation, tmp_path: Path
+):
+    computes, page = it.workspace.computes, "/instances/default/mine/proxy/app/page"
+    (tmp_path / "set-up.sh").write_text(f"cat > app.py <<'END'\n{APPLICATION}END\n")
+    app = {"name": "app", "command": "exec python app.py", "port": it.port + 3}
+    scripts = {"creation_script": {"path": "set-up.sh"}}
+    computes.create_or_update({**BODY, "setup_scripts": scripts, "custom_applications": [app]}, folder=tmp_path)
+    assert computes.wait_up("mine")["state"] == "Running"
+
+    origin = f"http://127.0.0.1:{it.port + 2}"
+    with httpx.Client(base_url=origin, follow_redirects=True, timeout=60, trust_env=False) as browser:
+        assert browser.get(page).status_code == 401
+        assert browser.get(computes.connect("mine")).status_code == 200
+        until(lambda: browser.get(page).status_code == 200, "it answers")
+        answer = browser.get(page)
+        assert answer.json()["path"] == page
+        said = json.dumps(answer.json()["headers"])
+        assert not [word for word in ("ultramarine", "Authorization", "token ") if word in said]
+        assert browser.get(page.replace("app", "other")).status_code == 404
+        cookie = "; ".join(f"{each.name}={each.value}" for each in browser.cookies.jar)
+    with socket.create_connection(("127.0.0.1", it.port + 2), timeout=60) as client, client.makefile("rb") as incoming:
+        client.sendall(upgrade(page.replace("page", "ws"), origin=origin, cookie=cookie))
+        assert incoming.readline().startswith(b"HTTP/1.1 101 ")
+        while incoming.readline() != b"\r\n":
+            pass
+        client.sendall(b"\x81\x82\0\0\0\0hi")
+        assert incoming.read(9) == b"\x81\x07echo hi"
+        words = "the application app has 1 connection open"
+        until(lambda: words in computes.explain("mine")["instance"]["why"], "it is said what keeps it up")
+    until(lambda: words not in computes.explain("mine")["instance"]["why"], "that it is over is said too")
+
+
+def upgrade(path: str, *, origin: str, cookie: str) -> bytes:
+    """What a page of `origin` sends to open a websocket."""
+    lines = [f"GET {path} HTTP/1.1", f"Host: {origin.removeprefix('http://')}", f"Origin: {origin}"]
+    lines += [f"Cookie: {cookie}", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"]
+    return "\r\n".join([*lines, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "", ""]).encode()
 
 
 def read(it: Installation) -> str | None:
