@@ -14,12 +14,12 @@ from ultramarine.locks.site import site_options
 from ultramarine_runner.environments import Recipe, ensure, find_pythons
 
 CACHE = Path(os.environ.get("ULTRAMARINE_TEST_CACHE") or Path.home() / ".cache" / "ultramarine-tests")
-NAMES = ("inference", "jupyter", "kernel", "minimal", "onnx", "serving", "sklearn")
+NAMES = ("client", "inference", "jupyter", "kernel", "minimal", "onnx", "serving", "sklearn")
 
 
 def test_these_are_there():
     assert tuple(curated.load()) == NAMES
-    assert [name for name, one in curated.load().items() if one.is_internal] == ["kernel", "onnx", "serving"]
+    assert [name for name, one in curated.load().items() if one.is_internal] == ["client", "kernel", "onnx", "serving"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -34,6 +34,15 @@ def test_a_lock_holds_what_was_asked_for_by_hash_without_any_url(name: str):
             assert one.asked <= set(names)
     pins = re.findall(r"^\S+==", one.text, re.MULTILINE)
     assert len(re.findall(r"==\S+.*\\\n    --hash=", one.text)) == len(pins)
+
+
+def test_what_stands_behind_one_environment_together_agrees_on_what_it_shares():
+    client, kernel = curated.load()["client"], curated.load()["kernel"]
+    assert client.pythons == kernel.pythons
+    for python in client.pythons:
+        one, other = (dict(each.lock(python=python, platform="linux-x86_64").packages) for each in (client, kernel))
+        shared = one.keys() & other.keys()
+        assert {name: one[name] for name in shared} == {name: other[name] for name in shared}
 
 
 def test_the_preferred_python_is_taken_else_the_newest_else_it_is_said_what_would_do():
