@@ -82,6 +82,8 @@ def test_a_cell_waits_for_the_environment_and_says_how_far_it_is(shared: Instanc
     client = threading.Thread(target=lambda: shown.extend(shared.execute(kernel, ABOUT, asked)))
     client.start()
     until(lambda: any("tiny" in path for path in index.asked), shared)
+    with shared.client() as program:
+        until(lambda: program.get(f"api/kernels/{kernel}").json()["execution_state"] == "busy", shared)
     index.open.set()
     client.join()
     assert "tiny:2 is being made ready. environment: " in "".join(shown[0]["streams"])
