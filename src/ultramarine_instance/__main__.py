@@ -10,11 +10,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ultramarine_instance import kernel
+from ultramarine_instance import client, kernel
 from ultramarine_instance.applications import Applications
 from ultramarine_instance.options import KERNEL, Options, read
 from ultramarine_instance.scripts import SETUP_FAILED, ScriptFailed, Scripts
 from ultramarine_instance.settings import BadSettings, Settings, load
+from ultramarine_runner.environments import EnvironmentFailed
 
 BAD_INPUT = 2
 
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     options, program = read(arguments), Path(sys.argv[0]).absolute()
     try:
         return _serve(options, load(options.settings), program)
-    except BadSettings as error:
+    except (BadSettings, EnvironmentFailed) as error:
         print(error, file=sys.stderr)
         return BAD_INPUT
     except ScriptFailed as error:
@@ -46,7 +47,11 @@ def _leave(*_: object) -> None:
 def _serve(options: Options, settings: Settings, program: Path) -> int:
     options.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.chdir(options.home)
-    Scripts(options.home, files=options.settings.parent).run(settings)
+    files = options.settings.parent
+    if (environment := client.here(settings)) is not None:
+        client.lay_out(files, environment)
+        client.add_to_path(files, os.environ)
+    Scripts(options.home, files=files).run(settings)
     # Only now: it imports JupyterLab.
     server = importlib.import_module("ultramarine_instance.lab.server")
     with Applications(options.home, base=options.base).started(settings.applications):

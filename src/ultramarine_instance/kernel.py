@@ -2,7 +2,7 @@
 
 `python instance.zip kernel --environment NAME:VERSION … -f CONNECTION_FILE`. What makes a kernel of an environment
 (ipykernel) stands *behind* it on its path, as in a notebook that runs as a job: the environment is the same, file by
-file, as that of a job, a batch or an endpoint.
+file, as that of a job, a batch or an endpoint. Behind that stands the Python client.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ultramarine_instance import processes
+from ultramarine_instance import cached, client, processes
 from ultramarine_instance.control import Kept, Made, NoAnswer
 from ultramarine_instance.options import KERNEL
 from ultramarine_instance.settings import BadSettings, Settings, load
@@ -29,8 +29,9 @@ from ultramarine_runner.pythons import find_python, find_pythons
 KEPT = Path(".ultramarine", "environments")  #: in the home
 LOG = Path("setup", "environments.log")  #: in the home: how each build went
 # As ipykernel's own launcher: a file of the notebook's folder is not to be imported in place of what it needs.
-_RUN = (
-    "import sys; sys.path[:1] = [] if sys.path[0] == '' else sys.path[:1]; sys.path.append(sys.argv.pop(1)); "
+RUN = (
+    "import sys; sys.path[:1] = [] if sys.path[0] == '' else sys.path[:1]; at = sys.argv.index('-f'); "
+    "sys.path += sys.argv[1:at]; del sys.argv[1:at], at; "
     "from ipykernel.kernelapp import launch_new_instance; launch_new_instance()"
 )
 
@@ -83,8 +84,10 @@ def main(arguments: Sequence[str]) -> int:
 class Kernel:
     """One that is to be, when it is known what it is made from."""
 
-    def __init__(self, made: Made, behind: Recipe, settings: Settings, *, cache: Path) -> None:
-        self.made, self._behind, self._settings, self._cache = made, behind, settings, cache
+    def __init__(self, made: Made, settings: Settings, *, files: Path, cache: Path) -> None:
+        """`files`: the folder of the settings."""
+        self.made, self._settings, self._files, self._cache = made, settings, files, cache
+        self._behind, self._client = settings.behind[made.python], settings.client.get(made.python)
 
     @classmethod
     def learn(cls, wanted: Wanted, variables: Mapping[str, str]) -> Kernel:
@@ -92,42 +95,46 @@ class Kernel:
         settings = load(wanted.settings)
         kept = Kept(wanted.home / KEPT)
         made = kept.made_from(wanted.name, wanted.version, digest=wanted.digest, variables=variables)
-        behind = settings.behind.get(made.python)
-        if behind is None:
+        if made.python not in settings.behind:
             there = ", ".join(settings.behind) or "none"
             raise EnvironmentFailed(
                 f"{wanted.label} is of Python {made.python}, for which there are no kernels here; there are for: "
                 f"{there}."
             )
-        return cls(made, behind, settings, cache=cache_of(sys.prefix))
+        return cls(made, settings, files=wanted.settings.parent, cache=cached.cache_of(sys.prefix))
+
+    @property
+    def _recipes(self) -> list[Recipe]:
+        """All that it is made from."""
+        return [one for one in (self.made.recipe, self._behind, self._client) if one is not None]
 
     def is_made(self) -> bool:
         """Whether nothing is to be built: then it is a matter of milliseconds."""
-        recipes = [self._behind, *([self.made.recipe] if self.made.recipe else [])]
-        return all((self._cache / "environments" / one.digest / "ultramarine.json").exists() for one in recipes)
+        return all(cached.is_made(self._cache, one.digest) for one in self._recipes)
 
     def make(self, progress: Callable[[str], None]) -> None:
         """Build what is missing, as a job on this machine would. Raises EnvironmentFailed.
 
         It is held until this process ends, whatever it becomes: else it could be deleted as one that nobody uses.
         """
-        for recipe in (self.made.recipe, self._behind):
-            if recipe is not None:
-                self._hold(recipe.digest)
-                ensure(self._cache, recipe, options=self._settings.options, uv=_uv(self._cache), progress=progress)
+        for recipe in self._recipes:
+            self._hold(recipe.digest)
+            ensure(self._cache, recipe, options=self._settings.options, uv=_uv(self._cache), progress=progress)
 
     def _hold(self, digest: str) -> None:
         try:
-            os.set_inheritable(unused.hold(self._cache / "environments" / digest), True)
+            os.set_inheritable(unused.hold(cached.place(self._cache, digest)), True)
         except OSError as error:
             raise EnvironmentFailed(about(error, self._cache)) from None
 
     def become(self, connection_file: Path) -> None:
         """Does not return. Raises EnvironmentFailed, OSError."""
         self.make(lambda _: None)
-        site = _site(self._cache / "environments" / self._behind.digest)
+        sites = [cached.site(cached.place(self._cache, self._behind.digest))]
+        if self._client is not None:
+            sites += client.behind(self._files, cached.place(self._cache, self._client.digest))
         python, variables = self._python(dict(os.environ))
-        os.execve(python, [python, "-c", _RUN, site, "-f", str(connection_file)], variables)
+        os.execve(python, [python, "-c", RUN, *sites, "-f", str(connection_file)], variables)
 
     def _python(self, variables: dict[str, str]) -> tuple[str, dict[str, str]]:
         """Its interpreter, and the variables with this one's environment taken out and its own put in."""
@@ -136,35 +143,20 @@ class Kernel:
         variables.pop("VIRTUAL_ENV", None)
         if self.made.recipe is None:
             return _own_python(self.made.python), variables | {"PATH": os.pathsep.join(path)}
-        home = self._cache / "environments" / self.made.digest
+        home = cached.place(self._cache, self.made.digest)
         its = {"PATH": os.pathsep.join([str(home / "bin"), *path]), "VIRTUAL_ENV": str(home)}
         return str(home / "bin" / "python"), variables | its
 
 
-def cache_of(prefix: str) -> Path:
-    """The runner's cache, in which the environment lies that we run in. Raises EnvironmentFailed."""
-    around = Path(prefix).parent
-    if around.name != "environments":
-        raise EnvironmentFailed(f"{prefix} is no environment of a runner's, so there is no place for others.")
-    return around.parent
-
-
 def _own_python(version: str) -> str:
     """The machine's, for an environment without packages."""
-    if version == f"{sys.version_info.major}.{sys.version_info.minor}":
+    if version == cached.PYTHON:
         return getattr(sys, "_base_executable", None) or sys.executable
     found = find_python(version)
     if found is None:
         there = ", ".join(find_pythons()) or "none"
         raise EnvironmentFailed(f"Python {version} is not on this machine; there is: {there}.")
     return found
-
-
-def _site(home: Path) -> str:
-    found = sorted((home / "lib").glob("python3*/site-packages"))
-    if not found:
-        raise EnvironmentFailed(f"The environment {home.name} has no site-packages folder.")
-    return str(found[0])
 
 
 def _uv(cache: Path) -> str:

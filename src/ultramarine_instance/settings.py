@@ -51,6 +51,7 @@ class Settings:
     startup: Script | None = None
     applications: tuple[Application, ...] = ()
     behind: Mapping[str, Recipe] = field(default_factory=dict[str, Recipe])  #: by Python, what makes a kernel
+    client: Mapping[str, Recipe] = field(default_factory=dict[str, Recipe])  #: the same, what the client imports
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])  #: the site's, for building environments
 
 
@@ -67,7 +68,6 @@ def load(file: Path) -> Settings:
 
 def _read(raw: Mapping[str, Any]) -> Settings:
     scripts: Mapping[str, Any] = raw.get("setup_scripts") or {}
-    kernels: Mapping[str, Any] = raw.get("kernels") or {}
     applications = tuple(_application(one) for one in raw.get("custom_applications") or ())
     if len({one.name for one in applications}) < len(applications):
         raise ValueError("custom_applications: two of them have the same name.")
@@ -78,7 +78,8 @@ def _read(raw: Mapping[str, Any]) -> Settings:
         creation=_script("creation", scripts.get("creation_script")),
         startup=_script("startup", scripts.get("startup_script")),
         applications=applications,
-        behind={python: _recipe(python, one) for python, one in kernels.items()},
+        behind=_recipes(raw.get("kernels")),
+        client=_recipes(raw.get("client")),
         options=raw.get("options") or {},
     )
 
@@ -108,5 +109,8 @@ def _application(raw: Mapping[str, Any]) -> Application:
     return Application(name=name, command=command, port=port)
 
 
-def _recipe(python: str, raw: Mapping[str, Any]) -> Recipe:
-    return Recipe(digest=str(raw["digest"]), lock=str(raw["lock"]).encode(), python=python)
+def _recipes(raw: Mapping[str, Any] | None) -> dict[str, Recipe]:
+    return {
+        python: Recipe(digest=str(one["digest"]), lock=str(one["lock"]).encode(), python=python)
+        for python, one in (raw or {}).items()
+    }

@@ -12,6 +12,7 @@ from ultramarine import curated
 from ultramarine.domain.instance import InstanceEvent, InstanceSpec, InstanceStatus
 from ultramarine.domain.names import ComputeId
 from ultramarine.planning.idleness import Idleness
+from ultramarine.services.client import client_zip
 from ultramarine.services.instances import run_spec
 from ultramarine.store import instances
 from ultramarine_instance.settings import load
@@ -237,18 +238,21 @@ async def test_what_azure_has_and_is_not_there_yet_is_named(api: Api, field: str
     assert field in refused.json()["detail"]
 
 
-async def test_what_runs_inside_is_told_what_makes_a_kernel_of_each_python_and_how_this_site_builds(
+async def test_what_runs_inside_is_told_what_makes_a_kernel_and_a_client_of_each_python_and_how_this_site_builds(
     mine: Api, tmp_path: Path
 ) -> None:
     async with mine.ctx.read() as tx:
         (there,) = await instances.every(tx)
     run = run_spec(mine.ctx, there, InstanceSpec.model_validate(BODY | {"name": "mine"}), zip_sha256="0" * 64)
-    settings = load(mine.ctx.blobs.path(run["files"][1]["sha256"]))
+    files = {file["path"]: file["sha256"] for file in run["files"]}
+    assert mine.ctx.blobs.read(files["client.zip"]) == client_zip()
+    assert run["behind"] == [{"workspace": "**", "name": "client", "version": curated.load()["client"].version}]
+    settings = load(mine.ctx.blobs.path(files["settings.json"]))
     assert (settings.workspace, settings.name, settings.owner) == ("w", "mine", ME)
-    kernel = curated.load()["kernel"]
-    expected = [python for python in mine.ctx.site.pythons if python in kernel.pythons]
-    assert list(settings.behind) == expected
-    for python, recipe in settings.behind.items():
-        lock = kernel.lock(python=python, platform=mine.ctx.site.platform)
-        assert (recipe.digest, recipe.lock.decode()) == (lock.digest, lock.text)
+    for name, recipes in (("kernel", settings.behind), ("client", settings.client)):
+        one = curated.load()[name]
+        assert list(recipes) == [python for python in mine.ctx.site.pythons if python in one.pythons]
+        for python, recipe in recipes.items():
+            lock = one.lock(python=python, platform=mine.ctx.site.platform)
+            assert (recipe.digest, recipe.lock.decode()) == (lock.digest, lock.text)
     assert settings.options == mine.ctx.site.options

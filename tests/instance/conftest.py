@@ -40,7 +40,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A runner's, in which only what every instance needs has been built."""
     folder = tmp_path_factory.mktemp("cache")
-    for name in ("jupyter", "kernel"):
+    for name in ("jupyter", "kernel", "client"):
         made, recipe = running.ready_made(name)
         place = folder / "environments" / recipe.digest
         place.parent.mkdir(exist_ok=True)
@@ -54,11 +54,15 @@ def starter(cache: Path, program: Path, control: ControlPlane, index: Index) -> 
     begun: list[Instance] = []
     _, jupyter = running.ready_made("jupyter")
     _, kernel = running.ready_made("kernel")
-    kernels = {kernel.python: {"digest": kernel.digest, "lock": kernel.lock.decode()}}
+    _, client = running.ready_made("client")
+    by_python = {
+        field: {one.python: {"digest": one.digest, "lock": one.lock.decode()}}
+        for field, one in (("kernels", kernel), ("client", client))
+    }
     python = cache / "environments" / jupyter.digest / "bin" / "python"
 
     def start(folder: Path, **settings: Any) -> Instance:
-        told = {"kernels": kernels, "options": {"index_url": index.url}} | settings
+        told = {**by_python, "options": {"index_url": index.url}} | settings
         begun.append(running.start(folder, program, python, control=control.url, settings=told))
         return begun[-1]
 

@@ -46,7 +46,7 @@ class ControlPlane(ThreadingHTTPServer):
             after = next((part[6:] for part in query.split("&") if part.startswith("after=")), "")
             begin = int(after or 0)
             rows = [self.view(label) for label in self.newest[begin : begin + 2]]
-            return 200, {"value": rows, "next": str(begin + 2) if begin + 2 < len(self.newest) else ""}
+            return 200, {"value": rows, "next": str(begin + 2) if begin + 2 < len(self.newest) else None}
         name, _, version = rest.removeprefix(f"{ROOT}/").partition("/versions/")
         label = f"{name}:{version.removesuffix('/lock')}"
         if label not in self.locks:

@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tests.instance.control import TOKEN, WORKSPACE
 
 from ultramarine import curated
 from ultramarine.locks.site import site_options
+from ultramarine.services.client import client_zip
 from ultramarine_runner.environments import Recipe, ensure
 
 SHARED = Path(os.environ.get("ULTRAMARINE_TEST_CACHE") or Path.home() / ".cache" / "ultramarine-tests")
@@ -81,6 +83,18 @@ class Instance:
         assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{self.log}"
         return [json.loads(line) for line in done.stdout.splitlines()]
 
+    @contextmanager
+    def typed(self, line: str) -> Generator[None]:
+        """Into a terminal that is there while in it, by a browser's way."""
+        program = Path(__file__).with_name("terminal.py")
+        with self.client() as client:
+            name = client.post("api/terminals").json()["name"]
+            command = [str(self.python), str(program), str(self.socket), BASE, SECRET, name, line]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=110)
+            assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{self.log}"
+            yield
+            assert client.delete(f"api/terminals/{name}").status_code == 204
+
     def begin(self, kernel_name: str | None = None) -> str:
         """A kernel; its id."""
         with self.client() as client:
@@ -110,6 +124,7 @@ def start(folder: Path, program: Path, python: Path, *, control: str, settings: 
     """Begin one with a home that may be there already."""
     folder.mkdir(exist_ok=True)
     (folder / "secret").write_text(SECRET)
+    (folder / "client.zip").write_bytes(client_zip())
     named = {"workspace": WORKSPACE, "name": "mine", "owner": "ana"}
     (folder / "settings.json").write_text(json.dumps(named | dict(settings)))
     variables = {

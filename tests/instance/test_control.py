@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from tests.instance.control import TOKEN, ControlPlane, answering
 
+from ultramarine_instance.cached import cache_of
 from ultramarine_instance.control import Control, Kept, NoAnswer, NotThere
-from ultramarine_instance.kernel import cache_of
 from ultramarine_instance.options import read
 from ultramarine_runner.environments import EnvironmentFailed
 

@@ -93,7 +93,8 @@ def test_a_cell_waits_for_the_environment_and_says_how_far_it_is(shared: Instanc
     assert prefix.endswith(f"environments/{digest}")
     assert ready_made("kernel")[1].digest in ipykernel, "what makes it a kernel stands behind it"
     assert digest in shown[1]["result"], "its programs are found first"
-    assert set(held(shared)) >= {digest, ready_made("kernel")[1].digest}, "nobody may delete it now"
+    behind = {ready_made(name)[1].digest for name in ("kernel", "client")}
+    assert set(held(shared)) >= {digest, *behind}, "nobody may delete it now"
     assert "[tiny:2] environment: making it" in shared.home.joinpath("setup", "environments.log").read_text()
 
 

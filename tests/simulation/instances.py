@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from ultramarine.files.homes import Homes
 from ultramarine.planning.idleness import Evidence
 from ultramarine.services import computes, instances
 from ultramarine.services.context import Context
-from ultramarine.services.instances import JUPYTER
+from ultramarine.services.instances import CLIENT, JUPYTER
 from ultramarine.store import assets
 from ultramarine.store import tables as t
 
@@ -57,12 +57,12 @@ class InstanceWorld(World):
         return self.servers[0].ctx
 
     def make(self, **different: Any) -> None:
-        """The curated environment, and instance `NAME` of ann."""
+        """The curated environments, and instance `NAME` of ann."""
         self.natures[NAME] = Nature(work_s=0, failing=0, lines=1)
-        self.run(self._add_jupyter())
+        self.run(self._add_environments())
         self.again(lambda: computes.put(self.ctx, "w", NAME, {**BODY, **different}, token=ANN))
 
-    async def _add_jupyter(self) -> None:
+    async def _add_environments(self) -> None:
         jupyter = Environment(
             workspace=assets.CURATED,
             name=JUPYTER,
@@ -75,6 +75,8 @@ class InstanceWorld(World):
         )
         async with self.ctx.begin() as tx:
             await assets.add_environment(tx, jupyter)
+            ours = {"workspace": assets.INTERNAL, "version": curated.load()[CLIENT].version}
+            await assets.add_environment(tx, replace(jupyter, name=f"{CLIENT}-3.11", is_curated=False, **ours))
 
     def ask(self, event: InstanceEvent) -> None:
         self.again(lambda: instances.ask(self.ctx, "w", NAME, event, token=ANN))

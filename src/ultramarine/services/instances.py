@@ -15,14 +15,16 @@ from ultramarine.domain.names import ComputeId
 from ultramarine.planning import calendar
 from ultramarine.planning.calendar import Moment
 from ultramarine.planning.idleness import Idleness
-from ultramarine.services import inside
+from ultramarine.services import environments, inside
+from ultramarine.services.client import client_zip
 from ultramarine.services.context import Context
 from ultramarine.store import assets, computes, instances
 from ultramarine.store.database import Tx
 
 JUPYTER = "jupyter"  #: the curated environment that it runs in
 KERNEL = "kernel"  #: the curated environment that stands behind those of its kernels
-ZIP, SETTINGS = "instance.zip", "settings.json"  #: its files
+CLIENT = "client"  #: the same, with what the command line and the Python client import
+ZIP, CLIENT_ZIP, SETTINGS = "instance.zip", "client.zip", "settings.json"  #: its files
 HTTP = "http"  #: what it listens for, in the runner's words
 SECRET = "instance"  #: the file with what is to be said to it
 
@@ -195,7 +197,11 @@ async def _find(tx: Tx, workspace: str, name: str) -> InstanceState:
 
 def run_spec(ctx: Context, instance: Instance, spec: InstanceSpec, *, zip_sha256: str) -> dict[str, Any]:
     """What the runner needs to run it: JupyterLab in the curated environment, in the home folder that stays."""
-    settings = ctx.blobs.put(json.dumps(_settings(ctx, instance, spec), sort_keys=True).encode())
+    files = {
+        ZIP: zip_sha256,
+        CLIENT_ZIP: ctx.blobs.put(client_zip()),
+        SETTINGS: ctx.blobs.put(json.dumps(_settings(ctx, instance, spec), sort_keys=True).encode()),
+    }
     return {
         "argv": [
             "{{python}}",
@@ -208,8 +214,7 @@ def run_spec(ctx: Context, instance: Instance, spec: InstanceSpec, *, zip_sha256
         ],
         "code": None,
         "files": [
-            {"path": ZIP, "sha256": zip_sha256},
-            {"path": SETTINGS, "sha256": settings},
+            *({"path": path, "sha256": sha256} for path, sha256 in files.items()),
             *inside.files(ctx, spec),
         ],
         "inputs": [],
@@ -219,6 +224,7 @@ def run_spec(ctx: Context, instance: Instance, spec: InstanceSpec, *, zip_sha256
             "name": JUPYTER,
             "version": curated.load()[JUPYTER].version,
         },
+        "behind": [environments.internal(CLIENT)],
         "environment_variables": {"HOME": "{{home}}"},
         "processes_per_node": 1,
         "sockets": [HTTP],
@@ -230,20 +236,22 @@ def run_spec(ctx: Context, instance: Instance, spec: InstanceSpec, *, zip_sha256
 
 def _settings(ctx: Context, instance: Instance, spec: InstanceSpec) -> Mapping[str, Any]:
     """What is told to the program inside, as JSON (docs/reference/instance.md)."""
-    kernel = curated.load()[KERNEL]
-    locks = [
-        kernel.lock(python=python, platform=ctx.site.platform)
-        for python in ctx.site.pythons
-        if python in kernel.pythons
-    ]
     return {
         "workspace": instance.workspace,
         "name": instance.name,
         "owner": instance.owner,
-        "kernels": {lock.python: {"digest": lock.digest, "lock": lock.text} for lock in locks},
+        "kernels": _locks(ctx, KERNEL),
+        "client": _locks(ctx, CLIENT),
         "options": ctx.site.options,
         **inside.settings(spec),
     }
+
+
+def _locks(ctx: Context, name: str) -> Mapping[str, Mapping[str, str]]:
+    """By Python, what the curated environment is made from."""
+    one, platform = curated.load()[name], ctx.site.platform
+    locks = [one.lock(python=python, platform=platform) for python in ctx.site.pythons if python in one.pythons]
+    return {lock.python: {"digest": lock.digest, "lock": lock.text} for lock in locks}
 
 
 def secret_of(ctx: Context, id: ComputeId) -> str:

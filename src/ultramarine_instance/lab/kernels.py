@@ -16,7 +16,7 @@ from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelMana
 from tornado import web
 
 from ultramarine_instance.control import Control, NoAnswer
-from ultramarine_instance.kernel import argv
+from ultramarine_instance.kernel import RUN, argv
 
 FRESH_S = 5.0
 NEWCOMER = "sklearn"  #: the curated environment that a new notebook gets: what the first tutorials import is in it
@@ -31,6 +31,7 @@ class Environments(KernelSpecManager):
     """Beside what its owner has installed in the home (`~/.local/share/jupyter/kernels`)."""
 
     program = home = settings = None  #: paths: the file that we are, and what a kernel is told
+    behind = ()  #: the path of the kernel of our own environment
 
     def __init__(self, **given):
         super().__init__(**given)
@@ -60,6 +61,7 @@ class Environments(KernelSpecManager):
         spec = super()._get_kernel_spec_by_name(kernel_name, resource_dir)
         if kernel_name == NATIVE_KERNEL_NAME and resource_dir.startswith(sys.prefix):  # not one of the owner's own
             spec.display_name = "Python (jupyter)"
+            spec.argv = [sys.executable, "-c", RUN, *self.behind, "-f", "{connection_file}"]
         return spec
 
     async def refresh(self):

@@ -12,8 +12,10 @@ import tempfile
 from pathlib import Path
 
 from jupyter_server.serverapp import DEFAULT_JUPYTER_SERVER_PORT, ServerApp
+from traitlets import default
 from traitlets.config import Config
 
+from ultramarine_instance import client
 from ultramarine_instance.lab import idle, page
 from ultramarine_instance.lab.identity import Gateway
 from ultramarine_instance.lab.kernels import Environments, Kernels
@@ -33,6 +35,16 @@ MUST = (
 )
 
 
+class Server(ServerApp):
+    """With a shell in terminals that finds the command line, unless its owner wants another."""
+
+    shell = None  #: its arguments; None: Jupyter's own choice
+
+    @default("terminado_settings")
+    def _default_terminado_settings(self):
+        return {} if self.shell is None else {"shell_command": self.shell}
+
+
 def run(options, settings, *, program):
     """Serve until SIGTERM. The exit code."""
     with _runtime_folder(options.socket.parent) as runtime:
@@ -41,7 +53,9 @@ def run(options, settings, *, program):
         page.lay(extensions)
         options.socket.unlink(missing_ok=True)  # of a run that was killed
         config = _config(options, settings, program=program, extensions=extensions)
-        app = ServerApp.instance(config=config)
+        files = options.settings.parent
+        shell = None if client.here(settings) is None else client.terminal(files)
+        app = _fixed(Server, shell=shell).instance(config=config)
         app.initialize(argv=[], starter_extension="lab")
         if wrong := _weakened(app, config):
             print(
@@ -72,7 +86,11 @@ def _config(options, settings, *, program, extensions):
             "port": DEFAULT_JUPYTER_SERVER_PORT,  # none, in its words, where there is a socket
             "identity_provider_class": _fixed(Gateway, secret=secret, owner=settings.owner),
             "kernel_spec_manager_class": _fixed(
-                Environments, program=program, home=options.home, settings=options.settings
+                Environments,
+                program=program,
+                home=options.home,
+                settings=options.settings,
+                behind=_behind(options, settings),
             ),
             "kernel_manager_class": Kernels,
             "allow_unauthenticated_access": False,
@@ -96,6 +114,12 @@ def _config(options, settings, *, program, extensions):
             "check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
         },
     )
+
+
+def _behind(options, settings):
+    """What stands behind the kernel of our own environment."""
+    environment = client.here(settings)
+    return [] if environment is None else client.behind(options.settings.parent, environment)
 
 
 def _fixed(kind, **known):
