@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ultramarine_instance import client, kernel
+from ultramarine_instance import client, home, kernel
 from ultramarine_instance.applications import Applications
 from ultramarine_instance.options import KERNEL, Options, read
 from ultramarine_instance.scripts import SETUP_FAILED, ScriptFailed, Scripts
@@ -45,7 +45,7 @@ def _leave(*_: object) -> None:
 
 
 def _serve(options: Options, settings: Settings, program: Path) -> int:
-    options.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    home.make(options.home)
     os.chdir(options.home)
     files = options.settings.parent
     if (environment := client.here(settings)) is not None:
