@@ -102,6 +102,11 @@ def test_an_environments_own_packages_win_and_one_that_is_too_old_is_named(share
     assert "Nothing says what to create" in "".join(typed["streams"])
 
 
+def test_a_server_is_neither_started_nor_backed_up_from_an_instance(shared: Instance):
+    for shown in shared.execute(shared.begin("python3"), "!um up -d", "!um backup all.tar"):
+        assert "Here is the client alone" in "".join(shown["streams"])
+
+
 def test_a_python_that_is_too_old_is_told_so():
     found = find_pythons()
     assert OLDEST in found, f"a test of Python {OLDEST} needs one"

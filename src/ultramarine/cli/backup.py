@@ -1,13 +1,12 @@
 """`um backup`, `um restore`: the installation on this machine as one file, and back."""
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultramarine.cli.command import OK, YES, Call, Command, Group, Option
-from ultramarine.cli.installation import DATABASE, HOME, choose_database
-from ultramarine.domain.errors import InvalidInput, NotSupportedYet
+from ultramarine.cli.installation import DATABASE, HOME, check_server_can_run, choose_database
+from ultramarine.domain.errors import InvalidInput
 from ultramarine.sdk.connection import DATABASE_URL, home
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ IN_WORDS = {
 
 
 def backup(call: Call) -> int:
-    _here()
+    check_server_can_run()
     from ultramarine.backup.writing import write
 
     folder, file = _home(call), _file(call)
@@ -58,7 +57,7 @@ def _say(call: Call, written: "Written", folder: Path, file: Path) -> None:
 
 
 def restore(call: Call) -> int:
-    _here()
+    check_server_can_run()
     from ultramarine.backup.reading import describe
     from ultramarine.backup.restoring import Wanted, is_occupied
     from ultramarine.backup.restoring import restore as bring_back
@@ -107,13 +106,6 @@ def _tell(call: Call, restored: "Restored", folder: Path) -> None:
             "--key-type primary and secondary."
         )
     say(f"  next: um up -d --home {folder}")
-
-
-def _here() -> None:
-    if sys.platform != "linux":
-        raise NotSupportedYet(
-            f"The server runs on Linux, and this is {sys.platform}.", hint="Type it on the server's machine."
-        )
 
 
 def _home(call: Call) -> Path:

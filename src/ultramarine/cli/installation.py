@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ LEFTOVERS = (Column("pool", "pool"), Column("key", "key"), Column("what", "words
 
 
 def up(call: Call) -> int:
-    _server_can_run()
+    check_server_can_run()
     folder = _home(call)
     choose_database(call.args.database or "", folder)
     listening = _listening(call)
@@ -145,7 +146,7 @@ def _check_same(call: Call, running: "commands.Holder", listening: "commands.Lis
 
 
 def down(call: Call) -> int:
-    _server_can_run()
+    check_server_can_run()
     folder = _home(call)
     choose_database("", folder)
     if not any(part.pid for part in commands.parts(folder)):
@@ -300,11 +301,17 @@ def _print(call: Call, folder: Path, parts: list[dict[str, Any]], seen: dict[str
         call.show(runs, RUNS)
 
 
-def _server_can_run() -> None:
+def check_server_can_run() -> None:
+    """Raise `NotSupportedYet` where only the client is or can be."""
     if sys.platform != "linux":
         raise NotSupportedYet(
             f"The server runs on Linux, and this is {sys.platform}; the client works here.",
             hint="Name a server: export ULTRAMARINE_URL=http://HOST:PORT ULTRAMARINE_TOKEN=TOKEN",
+        )
+    if find_spec("uvicorn") is None:
+        raise NotSupportedYet(
+            "Here is the client alone, as in every compute instance: the server's packages are not there.",
+            hint="Type it on the server's machine, or install them: pip install 'ultramarine[server]'",
         )
 
 
