@@ -1,6 +1,7 @@
 """A Jupyter client: executes code in a kernel over the server's websocket. Runs in the environment `jupyter`.
 
-`python execute.py SOCKET BASE SECRET KERNEL_ID CODE …`: one line of JSON for each piece of code, with what it showed.
+`python execute.py PLACE BASE SECRET KERNEL_ID CODE …`: one line of JSON for each piece of code, with what it showed.
+PLACE: the path of the server's socket, or HOST:PORT of the gateway.
 """
 
 import json
@@ -12,12 +13,10 @@ import websocket
 
 
 def main(place, base, secret, kernel, *pieces):
-    connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(100)
-    connection.connect(place)
+    host = "instance" if place.startswith("/") else place
     channel = websocket.create_connection(
-        f"ws://instance{base}api/kernels/{kernel}/channels?session_id={uuid.uuid4().hex}",
-        socket=connection,
+        f"ws://{host}{base}api/kernels/{kernel}/channels?session_id={uuid.uuid4().hex}",
+        socket=_connected(place),
         header=[f"Authorization: token {secret}"],
         suppress_origin=True,
     )
@@ -36,6 +35,16 @@ def main(place, base, secret, kernel, *pieces):
         channel.send(json.dumps(message))
         print(json.dumps(_shown(channel, request)), flush=True)
     channel.close()
+
+
+def _connected(place):
+    if not place.startswith("/"):
+        host, _, port = place.partition(":")
+        return socket.create_connection((host, int(port)), 100)
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(100)
+    connection.connect(place)
+    return connection
 
 
 def _shown(channel, request):
