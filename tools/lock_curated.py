@@ -1,7 +1,8 @@
 """Renew the locks of the curated environments: `python tools/lock_curated.py [NAME …]`.
 
-The newest versions that fit are taken from uv's default index (or UV_DEFAULT_INDEX), never from this machine's other
-sources. Where a lock changes, its version is
+The newest versions that fit are taken from uv's default index (or UV_DEFAULT_INDEX) and from the `find_links` that
+`environment.toml` names, never from this machine's other sources; `--find-links FOLDER` takes the place of those, where
+they are not reached. Where a lock changes, its version is
 counted up, for a version that was given out stays what it was. `--keep-version` leaves it: for a lock that was never
 released.
 """
@@ -14,11 +15,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ultramarine.curated import Curated, load
+from ultramarine.curated import Curated, load, lock_file
+from ultramarine.domain.environment import Accelerator
+from ultramarine.locks.lock import PLATFORMS
 
 HOME = Path(__file__).resolve().parent.parent / "src" / "ultramarine" / "curated"
 OPTIONS = (
-    "--universal",
     "--generate-hashes",
     "--only-binary",
     ":all:",
@@ -29,8 +31,8 @@ OPTIONS = (
 )
 
 
-def locked(curated: Curated) -> str:
-    """The newest lock of an environment, for all its Pythons."""
+def locked(curated: Curated, accelerator: Accelerator, *, find_links: str | None) -> str:
+    """The newest lock of an environment for an accelerator, for all its Pythons and platforms."""
     if not curated.requirements:
         return ""
     clean = {
@@ -41,7 +43,9 @@ def locked(curated: Curated) -> str:
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as left_out:
         left_out.writelines(f"{name} ; python_version < '0'\n" for name in curated.provided)
         left_out.flush()
-        fixed = ("--python-version", curated.pythons[0], "--overrides", left_out.name)
+        fixed = ("--python-version", curated.pythons[0], "--overrides", left_out.name, *_platforms(curated))
+        if accelerator in curated.find_links:
+            fixed += ("--no-emit-find-links", "--find-links", find_links or curated.find_links[accelerator])
         done = subprocess.run(
             ("uv", "--no-config", "pip", "compile", "-", *OPTIONS, *fixed),
             input="\n".join(curated.requirements),
@@ -56,19 +60,28 @@ def locked(curated: Curated) -> str:
     return done.stdout
 
 
+def _platforms(curated: Curated) -> tuple[str, ...]:
+    if tuple(PLATFORMS) == curated.platforms:
+        return ("--universal",)
+    (only,) = curated.platforms
+    return ("--python-platform", PLATFORMS[only])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--keep-version", action="store_true")
+    parser.add_argument("--find-links", metavar="FOLDER")
     given = parser.parse_args()
     for name, curated in load().items():
         if given.names and name not in given.names:
             continue
-        text = locked(curated)
-        if text == curated.text:
+        texts = {each: locked(curated, each, find_links=given.find_links) for each in curated.texts}
+        if texts == curated.texts:
             sys.stdout.write(f"{name} {curated.version}: as it was\n")
             continue
-        (HOME / name / "lock.txt").write_text(text, encoding="utf-8")
+        for each, text in texts.items():
+            (HOME / name / lock_file(each)).write_text(text, encoding="utf-8")
         version = curated.version if given.keep_version else str(int(curated.version) + 1)
         about = HOME / name / "environment.toml"
         about.write_text(

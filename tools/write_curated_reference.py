@@ -7,13 +7,15 @@ from pathlib import Path
 
 from ultramarine import curated
 from ultramarine.curated import Curated
+from ultramarine.locks.lock import PLATFORMS
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "curated-environments.md"
 HEAD = """# Curated environments
 
-Ready-made environments, which every workspace has: `environment: azureml:sklearn@latest`, or `azureml:sklearn:2` for one that never changes. Each is a lock, exact packages with hashes, for x86_64 and aarch64 and the Pythons named; an installation has it for one of them. A later release of Ultramarine may bring a later version; what was made with an earlier one keeps that.
+Ready-made environments, which every workspace has: `environment: azureml:sklearn@latest`, or `azureml:sklearn:2` for one that never changes. Each is a lock, exact packages with hashes, for the Pythons named, on x86_64 and aarch64 where nothing else is said; an installation has it for one of them. One that an installation's machine cannot have is left out there, and who names it is told why. A later release of Ultramarine may bring a later version; what was made with an earlier one keeps that.
 What each is for is tried by `smoke.py` beside its lock. [Your own](../how-to/bring-your-own-environment.md) are made in the same way. This page is made by `tools/write_curated_reference.py`.
 """
+BY_ACCELERATOR = "A run that has GPUs (`resources.gpus`, or a whole node with some) gets `cuda`, any other `cpu`; the rest is the same. `um environment show`, `list`, `diff` and `export` tell of `cpu` (`export --accelerator cuda`). [How to use it](../how-to/train-with-pytorch.md)."
 
 
 def page() -> str:
@@ -24,8 +26,13 @@ def page() -> str:
 def _section(one: Curated) -> Iterator[str]:
     yield f"## `{one.name}`"
     yield ""
-    yield f"{one.description} Version {one.version}; Python {one.python}, else the newest of {', '.join(one.pythons)}."
+    more = f", else the newest of {', '.join(one.pythons)}" if len(one.pythons) > 1 else ""
+    where = f"; on {' and '.join(one.platforms)} alone" if len(one.platforms) < len(PLATFORMS) else ""
+    yield f"{one.description} Version {one.version}; Python {one.python}{more}{where}."
     yield ""
+    if len(one.texts) > 1:
+        yield _by_accelerator(one)
+        yield ""
     versions = dict(one.lock(python=one.python, platform="linux-x86_64").packages)
     if versions:
         yield f"With Python {one.python}, {len(versions)} packages in all:"
@@ -35,6 +42,12 @@ def _section(one: Curated) -> Iterator[str]:
         for name in sorted(one.asked):
             yield f"| {name} | {versions[name]} |"
         yield ""
+
+
+def _by_accelerator(one: Curated) -> str:
+    counts = {lock.accelerator: len(lock.packages) for lock in one.locks((one.python,), platform=one.platforms[0])}
+    counted = ", ".join(f"`{accelerator}` ({count} packages)" for accelerator, count in counts.items())
+    return f"It has a lock for each of {counted}. {BY_ACCELERATOR}"
 
 
 if __name__ == "__main__":

@@ -32,6 +32,8 @@ URL, TOKEN, CA_FILE, WORKSPACE = (
     "ULTRAMARINE_CA_FILE",
     "ULTRAMARINE_WORKSPACE",
 )
+GPUS = "CUDA_VISIBLE_DEVICES"  #: the runner names here what the instance has
+CPU, CUDA = "cpu", "cuda"  #: accelerators, as the control plane calls them
 READY = "Succeeded"
 
 
@@ -70,9 +72,9 @@ class Made:
 
 
 class Control:
-    def __init__(self, url: str, token: str, *, workspace: str, ca_file: str = "") -> None:
+    def __init__(self, url: str, token: str, *, workspace: str, ca_file: str = "", accelerator: str = CPU) -> None:
         self._root = f"{url.rstrip('/')}/api/v1/workspaces/{urllib.parse.quote(workspace, safe='')}"
-        self._token = token
+        self._token, self._accelerator = token, accelerator
         context = ssl.create_default_context(cafile=ca_file or None)
         # No proxy: the way to the control plane is a direct one, as it is for the runner.
         self._open = urllib.request.build_opener(
@@ -87,7 +89,13 @@ class Control:
         if not variables[URL].startswith(("http://", "https://")):
             raise NoAnswer(f"{URL} is {variables[URL]!r}, and no address that begins with http:// or https://.")
         workspace = variables.get(WORKSPACE) or "default"
-        return cls(variables[URL], variables[TOKEN], workspace=workspace, ca_file=variables.get(CA_FILE) or "")
+        return cls(
+            variables[URL],
+            variables[TOKEN],
+            workspace=workspace,
+            ca_file=variables.get(CA_FILE) or "",
+            accelerator=CUDA if variables.get(GPUS) else CPU,
+        )
 
     def environments(self) -> list[Environment]:
         """The newest version of each that can be used. Raises NoAnswer."""
@@ -95,7 +103,7 @@ class Control:
         after = ""
         while True:
             page = self._ask(f"/environments?{urllib.parse.urlencode({'limit': PAGE, 'after': after})}")
-            found += [_environment(one) for one in page.get("value", ()) if one.get("status") == READY]
+            found += [self._read(one) for one in page.get("value", ()) if one.get("status") == READY]
             after = str(page.get("next") or "")
             if not after:
                 return found
@@ -105,11 +113,11 @@ class Control:
         view = self._ask(_path(name, version))
         if view.get("status") != READY:
             raise NotThere(f"The environment {name}:{version} is {view.get('status')}: {view.get('reason') or 'wait'}")
-        return _environment(view)
+        return self._read(view)
 
     def made_from(self, name: str, version: str) -> Made:
         """Raises NoAnswer."""
-        view = self._ask(f"{_path(name, version)}/lock")
+        view = self._ask(f"{_path(name, version)}/lock?{urllib.parse.urlencode({'accelerator': self._accelerator})}")
         python, digest, lock = str(view["python"]), str(view["digest"]), str(view["lock"])
         is_empty = not any(line and not line.startswith("#") for line in lock.splitlines())
         return Made(python, digest, None if is_empty else Recipe(digest=digest, lock=lock.encode(), python=python))
@@ -122,6 +130,18 @@ class Control:
         """It does not stop for want of use before so many hours from now; how it stands. Raises NoAnswer."""
         path = f"/computes/{urllib.parse.quote(name, safe='')}/keep-awake"
         return _of_instance(self._ask(path, json.dumps({"hours": hours}).encode()))
+
+    def _read(self, view: Mapping[str, Any]) -> Environment:
+        """Of one that has a lock for each accelerator, that for ours."""
+        ours: Mapping[str, Any] = view.get("accelerators", {}).get(self._accelerator, view)
+        return Environment(
+            name=str(view["name"]),
+            version=str(view["version"]),
+            python=str(view.get("python") or ""),
+            digest=str(ours.get("digest") or ""),
+            description=str(view.get("description") or ""),
+            is_curated=bool(view.get("is_curated")),
+        )
 
     def _ask(self, path: str, body: bytes | None = None) -> Mapping[str, Any]:
         """With a body it is posted."""
@@ -153,17 +173,6 @@ def _path(name: str, version: str) -> str:
     if not _NAME.fullmatch(name) or not _NAME.fullmatch(version):
         raise NotThere(f"{name}:{version} is no name of an environment.")
     return f"/environments/{name}/versions/{version}"
-
-
-def _environment(view: Mapping[str, Any]) -> Environment:
-    return Environment(
-        name=str(view["name"]),
-        version=str(view["version"]),
-        python=str(view.get("python") or ""),
-        digest=str(view.get("digest") or ""),
-        description=str(view.get("description") or ""),
-        is_curated=bool(view.get("is_curated")),
-    )
 
 
 def _of_instance(compute: Mapping[str, Any]) -> Mapping[str, Any]:

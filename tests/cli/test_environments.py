@@ -102,3 +102,15 @@ def test_what_is_ready_made_can_be_compared_and_exported_too(um: Um, signed_in: 
     assert {"before": ""}.items() <= next(row for row in rows if row["package"] == "scikit-learn").items()
     shown = json.loads(um("environment", "show", "sklearn", "-o", "json").out)
     assert shown["digest"][:12] in um("environment", "list", "-o", "table").out
+
+
+def test_one_that_is_made_for_an_accelerator_says_which_is_shown(um: Um, signed_in: Path):
+    shown = um("environment", "show", "pytorch", "-o", "table")
+    assert "There is one for each of cpu, cuda" in shown.err
+    cpu = um("environment", "export", "pytorch")
+    assert "this is that for cpu (--accelerator)" in cpu.err
+    assert "\ntorch==2.13.0+cpu" in cpu.out
+    cuda = um("environment", "export", "pytorch", "--accelerator", "cuda")
+    assert "\ntorch==2.13.0 " in cuda.out
+    assert "\nnvidia-cublas==" in cuda.out
+    assert um("environment", "export", "sklearn", "--accelerator", "cuda").err == ""

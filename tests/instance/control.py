@@ -36,6 +36,7 @@ class ControlPlane(ThreadingHTTPServer):
         name, _, version = label.partition(":")
         lock = self.locks[label]
         more = {"digest": lock["digest"], "python": lock["python"], "packages": 1}
+        more |= {"accelerators": lock["accelerators"]} if "accelerators" in lock else {}
         return {"name": name, "version": version, "status": status, "is_curated": label in self.curated, **more}
 
     def answer(self, path: str) -> tuple[int, Any]:

@@ -41,6 +41,18 @@ def test_what_is_kept_of_another_digest_is_asked_anew(plane: ControlPlane, tmp_p
     assert made.digest == "d1"
 
 
+def test_an_instance_with_gpus_asks_for_what_is_made_for_them(plane: ControlPlane):
+    both = {"cpu": {"digest": "d1", "packages": 1}, "cuda": {"digest": "d2", "packages": 2}}
+    plane.locks["b:1"] = {"digest": "d1", "python": "3.11", "lock": "", "accelerators": both}
+    plane.newest = ["a:1", "b:1"]
+    for gpus, digest, accelerator in (("", "d1", "cpu"), ("GPU-1", "d2", "cuda")):
+        control = Control.from_variables(variables(plane) | {"CUDA_VISIBLE_DEVICES": gpus})
+        assert [one.digest for one in control.environments()] == ["d1", digest]
+        assert control.environment("b", "1").digest == digest
+        control.made_from("b", "1")
+        assert plane.asked[-1].endswith(f"/b/versions/1/lock?accelerator={accelerator}")
+
+
 def test_a_refusal_and_a_silence_are_told_in_words(plane: ControlPlane):
     control = Control.from_variables(variables(plane))
     with pytest.raises(NotThere, match=r"There is no environment b:1\. um environment list"):

@@ -1,5 +1,6 @@
 """Every curated environment can be built from its lock, and does what it is for."""
 
+import itertools
 import os
 import re
 import subprocess
@@ -10,11 +11,12 @@ from tests.runner_environments.building import UV
 
 from ultramarine import curated
 from ultramarine.domain.conda import PythonNotThere
+from ultramarine.domain.errors import InvalidInput
 from ultramarine.locks.site import site_options
 from ultramarine_runner.environments import Recipe, ensure, find_pythons
 
 CACHE = Path(os.environ.get("ULTRAMARINE_TEST_CACHE") or Path.home() / ".cache" / "ultramarine-tests")
-NAMES = ("client", "inference", "jupyter", "kernel", "minimal", "onnx", "serving", "sklearn")
+NAMES = ("client", "inference", "jupyter", "kernel", "minimal", "onnx", "pytorch", "serving", "sklearn")
 
 
 def test_these_are_there():
@@ -25,15 +27,33 @@ def test_these_are_there():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_lock_holds_what_was_asked_for_by_hash_without_any_url(name: str):
     one = curated.load()[name]
-    assert "://" not in one.text
-    for python in one.pythons:
-        for platform in ("linux-x86_64", "linux-aarch64"):
-            lock = one.lock(python=python, platform=platform)
-            names = [package for package, _ in lock.packages]
-            assert len(set(names)) == len(names), "two versions of one package for one Python"
-            assert one.asked <= set(names)
-    pins = re.findall(r"^\S+==", one.text, re.MULTILINE)
-    assert len(re.findall(r"==\S+.*\\\n    --hash=", one.text)) == len(pins)
+    for accelerator, python, platform in itertools.product(one.texts, one.pythons, one.platforms):
+        lock = one.lock(python=python, platform=platform, accelerator=accelerator)
+        names = [package for package, _ in lock.packages]
+        assert len(set(names)) == len(names), "two versions of one package for one Python"
+        assert one.asked <= set(names)
+    for text in one.texts.values():
+        assert "://" not in text
+        pins = re.findall(r"^\S+==", text, re.MULTILINE)
+        assert len(re.findall(r"==\S+.*\\\n    --hash=", text)) == len(pins)
+
+
+def test_pytorch_is_the_same_for_a_cpu_and_for_cuda_but_for_what_cuda_needs():
+    cpu, cuda = curated.load()["pytorch"].locks(("3.12", "3.11"), platform="linux-x86_64")
+    assert (cpu.accelerator, cuda.accelerator, cpu.python, cuda.python) == ("cpu", "cuda", "3.11", "3.11")
+    assert cpu.digest != cuda.digest
+    without, with_it = dict(cpu.packages), dict(cuda.packages)
+    assert (without.pop("torch"), with_it.pop("torch")) == ("2.13.0+cpu", "2.13.0")
+    assert without.items() <= with_it.items()
+    assert all(re.match(r"nvidia-|cuda-|triton$", name) for name in with_it.keys() - without.keys())
+
+
+def test_a_machine_that_an_environment_is_not_locked_for_is_named():
+    with pytest.raises(InvalidInput, match="pytorch is locked for linux-x86_64, not for linux-aarch64"):
+        curated.load()["pytorch"].locks(("3.11",), platform="linux-aarch64")
+    assert [lock.accelerator for lock in curated.load()["sklearn"].locks(("3.11",), platform="linux-aarch64")] == [
+        "cpu"
+    ]
 
 
 def test_what_stands_behind_one_environment_together_agrees_on_what_it_shares():

@@ -7,7 +7,7 @@ from typing import Any
 
 from ultramarine.domain.allocation import AllocationStatus
 from ultramarine.domain.data import DataAsset
-from ultramarine.domain.environment import Environment
+from ultramarine.domain.environment import Environment, Locked
 from ultramarine.domain.identity import Token
 from ultramarine.domain.instance import Instance
 from ultramarine.domain.job import Job
@@ -232,7 +232,6 @@ def usage(usage: Usage) -> View:
 
 def environment(environment: Environment) -> View:
     e = environment
-    locked = {"digest": e.locked.digest, "python": e.locked.python, "packages": e.locked.packages} if e.locked else {}
     return (
         e.spec.body()
         | {
@@ -243,8 +242,17 @@ def environment(environment: Environment) -> View:
             "is_curated": e.is_curated,
             "created_at": at(e.created_at),
         }
-        | locked
+        | ({} if e.locked is None else _locked(e.locked))
     )
+
+
+def _locked(locked: Locked) -> View:
+    """The CPU's; where there is a lock for each accelerator, they follow by name."""
+    view: View = {"digest": locked.digest, "python": locked.python, "packages": locked.packages}
+    if locked.others:
+        each = locked.by_accelerator.items()
+        view["accelerators"] = {name.value: {"digest": one.digest, "packages": one.packages} for name, one in each}
+    return view
 
 
 def lock(packages: Packages) -> View:
@@ -255,6 +263,8 @@ def lock(packages: Packages) -> View:
         "digest": found.digest,
         "python": found.python,
         "platform": found.platform,
+        "accelerator": found.accelerator.value,
+        "accelerators": [each.value for each in packages.accelerators],
         "packages": [{"name": name, "version": version} for name, version in found.packages],
         "warnings": found.warnings,
         "lock": found.text,

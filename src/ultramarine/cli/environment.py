@@ -3,9 +3,10 @@
 import sys
 
 from ultramarine.cli import asset
-from ultramarine.cli.command import FAILED, FILE, NAME, NO_WAIT, SET, VERSION, Call, Command, Group, Option
+from ultramarine.cli.command import FAILED, FILE, NAME, NO_WAIT, SET, VERSION, Call, Command, Group, Option, of_one
 from ultramarine.cli.output import Column
 from ultramarine.cli.resource import document, named
+from ultramarine.domain.environment import Accelerator
 from ultramarine.domain.errors import InvalidInput
 from ultramarine.domain.packages import FORMATS, differences, exported
 
@@ -94,8 +95,20 @@ def diff(call: Call) -> None:
         call.talk.say(f"The versions are the same, the files are not: digests {digests[0]} and {digests[1]}.")
 
 
+def show(call: Call) -> None:
+    found = call.workspace.environments.get(*named(call.args.name, call.args.version))
+    call.show(found)
+    if call.is_table and "accelerators" in found:
+        which = f"There is one for each of {', '.join(found['accelerators'])}: what a run has decides"
+        call.talk.say(f"{which}. The digest above is that of {found['name']} on a CPU.")
+
+
 def export(call: Call) -> None:
-    found = call.workspace.environments.lock(*named(call.args.name, call.args.version))
+    name, version = named(call.args.name, call.args.version)
+    found = call.workspace.environments.lock(name, version, accelerator=call.args.accelerator)
+    if len(found["accelerators"]) > 1:
+        which = f"{found['name']} is one for each of {', '.join(found['accelerators'])}"
+        call.talk.say(f"{which}; this is that for {found['accelerator']} (--accelerator).")
     packages = {one["name"]: one["version"] for one in found["packages"]}
     text = exported(call.args.format, name=found["name"], python=found["python"], packages=packages, lock=found["lock"])
     if call.args.file is None:
@@ -126,7 +139,7 @@ GROUP = Group(
             "List environments, the curated ones too; with a name, its versions.",
             COLUMNS,
         ),
-        asset.showing("environment", lambda workspace: workspace.environments, "Show an environment."),
+        of_one("environment", "show", "Show an environment.", run=show, more=(VERSION,)),
         Command(
             name="check",
             summary="Say whether an environment could be made, before it is: of a file, or of one that is there.",
@@ -154,6 +167,12 @@ GROUP = Group(
                     "requirements with hashes, a conda file, or a Dockerfile",
                     choices=FORMATS,
                     default=FORMATS[0],
+                ),
+                Option(
+                    "--accelerator",
+                    "of a curated environment that has a lock for each: which one",
+                    choices=tuple(Accelerator),
+                    default=Accelerator.CPU,
                 ),
                 Option("--file -f", "the file to write; else it is printed", "path", metavar="FILE"),
             ),

@@ -52,7 +52,13 @@ class EnvironmentLoop:
         self._ctx.ring()
 
 
-def keep(ctx: Context, made: Lock) -> Locked:
-    """Put the lock where nodes fetch it."""
-    sha256 = ctx.blobs.put(made.text.encode())
-    return Locked(digest=made.digest, lock=sha256, python=made.python, packages=len(made.packages))
+def keep(ctx: Context, made: Lock, *others: Lock) -> Locked:
+    """Put the lock where nodes fetch it; with it those for other accelerators."""
+    return Locked(
+        digest=made.digest,
+        lock=ctx.blobs.put(made.text.encode()),
+        python=made.python,
+        packages=len(made.packages),
+        accelerator=made.accelerator,
+        others=tuple(keep(ctx, other) for other in others),
+    )

@@ -1,6 +1,7 @@
 """Environments: what is installed where a run runs."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -9,6 +10,7 @@ from typing import Any, ClassVar
 from pydantic import Field, field_validator, model_validator
 
 from ultramarine.domain.machine import Machine
+from ultramarine.domain.size import Amount
 from ultramarine.domain.spec import Spec
 
 _BASE_IMAGE = re.compile(r"(?:[\w.-]+/)?azureml/(?:openmpi|minimal|base)[\w.-]*(?::[\w.-]+)?")
@@ -73,14 +75,36 @@ ENVIRONMENT = Machine(
 )
 
 
+class Accelerator(StrEnum):
+    """What packages are built for. Most are built for any machine, and are `cpu`."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+    @classmethod
+    def of(cls, amount: Amount) -> "Accelerator":
+        """That of a part of a machine."""
+        return cls.CUDA if amount.gpus else cls.CPU
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Locked:
     """What an environment came out as: its identity, and the blob that holds the lock."""
 
-    digest: str  #: over lock, Python and platform: the same in job, notebook and endpoint
+    digest: str  #: over lock, Python, platform and accelerator: the same in job, notebook and endpoint
     lock: str  #: the lock file's sha256
     python: str
     packages: int
+    accelerator: Accelerator = Accelerator.CPU
+    others: tuple["Locked", ...] = ()  #: for other accelerators: some curated environments have a lock for each
+
+    def on(self, accelerator: Accelerator) -> "Locked":
+        """The one for an accelerator; itself where there is none, for it does on any machine."""
+        return self.by_accelerator.get(accelerator, self)
+
+    @property
+    def by_accelerator(self) -> Mapping[Accelerator, "Locked"]:
+        return {one.accelerator: one for one in (self, *self.others)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

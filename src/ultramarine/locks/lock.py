@@ -16,6 +16,7 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 
 from ultramarine.domain.conda import Wanted, from_requirements
+from ultramarine.domain.environment import Accelerator
 from ultramarine.domain.errors import InvalidInput
 from ultramarine.locks.errors import LockFailed, LockTimedOut, Unsolvable, failure, warnings, without_secrets
 from ultramarine.locks.site import SiteOptions
@@ -47,7 +48,7 @@ class Lock:
     python: str  #: x.y
     platform: str  #: a key of PLATFORMS
     packages: tuple[tuple[str, str], ...]  #: name, version: those that are installed for this Python and platform
-    accelerator: str = "cpu"
+    accelerator: Accelerator = Accelerator.CPU
     warnings: tuple[str, ...] = ()  #: what uv said when it was made; not kept with it
 
     @property
@@ -62,7 +63,7 @@ class Lock:
         return hashlib.sha256(json.dumps(canonical, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def read_lock(text: str, *, python: str, platform: str) -> Lock:
+def read_lock(text: str, *, python: str, platform: str, accelerator: Accelerator = Accelerator.CPU) -> Lock:
     """A lock from its text (line ends and blank lines do not count). Raises InvalidInput for an unknown platform."""
     if platform not in PLATFORMS:
         raise InvalidInput(
@@ -88,7 +89,13 @@ def read_lock(text: str, *, python: str, platform: str) -> Lock:
         pinned = Requirement(line.rstrip("\\").strip())
         if pinned.marker is None or pinned.marker.evaluate({key: str(value) for key, value in where.items()}):
             packages.append((pinned.name, str(pinned.specifier).removeprefix("==")))
-    return Lock(text="".join(f"{line}\n" for line in lines), python=python, platform=platform, packages=tuple(packages))
+    return Lock(
+        text="".join(f"{line}\n" for line in lines),
+        python=python,
+        platform=platform,
+        packages=tuple(packages),
+        accelerator=accelerator,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,9 +27,9 @@ class Environments(Versioned):
         """What would be in an environment that was made of this. Raises for what cannot be."""
         return self.client.call("POST", f"{self.workspace_path}/environment-check", self._prepared(given, folder))
 
-    def lock(self, name: str, version: str = "latest") -> View:
-        """Its exact packages, and the lock with hashes."""
-        return self.client.get(f"{self._version(name, version)}/lock")
+    def lock(self, name: str, version: str = "latest", *, accelerator: str = "cpu") -> View:
+        """Its exact packages, and the lock with hashes: of where runs have such an `accelerator`, "cpu" or "cuda"."""
+        return self.client.get(f"{self._version(name, version)}/lock", accelerator=accelerator)
 
 
 class Data(Versioned):

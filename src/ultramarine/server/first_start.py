@@ -4,6 +4,7 @@ The installation's row, the default workspace, the owner's token, curated enviro
 """
 
 import json
+import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,15 +12,18 @@ from pathlib import Path
 from ultramarine import curated
 from ultramarine.controllers.environments import keep
 from ultramarine.domain.environment import Environment, EnvironmentSpec, EnvironmentStatus
-from ultramarine.domain.errors import NotFound
+from ultramarine.domain.errors import InvalidInput, NotFound
 from ultramarine.domain.identity import DEFAULT_WORKSPACE, EVERY_WORKSPACE, Role, Token
 from ultramarine.domain.names import Epoch
+from ultramarine.locks.lock import Lock
 from ultramarine.private import write_private
 from ultramarine.services import identity
 from ultramarine.services.context import Context
 from ultramarine.services.secrets import new_epoch, new_token, sha256_of
 from ultramarine.store import assets, hosts, installation
 from ultramarine.store.database import Database
+
+log = logging.getLogger(__name__)
 
 
 async def epoch_of(db: Database) -> Epoch:
@@ -78,17 +82,22 @@ async def _curated(ctx: Context) -> None:
 
 
 def _environments(ctx: Context, each: curated.Curated) -> Iterator[Environment]:
-    """For users one, with the Python that suits it best; of ours one for each Python: it joins others' environments."""
+    """For users one, with the Python that suits it best; of ours one for each Python: it joins others' environments.
+
+    One that this machine has no Python for is left out, until a start that finds one; who names it is told so.
+    """
     if not each.is_internal:
-        yield _environment(ctx, each, each.choose_python(ctx.site.pythons))
+        try:
+            yield _environment(ctx, each, *each.locks(ctx.site.pythons, platform=ctx.site.platform))
+        except InvalidInput as refused:
+            log.info("the environment %s is left out: %s", each.name, refused)
         return
     for python in each.pythons:
         if python in ctx.site.pythons:
-            yield _environment(ctx, each, python)
+            yield _environment(ctx, each, each.lock(python=python, platform=ctx.site.platform))
 
 
-def _environment(ctx: Context, each: curated.Curated, python: str) -> Environment:
-    lock = each.lock(python=python, platform=ctx.site.platform)
+def _environment(ctx: Context, each: curated.Curated, lock: Lock, *others: Lock) -> Environment:
     spec = EnvironmentSpec(
         name=each.name,
         version=each.version,
@@ -98,10 +107,10 @@ def _environment(ctx: Context, each: curated.Curated, python: str) -> Environmen
     )
     return Environment(
         workspace=assets.INTERNAL if each.is_internal else assets.CURATED,
-        name=f"{each.name}-{python}" if each.is_internal else each.name,
+        name=f"{each.name}-{lock.python}" if each.is_internal else each.name,
         version=each.version,
         spec=spec,
-        locked=keep(ctx, lock),
+        locked=keep(ctx, lock, *others),
         is_curated=True,
         status=EnvironmentStatus.SUCCEEDED,
         created_at=ctx.clock(),

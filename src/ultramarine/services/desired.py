@@ -5,13 +5,14 @@ from dataclasses import asdict
 from typing import Any
 
 from ultramarine.domain.allocation import Node
+from ultramarine.domain.environment import Accelerator
 from ultramarine.domain.names import ComputeId, NodeKey, RunKey
 from ultramarine.domain.run import ON_NODES, Master, OwnerNoun, Run
 from ultramarine.planning.desired import phase
 from ultramarine.services import elsewhere, instances
 from ultramarine.services.context import Context
 from ultramarine.services.identity import run_token
-from ultramarine.store import assets, runs
+from ultramarine.store import assets, computes, runs
 from ultramarine.store.database import Tx
 from ultramarine.tracking.variables import (
     IN_JOB_ZIP,
@@ -86,14 +87,14 @@ class Renderer:
         if run.owner_noun is OwnerNoun.INSTANCE:
             variables = instance_variables(workspace=run.workspace) | variables
             secret |= {TOKEN_VARIABLE: token, OWN_TOKEN: token}
-        environment = await self._environment(tx, spec.get("environment"))
+        environment = await self._environment(tx, run, spec.get("environment"))
         return plain | {
             "mode": run.mode.value,
             "workspace": run.workspace,
             "name": run.owner_name,
             "nodes": len(run.nodes),
             "environment": environment,
-            "behind": [await self._behind(tx, each, environment) for each in spec.get("behind", ())],
+            "behind": [await self._behind(tx, run, each, environment) for each in spec.get("behind", ())],
             "environment_variables": variables,
             "files": files,
             "secret_variables": secret,
@@ -126,9 +127,9 @@ class Renderer:
         }
 
     async def _behind(
-        self, tx: Tx, each: Mapping[str, Any], environment: Mapping[str, Any] | None
+        self, tx: Tx, run: Run, each: Mapping[str, Any], environment: Mapping[str, Any] | None
     ) -> dict[str, Any] | None:
-        found = await self._environment(tx, self._of_same_python(each, environment))
+        found = await self._environment(tx, run, self._of_same_python(each, environment))
         return None if found is None else found | {"is_optional": each.get("is_optional", False)}
 
     def _of_same_python(self, named: Mapping[str, str], environment: Mapping[str, Any] | None) -> dict[str, str]:
@@ -136,17 +137,20 @@ class Renderer:
         python = self._ctx.site.pythons[0] if environment is None else environment["python"]
         return {**named, "name": f"{named['name']}-{python}"}
 
-    async def _environment(self, tx: Tx, named: Mapping[str, str] | None) -> dict[str, Any] | None:
+    async def _environment(self, tx: Tx, run: Run, named: Mapping[str, str] | None) -> dict[str, Any] | None:
         if named is None:
             return None
         found = await assets.environment(tx, named["workspace"], named["name"], named["version"])
         assert found.locked is not None, "a run is placed only when its environment is locked"
         if found.locked.packages == 0:
             return None  # nothing to install: the node's own Python, and no virtual environment to be made
+        locked = found.locked
+        if locked.others:
+            locked = locked.on(Accelerator.of(run.need or await computes.size_of(tx, run.compute)))
         return {
-            "digest": found.locked.digest,
-            "python": found.locked.python,
-            "lock": found.locked.lock,
+            "digest": locked.digest,
+            "python": locked.python,
+            "lock": locked.lock,
             "options": self._ctx.site.options,
         }
 

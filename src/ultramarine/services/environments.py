@@ -12,8 +12,8 @@ from packaging.version import Version
 
 from ultramarine import curated
 from ultramarine.domain.conda import Wanted, choose_python, from_conda, from_requirements
-from ultramarine.domain.environment import Environment, EnvironmentSpec, EnvironmentStatus
-from ultramarine.domain.errors import Conflict, UltramarineError, Unavailable
+from ultramarine.domain.environment import Accelerator, Environment, EnvironmentSpec, EnvironmentStatus
+from ultramarine.domain.errors import Conflict, NotFound, UltramarineError, Unavailable
 from ultramarine.domain.names import Reference, checked_name
 from ultramarine.domain.page import Page, PageRequest
 from ultramarine.locks.errors import NoWheel, Unsolvable
@@ -73,7 +73,7 @@ async def for_run(ctx: Context, tx: Tx, workspace: str, given: str | Environment
     """
     if isinstance(given, str):
         reference = Reference.parse(given, field=field)
-        return await assets.environment(tx, workspace, reference.name, reference.version)
+        return await _there(ctx, tx, workspace, reference.name, reference.version)
     wanted(given, pythons=ctx.site.pythons)
     name = f"inline-{hashlib.sha256(json.dumps(_content(given), sort_keys=True).encode()).hexdigest()[:16]}"
     there = await assets.environments(tx, workspace, name)
@@ -84,6 +84,17 @@ async def for_run(ctx: Context, tx: Tx, workspace: str, given: str | Environment
     )
     await assets.add_environment(tx, environment)
     return environment
+
+
+async def _there(ctx: Context, tx: Tx, workspace: str, name: str, version: str | None) -> Environment:
+    """Raises NotFound, or for a curated one that cannot be on this machine, why it is not."""
+    try:
+        return await assets.environment(tx, workspace, name, version)
+    except NotFound:
+        one = curated.load().get(name)
+        if one is not None and not one.is_internal:
+            one.locks(ctx.site.pythons, platform=ctx.site.platform)
+        raise
 
 
 def internal(name: str) -> dict[str, Any]:
@@ -127,6 +138,7 @@ class Packages:
     name: str
     version: str
     lock: Lock
+    accelerators: tuple[Accelerator, ...] = (Accelerator.CPU,)  #: those that it has a lock of its own for
 
 
 async def check(ctx: Context, workspace: str, body: Mapping[str, Any]) -> Packages:
@@ -155,8 +167,13 @@ async def _turn(ctx: Context) -> AsyncGenerator[None]:
         ctx.checking.release()
 
 
-async def packages(ctx: Context, workspace: str, name: str, version: str | None) -> Packages:
-    """What is in an environment. Raises `Conflict` for one that is not resolved, or cannot be."""
+async def packages(
+    ctx: Context, workspace: str, name: str, version: str | None, *, accelerator: Accelerator = Accelerator.CPU
+) -> Packages:
+    """What is in an environment where a run has such an accelerator.
+
+    Raises `Conflict` for one that is not resolved, or cannot be.
+    """
     found = await get(ctx, workspace, name, version)
     if found.locked is None:
         words = f"Environment {name}:{found.version} is {found.status.value}: its packages are not known."
@@ -164,17 +181,19 @@ async def packages(ctx: Context, workspace: str, name: str, version: str | None)
             f"{words} {found.reason}".strip(),
             hint=f"um environment show -n {name} -v {found.version}",
         )
-    text = ctx.blobs.read(found.locked.lock).decode()
+    locked = found.locked.on(accelerator)
+    text, platform = ctx.blobs.read(locked.lock).decode(), ctx.site.platform
     return Packages(
         name=found.name,
         version=found.version,
-        lock=read_lock(text, python=found.locked.python, platform=ctx.site.platform),
+        lock=read_lock(text, python=locked.python, platform=platform, accelerator=locked.accelerator),
+        accelerators=tuple(found.locked.by_accelerator),
     )
 
 
 async def get(ctx: Context, workspace: str, name: str, version: str | None) -> Environment:
     async with ctx.read() as tx:
-        return await assets.environment(tx, workspace, name, version)
+        return await _there(ctx, tx, workspace, name, version)
 
 
 async def page(ctx: Context, workspace: str, request: PageRequest, *, name: str = "") -> Page[Environment]:

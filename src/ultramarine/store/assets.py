@@ -8,7 +8,14 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from ultramarine.domain.data import DataAsset, DataSpec
-from ultramarine.domain.environment import Environment, EnvironmentEvent, EnvironmentSpec, EnvironmentStatus, Locked
+from ultramarine.domain.environment import (
+    Accelerator,
+    Environment,
+    EnvironmentEvent,
+    EnvironmentSpec,
+    EnvironmentStatus,
+    Locked,
+)
 from ultramarine.domain.errors import NotFound
 from ultramarine.domain.page import Page, PageRequest
 from ultramarine.store import tables as t
@@ -155,12 +162,20 @@ def _environment(row: Row) -> Environment:
         name=row["name"],
         version=row["version"],
         spec=EnvironmentSpec.read(row["spec"], what=f"environment {row['name']}"),
-        locked=None if row["locked"] is None else Locked(**row["locked"]),
+        locked=None if row["locked"] is None else _locked(row["locked"]),
         is_curated=row["is_curated"],
         status=EnvironmentStatus(row["status"]),
         reason=row["reason"],
         created_at=row["created_at"],
     )
+
+
+def _locked(kept: dict[str, Any]) -> Locked:
+    """One of an earlier release has neither accelerator nor others."""
+    accelerator = Accelerator(kept.get("accelerator", Accelerator.CPU))
+    others = tuple(_locked(other) for other in kept.get("others", ()))
+    values: dict[str, Any] = kept | {"accelerator": accelerator, "others": others}
+    return Locked(**values)
 
 
 def _data(row: Row) -> DataAsset:

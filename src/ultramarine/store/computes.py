@@ -29,6 +29,7 @@ _OF_OTHER_POOLS = sa.select(t.computes.c.id).where(
     t.computes.c.id.in_(sa.bindparam("of_ids", expanding=True)), t.computes.c.host.not_in(hosts.NAMES_OF_POOL)
 )
 _EVERY_OF_WORKSPACE = _EVERY.where(t.computes.c.workspace == sa.bindparam("of_workspace"))
+_BY_ID = sa.select(t.computes).where(t.computes.c.id == sa.bindparam("of_id"))
 _ONE = _THERE.where(
     t.computes.c.workspace == sa.bindparam("of_workspace"), t.computes.c.name == sa.bindparam("of_name")
 )
@@ -69,6 +70,14 @@ async def pool_of(tx: Tx, id: ComputeId) -> str:
     if row is None:
         raise NotFound("compute", id)
     return row["pool"]
+
+
+async def size_of(tx: Tx, id: ComputeId) -> Amount:
+    """What a node of a compute has, of one that is deleted too."""
+    row = await fetch_one(tx, _BY_ID, {"of_id": id})
+    if row is None:
+        raise NotFound("compute", id)
+    return _compute(row).size
 
 
 async def of_other_pools(tx: Tx, ids: Collection[ComputeId], *, pool: str) -> frozenset[ComputeId]:
