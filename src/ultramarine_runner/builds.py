@@ -204,11 +204,26 @@ def _explained(log: str, code: int, home: Path) -> str:
             f"{mismatch[1]} from the package index is not the file that was locked (its hash differs), so it was not "
             f"installed. Lock the environment again, or ask who keeps the index. {text}"
         )
+    missing = re.search(r"([A-Za-z0-9._-]+)==[A-Za-z0-9.]+\+([a-z0-9.]+)", text)
+    if missing and re.search(r"no version of|not found in the|no wheels? ", text):
+        return _about_local_version(missing[0], missing[1], missing[2])
     if re.search(
         r"error sending request|[Ff]ailed to fetch|[Nn]etwork connectivity is disabled|dns error|tcp connect", text
     ):
         return f"This machine does not get an answer from the package index: {text}"
     return text
+
+
+def _about_local_version(pinned: str, name: str, label: str) -> str:
+    """PyPI takes no release with a label behind a `+`: such builds are on their makers' own indexes."""
+    whose, where = "its makers' own index", "ADDRESS"
+    if name.startswith("torch"):
+        whose, where = "PyTorch's own index", f"https://download.pytorch.org/whl/{label}"
+    return (
+        f"No package index of this site has {pinned}: builds that are marked +{label} are on {whose} alone. Where the "
+        f"server runs, write `extra-index-url = {where}` below [global] in /etc/pip.conf (or `find-links = FOLDER`, "
+        "with the wheel in that folder), and start it again: um down --keep-runs; um up -d"
+    )
 
 
 def about(error: OSError, where: Optional[Path]) -> str:

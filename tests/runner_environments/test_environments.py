@@ -322,3 +322,19 @@ def test_byte_code_that_a_package_brings_along_is_given_to_no_other(index: Index
     build(tmp_path / "cache", lock.encode(), index, digest="one")
     kept = [path for path in (tmp_path / "cache" / "bytecode").rglob("*") if path.is_file()]
     assert not any(path.read_bytes().startswith(b"not made") for path in kept)
+
+
+def test_a_build_that_is_on_its_makers_index_alone_is_named_with_what_to_type(index: Index, tmp_path: Path):
+    make_wheel(index.folder, "torch", "2.0")
+    make_wheel(index.folder, "beta")
+    cpu = f"torch==2.0+cpu \\\n    --hash=sha256:{'0' * 64}\n"
+    for no_index in (False, True):
+        with pytest.raises(EnvironmentFailed) as failed:
+            build(tmp_path / "cache", cpu.encode(), index, no_index=no_index)
+        assert "No package index of this site has torch==2.0+cpu" in failed.value.words
+        assert "extra-index-url = https://download.pytorch.org/whl/cpu" in failed.value.words
+        assert "find-links" in failed.value.words
+        assert "Because" not in failed.value.words
+    other = cpu.replace("torch==2.0+cpu", "beta==1.0+ours.1").encode()
+    with pytest.raises(EnvironmentFailed, match=r"beta==1\.0\+ours\.1: builds .* its makers' own index"):
+        build(tmp_path / "cache", other, index)
