@@ -13,7 +13,7 @@ from ultramarine.domain.run import RunStatus
 from ultramarine.domain.size import Amount
 from ultramarine.server import first_start
 from ultramarine.services.desired import Renderer
-from ultramarine.store import assets, computes, runs
+from ultramarine.store import assets, computes, jobs, runs
 
 W = "/api/v1/workspaces/w"
 PYTORCH = f"{W}/environments/pytorch/versions"
@@ -111,3 +111,44 @@ async def test_one_that_is_not_locked_for_this_platform_says_so(api: Api, tmp_pa
     assert shown.status_code == 422
     assert "pytorch is locked for linux-x86_64, not for linux-aarch64" in shown.json()["detail"]
     assert "um environment create" in shown.json()["hint"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "azureml:AzureML-acpt-pytorch-2.2-cuda12.1@latest",
+        "azureml://registries/azureml/environments/acpt-pytorch-2.2-cuda12.1/versions/19",
+    ],
+)
+async def test_ours_stands_for_one_of_azures_and_it_is_said(api: Api, tmp_path: Path, job: Any, given: str) -> None:
+    api = await started(api, tmp_path, "3.11")
+    made = await api.ask("PUT", f"{W}/jobs/j", json=job(environment=given))
+    assert made.status_code == 201
+    assert made.json()["notice"] == f"environment: {given} is pytorch:1 here."
+    async with api.ctx.read() as tx:
+        found = (await jobs.get(tx, "w", "j")).id
+        spec = (await runs.specs(tx, [(await runs.newest(tx, found)).key])).popitem()[1]
+    assert spec["environment"] == {"workspace": assets.CURATED, "name": "pytorch", "version": "1"}
+    plain = await api.ask("PUT", f"{W}/jobs/k", json=job(environment="azureml:sklearn@latest"))
+    assert plain.json()["notice"] == ""
+
+
+async def test_one_of_azures_that_nothing_stands_for_is_refused_with_what_there_is(
+    api: Api, tmp_path: Path, job: Any
+) -> None:
+    api = await started(api, tmp_path, "3.11")
+    body = job(environment="azureml:AzureML-tensorflow-2.16-cuda11@latest")
+    refused = await api.ask("PUT", f"{W}/jobs/j", json=body)
+    assert refused.status_code == 404
+    assert "There is: inference, jupyter, minimal, pytorch, sklearn." in refused.json()["detail"]
+    assert "um environment create --name AzureML-tensorflow-2.16-cuda11" in refused.json()["hint"]
+    own = {"requirements": ["tensorflow"]}
+    await api.ask("PUT", f"{W}/environments/AzureML-tensorflow-2.16-cuda11/versions/1", json=own)
+    taken = await api.ask("PUT", f"{W}/jobs/j", json=body)
+    assert (taken.status_code, taken.json()["notice"]) == (201, "")
+
+
+async def test_one_of_azures_whose_counterpart_cannot_be_here_says_why(api: Api, tmp_path: Path, job: Any) -> None:
+    api = await started(api, tmp_path, "3.12")
+    refused = await api.ask("PUT", f"{W}/jobs/j", json=job(environment="AzureML-acpt-pytorch-2.2-cuda12.1"))
+    assert (refused.status_code, "Python 3.11 is not there" in refused.json()["detail"]) == (422, True)

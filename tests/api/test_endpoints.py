@@ -71,6 +71,13 @@ async def test_what_a_change_does_not_name_stays_and_the_whole_is_checked(servin
     assert "green would get 10 % of the traffic and 10 % of it mirrored" in words
 
 
+async def test_it_is_said_which_environment_stands_for_one_of_azures(serving: Api) -> None:
+    body = BLUE | {"environment": "azureml:AzureML-Minimal@latest"}
+    made = await serving.ask("PUT", f"{E}/deployments/blue", json=body)
+    assert made.json()["notice"] == "environment: azureml:AzureML-Minimal@latest is minimal:1 here."
+    assert (await serving.ask("PUT", f"{E}/deployments/green", json=BLUE)).json()["notice"] == ""
+
+
 async def test_a_deployment_with_traffic_of_any_kind_is_not_deleted(serving: Api) -> None:
     for name in ("blue", "green"):
         await serving.ask("PUT", f"{E}/deployments/{name}", json=BLUE)

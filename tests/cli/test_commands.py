@@ -38,6 +38,13 @@ def test_a_job_is_followed_with_its_log_alone_on_stdout(um: Um, job_file: str):
     assert shown["created_at"] <= shown["started_at"] <= shown["ended_at"], "however short it was"
 
 
+def test_it_is_said_which_environment_stands_for_one_of_azures(um: Um, job_file: str):
+    azures = "environment=azureml:AzureML-Minimal@latest"
+    made = um("job", "create", "-f", job_file, "-n", "moved", "--set", azures, "--stream")
+    assert made.code == OK
+    assert made.err.startswith("note: environment: azureml:AzureML-Minimal@latest is minimal:1 here.\n")
+
+
 def test_a_job_that_fails_fails_the_command_and_names_the_next(um: Um, job_file: str):
     failed = um("job", "create", "-f", job_file, "--set", "command=echo so; exit 3", "-n", "failed", "--stream")
     assert (failed.code, failed.out) == (FAILED, "so\n")

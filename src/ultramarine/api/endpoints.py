@@ -78,10 +78,13 @@ async def regenerate_keys(workspace: str, name: str, body: KeyType, ctx: Ctx, _:
 async def put_deployment(
     workspace: str, endpoint: str, name: str, body: AnyBody, ctx: Ctx, _: Worker, response: Response
 ) -> views.View:
-    """Create a deployment (201), or change the one that is there (200); `provisioning_state` tells how it goes on."""
+    """Create a deployment (201), or change the one that is there (200); `provisioning_state` tells how it goes on.
+
+    `notice` is what its user should know: that another environment stands for the one it names.
+    """
     state, is_new = await deployments.put(ctx, workspace, endpoint, name, body=body)
     created.answer(response, is_new=is_new)
-    return endpoint_views.deployment(state)
+    return endpoint_views.deployment(state) | {"notice": state.notice}
 
 
 @router.patch("/{endpoint}/deployments/{name}")

@@ -21,10 +21,13 @@ LOG_BYTES_MAX = 8 * 1024**2
 async def create_job(
     workspace: str, name: str, body: JobBody, ctx: Ctx, token: Worker, response: Response
 ) -> views.View:
-    """Create a job. The same body again answers 200 with the job that is there; another one is 409."""
+    """Create a job. The same body again answers 200 with the job that is there; another one is 409.
+
+    `notice` is what its user should know: that another environment stands for the one it names.
+    """
     state, is_new = await jobs.create(ctx, workspace, name, body, user=token.subject)
     created.answer(response, is_new=is_new)
-    return views.job(state.job, state.run)
+    return views.job(state.job, state.run) | {"notice": state.notice}
 
 
 @router.get("")

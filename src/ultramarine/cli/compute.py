@@ -57,8 +57,7 @@ def create(call: Call) -> int | None:
     if str(body.get("type", "")).lower() in COMPUTE_TYPES:  # Azure ML's command line says ComputeInstance, AmlCompute
         body["type"] = body["type"].lower()
     compute = call.workspace.computes.create_or_update(body, folder=folder)
-    if compute.get("notice"):
-        call.talk.say(f"note: {compute['notice']}")
+    call.talk.note(compute)
     # One that somebody has stopped is changed, and stays as it is.
     if compute["type"] == INSTANCE and compute["state"] in ("Creating", "Starting"):
         return _come_up(call, compute)

@@ -23,6 +23,7 @@ CREATE = (FILE, SET, NAME, STREAM)
 def create(call: Call) -> int | None:
     body, folder = document(call, CREATE)
     job = call.workspace.jobs.create(body, folder=folder)
+    call.talk.note(job)
     if not call.args.stream:
         call.show(job)
         if call.is_table:

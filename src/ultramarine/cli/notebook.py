@@ -26,6 +26,7 @@ def run(call: Call) -> int | None:
     """The notebook's folder goes along as the job's code."""
     body = body_of(call.args)
     job = call.workspace.jobs.create(body, folder=Path.cwd())
+    call.talk.note(job)
     if call.args.no_wait:
         call.show(job)
         return None

@@ -42,6 +42,7 @@ def create(call: Call) -> int | None:
                 hint=f"Write {field}: in the file, or give --{field.replace('_', '-')}.",
             )
     made = call.workspace.online_deployments.create_or_update(body, folder=folder)
+    call.talk.note(made)
     code, made = _settled(call, made)
     if code is None and call.args.all_traffic:
         _send_all_traffic(call, made)

@@ -4,7 +4,8 @@ import contextlib
 import itertools
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
+from typing import Any
 
 from ultramarine.cli.output import plain, terminal_width, wrapped
 from ultramarine.cli.progress import Bar
@@ -47,6 +48,11 @@ class Talk:
         with self._line:
             self.make_way()
             print(text, file=sys.stderr, flush=True)
+
+    def note(self, view: Mapping[str, Any]) -> None:
+        """What the server adds to what it has made of a request, if anything."""
+        if view.get("notice"):
+            self.say(f"note: {view['notice']}")
 
     def error(self, error: UltramarineError) -> None:
         self.problem(str(error), hint=error.hint)

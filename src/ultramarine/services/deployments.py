@@ -61,6 +61,7 @@ class DeploymentState:
     `failed`: replicas that failed last, the newest first. `traffic`: what the gateway has counted, where it was asked.
     `lately`: of that, what came in the last minute. `scaling`: what its requests were at the last look.
     `loads`: what its replicas say they have to do. `uses`: what they use of their node.
+    `notice`: what its user should know, when it is made.
     """
 
     deployment: Deployment
@@ -74,6 +75,7 @@ class DeploymentState:
     loads: Mapping[RunKey, ReplicaLoad]
     uses: Mapping[RunKey, Mapping[str, Mapping[str, float]]]
     scaling: str
+    notice: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +100,7 @@ async def put(
             f"The body says {spec.endpoint_name}/{spec.name}, the address {endpoint}/{name}.",
             hint="Use the same names in both.",
         )
-    await _check(ctx, workspace, spec)
+    notice = await _check(ctx, workspace, spec)
     async with ctx.begin() as tx:
         await endpoints.get(tx, workspace, endpoint)
         there = {d.name: d for d in await endpoints.deployments(tx, workspace, endpoint)}.get(name)
@@ -109,11 +111,11 @@ async def put(
             deployment = await _change(ctx, tx, there, spec)
         state = await _state(ctx, tx, deployment)
     ctx.ring(ctx.serving)
-    return state, there is None
+    return replace(state, notice=notice), there is None
 
 
-async def _check(ctx: Context, workspace: str, spec: DeploymentSpec) -> None:
-    """What is wrong with it is said now, not by a replica that fails in a minute."""
+async def _check(ctx: Context, workspace: str, spec: DeploymentSpec) -> str:
+    """What is wrong with it is said now, not by a replica that fails in a minute. Gives what its user should know."""
     ctx.site.sizes.fitted(spec.instance_type, ctx.site.machine)
     if spec.code_configuration is None and (unknown := spec.collected.keys() - COLLECTED_BY_ITSELF):
         raise InvalidInput(
@@ -137,8 +139,10 @@ async def _check(ctx: Context, workspace: str, spec: DeploymentSpec) -> None:
         )
     async with ctx.read() as tx:
         _check_room(ctx, spec, await compute_of(tx, workspace, spec))
-        if spec.environment is not None:
-            await environments.for_run(ctx, tx, workspace, spec.environment, field="environment")
+        if spec.environment is None:
+            return ""
+        found = await environments.for_run(ctx, tx, workspace, spec.environment, field="environment")
+        return environments.notice(spec.environment, found, field="environment")
 
 
 async def compute_of(tx: Tx, workspace: str, spec: DeploymentSpec) -> Compute:

@@ -11,10 +11,11 @@ from typing import Any
 from packaging.version import Version
 
 from ultramarine import curated
+from ultramarine.domain.azure_environments import environment_reference, is_azures, ours_for
 from ultramarine.domain.conda import Wanted, choose_python, from_conda, from_requirements
 from ultramarine.domain.environment import Accelerator, Environment, EnvironmentSpec, EnvironmentStatus
 from ultramarine.domain.errors import Conflict, NotFound, UltramarineError, Unavailable
-from ultramarine.domain.names import Reference, checked_name
+from ultramarine.domain.names import checked_name
 from ultramarine.domain.page import Page, PageRequest
 from ultramarine.locks.errors import NoWheel, Unsolvable
 from ultramarine.locks.lock import Lock, Uv, read_lock, resolve
@@ -72,8 +73,7 @@ async def for_run(ctx: Context, tx: Tx, workspace: str, given: str | Environment
     An inline one becomes an asset of its own, named by its content.
     """
     if isinstance(given, str):
-        reference = Reference.parse(given, field=field)
-        return await _there(ctx, tx, workspace, reference.name, reference.version)
+        return await _named(ctx, tx, workspace, given, field=field)
     wanted(given, pythons=ctx.site.pythons)
     name = f"inline-{hashlib.sha256(json.dumps(_content(given), sort_keys=True).encode()).hexdigest()[:16]}"
     there = await assets.environments(tx, workspace, name)
@@ -84,6 +84,32 @@ async def for_run(ctx: Context, tx: Tx, workspace: str, given: str | Environment
     )
     await assets.add_environment(tx, environment)
     return environment
+
+
+async def _named(ctx: Context, tx: Tx, workspace: str, given: str, *, field: str) -> Environment:
+    """One that is there; for one of Azure ML's that is not, the curated one which stands for it."""
+    reference = environment_reference(given, field=field)
+    if not is_azures(reference.name):
+        return await _there(ctx, tx, workspace, reference.name, reference.version)
+    known = {e.name for e in await assets.environments(tx, workspace)}
+    if reference.name in known:  # somebody has made one of that name
+        return await _there(ctx, tx, workspace, reference.name, reference.version)
+    if (ours := ours_for(reference.name)) is None:
+        raise NotFound(
+            "environment",
+            reference.name,
+            known=known,
+            hint="Nothing stands for this one of Azure ML's here. Name one of these, or make one of its name: "
+            f"um environment create --name {reference.name} --conda-file environment.yml",
+        )
+    return await _there(ctx, tx, assets.CURATED, ours, None)
+
+
+def notice(given: str | EnvironmentSpec, found: Environment, *, field: str) -> str:
+    """What to tell who named an environment: that another one stands for it. Else nothing."""
+    if not isinstance(given, str) or environment_reference(given, field=field).name == found.name:
+        return ""
+    return f"{field}: {given} is {found.name}:{found.version} here."
 
 
 async def _there(ctx: Context, tx: Tx, workspace: str, name: str, version: str | None) -> Environment:

@@ -34,6 +34,7 @@ class JobState:
 
     job: Job
     run: Run
+    notice: str = ""  #: when it is made: what its user should know of it
 
 
 async def create(
@@ -63,13 +64,13 @@ async def create(
             user=user,
             created_at=ctx.clock(),
         )
-        run = await _first_run(ctx, tx, job)
+        made = await _first_run(ctx, tx, job)
         await jobs.add(tx, job)
     ctx.ring()
-    return JobState(job=job, run=run), True
+    return made, True
 
 
-async def _first_run(ctx: Context, tx: Tx, job: Job) -> Run:
+async def _first_run(ctx: Context, tx: Tx, job: Job) -> JobState:
     spec = job.spec
     compute = await _target(ctx, tx, job.workspace, spec)
     need = _need(ctx, compute, spec)
@@ -98,7 +99,8 @@ async def _first_run(ctx: Context, tx: Tx, job: Job) -> Run:
         created_at=job.created_at,
         changed_at=job.created_at,
     )
-    return await runs.add(tx, run, plan)
+    notice = environments.notice(spec.environment, environment, field="environment")
+    return JobState(job=job, run=await runs.add(tx, run, plan), notice=notice)
 
 
 def _memory_in_words(compute: Compute, *, is_part: bool) -> dict[str, str]:
