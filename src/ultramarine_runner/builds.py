@@ -20,6 +20,7 @@ from ultramarine_runner.pythons import find_python, find_pythons
 
 TURN_S = 0.1  #: between two looks at a build that goes on
 WORDS_MAX = 1500
+_PIN = re.compile(rb"^([A-Za-z0-9][^=\s;]*)==(?!=)", re.MULTILINE)
 MARK = "ULTRAMARINE_BUILDING"  #: in the environment of every process of a build: the folder it works on
 
 
@@ -72,7 +73,8 @@ class Build:
 
     def _install(self, recipe: Recipe, pinned: int, uv: str, variables: dict[str, str], more: list[str]) -> None:
         requirements = self.aside / "lock.txt"
-        requirements.write_bytes(recipe.lock)
+        # `==1.0` would take 1.0+cpu where the site has that too, and before 1.0; `===` means what was locked.
+        requirements.write_bytes(_PIN.sub(rb"\1===", recipe.lock))
         fixed = ["--verbose", "--require-hashes", "--only-binary", ":all:", *more]
         command = [uv, "pip", "sync", *fixed, "--python", str(self.aside / "bin" / "python"), str(requirements)]
         cache = Path(variables["UV_CACHE_DIR"])
@@ -191,7 +193,7 @@ def _explained(log: str, code: int, home: Path) -> str:
         return about(OSError(errno.ENOSPC, ""), home)
     plain = [
         line.strip()
-        for line in log.splitlines()
+        for line in log.replace("===", "==").splitlines()
         if line.strip() and not re.match(r"^\s*(DEBUG|TRACE|INFO|Using|warning:|hint:)", line)
     ]
     text = re.sub(

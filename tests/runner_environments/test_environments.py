@@ -338,3 +338,14 @@ def test_a_build_that_is_on_its_makers_index_alone_is_named_with_what_to_type(in
     other = cpu.replace("torch==2.0+cpu", "beta==1.0+ours.1").encode()
     with pytest.raises(EnvironmentFailed, match=r"beta==1\.0\+ours\.1: builds .* its makers' own index"):
         build(tmp_path / "cache", other, index)
+
+
+def test_what_was_locked_is_taken_though_the_site_has_another_build_of_it(index: Index, tmp_path: Path):
+    lock = lock_of(index, "alpha", "beta").replace(b"beta==1.0", b"beta==1.0 ; python_version >= '3'")
+    make_wheel(tmp_path / "links", "alpha", "1.0+cpu")
+    home = build(tmp_path / "cache", lock, index, find_links=[str(tmp_path / "links")])
+    assert sorted(file.name for file in home.rglob("*.dist-info")) == ["alpha-1.0.dist-info", "beta-1.0.dist-info"]
+    marked = make_wheel(tmp_path / "links", "alpha", "1.0+cpu")
+    cpu = f"alpha==1.0+cpu \\\n    --hash=sha256:{marked}\n".encode()
+    home = build(tmp_path / "cache", cpu, index, digest="d2", find_links=[str(tmp_path / "links")])
+    assert [file.name for file in home.rglob("*.dist-info")] == ["alpha-1.0+cpu.dist-info"]
