@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ultramarine import curated
 from ultramarine.curated import Curated
+from ultramarine.domain.azure_environments import OURS, PREFIX
 from ultramarine.locks.lock import PLATFORMS
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "curated-environments.md"
@@ -17,10 +18,15 @@ What each is for is tried by `smoke.py` beside its lock. [Your own](../how-to/br
 """
 BY_ACCELERATOR = "A run that has GPUs (`resources.gpus`, or a whole node with some) gets `cuda`, any other `cpu`; the rest is the same. `um environment show`, `list`, `diff` and `export` tell of `cpu` (`export --accelerator cuda`). [How to use it](../how-to/train-with-pytorch.md)."
 
+AZURES = """## Azure ML's names
+
+In a job or a deployment, a name of one of Azure ML's curated environments stands for ours: as `azureml:AzureML-sklearn-1.5-ubuntu22.04-py39-cpu@latest`, with any version, in capitals or not, or as `azureml://registries/azureml/environments/sklearn-1.5/versions/10`. It is always the newest of ours, and `create` says which one it is. What is in it is of today, with another Python: code that needs the packages of then [brings its own](../how-to/bring-your-own-environment.md), under Azure's name if the file is to stay as it is; that one comes first. The first line that fits counts; others are refused with what there is.
+"""
+
 
 def page() -> str:
     shown = [one for one in curated.load().values() if not one.is_internal]
-    return "\n".join([HEAD, *(line for one in shown for line in _section(one))])
+    return "\n".join([HEAD, *(line for one in shown for line in _section(one)), *_azures()])
 
 
 def _section(one: Curated) -> Iterator[str]:
@@ -42,6 +48,15 @@ def _section(one: Curated) -> Iterator[str]:
         for name in sorted(one.asked):
             yield f"| {name} | {versions[name]} |"
         yield ""
+
+
+def _azures() -> Iterator[str]:
+    yield AZURES
+    yield "| Azure ML's | here |"
+    yield "| --- | --- |"
+    for pattern, ours in OURS.items():
+        yield f"| `{PREFIX}{pattern.replace('*', '…')}` | `{ours}` |"
+    yield ""
 
 
 def _by_accelerator(one: Curated) -> str:
