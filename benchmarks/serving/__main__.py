@@ -23,7 +23,7 @@ from benchmarks.measure import Series, number
 from benchmarks.serving import installing
 from benchmarks.serving.contenders import CONTENDERS, MODELS, served_folder
 from benchmarks.serving.running import Seen, prepare, seen
-from ultramarine_serving.pack import build
+from ultramarine.drivers import pyz
 
 PART = "scoring servers"
 RAW = Path(__file__).with_name("figures.json")
@@ -86,7 +86,7 @@ def _measured(given: argparse.Namespace) -> Rounds:
     found: Rounds = {(model, one.name): [] for model in given.models for one in chosen}
     with tempfile.TemporaryDirectory(prefix="um-bench-") as made:
         work = Path(made)
-        names = {"zip": str(build(work)), "cache": str(work / "forms")}
+        names = {"zip": str(pyz.serving(work)), "cache": str(work / "forms")}
         names |= {"site": str(installing.site(cache, "serving")), "onnx": str(installing.site(cache, "onnx"))}
         for turn in range(given.rounds):
             for model in given.models:

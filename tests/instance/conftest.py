@@ -14,14 +14,14 @@ from tests.instance.control import ControlPlane, answering
 from tests.instance.running import Instance
 from tests.runner_environments.index import Index, serving
 
-from ultramarine_instance.pack import build
+from ultramarine.drivers import pyz
 
 Begin = Callable[..., Instance]
 
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("program"))
+    return pyz.instance(tmp_path_factory.mktemp("program"))
 
 
 @pytest.fixture(scope="session")

@@ -1,69 +1,54 @@
-"""The runner as one file: what a driver puts on a machine that need not have anything but a Python."""
+"""Our programs as one file each: what is put on a machine that need not have anything but a Python."""
 
-import hashlib
-import io
-import os
-import tempfile
-import zipfile
 from pathlib import Path
 
-import ultramarine_runner
-from ultramarine_instance.pack import build as build_instance
+from ultramarine.packing import MAIN, kept, packed, sources
 from ultramarine_runner import cgroups, machine, trees
-from ultramarine_serving.pack import build as build_serving
 
-_START = b"""\
+_ROOT = Path(__file__).parents[2]  #: all packages of ours are beside each other
+_RUNNER, _SERVING, _INSTANCE = (_ROOT / f"ultramarine_{name}" for name in ("runner", "serving", "instance"))
+_RUNNER_MAIN = b"""\
 import sys
 from ultramarine_runner.__main__ import leave, main
 
 leave(main(sys.argv))
 """
-_EPOCH = (1980, 1, 1, 0, 0, 0)  #: the same bytes from the same source, whenever and wherever it is packed
+_SERVING_MAIN = b"""\
+import sys
+from ultramarine_serving.scoring.__main__ import main
+
+sys.exit(main(sys.argv[1:]))
+"""
+_INSTANCE_MAIN = b"""\
+import sys
+from ultramarine_instance.__main__ import main
+
+sys.exit(main(sys.argv[1:]))
+"""
+_OF_SCORING = ("__init__.py", "parent.py", "shares.py", "http", "scoring")  #: the gateway is not for replicas
 
 
 def build(target: Path) -> Path:
-    """Pack the installed `ultramarine_runner` into `target/runner-<hash>.pyz`, or find it there; its path.
+    """Pack the runner into the folder `target`, or find it there; its path. Not compressed: it starts sooner.
 
-    `target` is a folder, made when it is not there. Raises OSError when it cannot be written.
+    Raises OSError when it cannot be written, as the others do.
     """
-    content = pack(Path(ultramarine_runner.__file__).parent)
-    place = target / f"runner-{hashlib.sha256(content).hexdigest()[:16]}.pyz"
-    if place.exists():
-        return place
-    target.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fd, fresh = tempfile.mkstemp(dir=target, prefix=".packing-")
-    with os.fdopen(fd, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(fd)
-    os.replace(fresh, place)
-    return place
-
-
-def pack(package: Path) -> bytes:
-    """The archive of a package: its sources in order, stored as they are, with a `__main__.py` that starts it."""
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as into:
-        _put(into, "__main__.py", _START)
-        for file in sorted(package.rglob("*.py")):
-            _put(into, f"{package.name}/{file.relative_to(package).as_posix()}", file.read_bytes())
-    return archive.getvalue()
-
-
-def _put(into: zipfile.ZipFile, name: str, content: bytes) -> None:
-    entry = zipfile.ZipInfo(name, _EPOCH)
-    entry.external_attr = 0o644 << 16
-    into.writestr(entry, content)
+    content = packed([(MAIN, _RUNNER_MAIN), *sources(_RUNNER)], is_compressed=False)
+    return kept(target, "runner.pyz", content)
 
 
 def serving(target: Path) -> Path:
     """Pack the scoring server, as replicas get it; its path."""
-    return build_serving(target)
+    return kept(target, "serving.zip", packed([(MAIN, _SERVING_MAIN), *sources(_SERVING, parts=_OF_SCORING)]))
 
 
 def instance(target: Path) -> Path:
-    """Pack what runs inside a compute instance; its path."""
-    return build_instance(target)
+    """Pack what runs inside a compute instance; its path.
+
+    The runner's code is in it: a kernel's environment is built by the very code that builds a job's.
+    """
+    inside = sources(_INSTANCE, kinds=("*.py", "*.js"))
+    return kept(target, "instance.zip", packed([(MAIN, _INSTANCE_MAIN), *inside, *sources(_RUNNER)]))
 
 
 def pythons(cache: Path) -> tuple[str, ...]:

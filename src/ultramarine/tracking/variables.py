@@ -1,13 +1,12 @@
 """What a job is given so that MLflow in it finds its server and its run, and behaves as in a job."""
 
 import functools
-import io
-import zipfile
 from pathlib import Path
+
+from ultramarine.packing import packed
 
 IN_JOB = Path(__file__).parent / "in_job"
 IN_JOB_ZIP = "ultramarine-in-job.zip"  #: the name, among a run's files, of what `in_job_zip` gives
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest that a zip can say: equal sources give equal bytes
 TOKEN_VARIABLE = "MLFLOW_TRACKING_TOKEN"  #: the run's token; it belongs among the job's *secret* variables
 OWN_TOKEN = "ULTRAMARINE_TOKEN"  #: the same for the command line and the Python client, in an instance
 
@@ -60,8 +59,4 @@ def python_path(own: str | None) -> str:
 @functools.cache
 def in_job_zip() -> bytes:
     """The modules that change MLflow in a job, as one file for `PYTHONPATH`: the same bytes for the same sources."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        for source in sorted(IN_JOB.glob("*.py")):
-            archive.writestr(zipfile.ZipInfo(source.name, date_time=_EPOCH), source.read_bytes())
-    return packed.getvalue()
+    return packed((source.name, source.read_bytes()) for source in sorted(IN_JOB.glob("*.py")))

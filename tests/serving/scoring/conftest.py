@@ -15,7 +15,7 @@ from tests.serving.scoring import environment, servers
 from tests.serving.scoring.environment import ModelEnvironment
 from tests.serving.scoring.servers import Server
 
-from ultramarine_serving.pack import build
+from ultramarine.drivers import pyz
 
 StartScript = Callable[..., Server]
 StartModel = Callable[..., Server]
@@ -24,7 +24,7 @@ StartOnnx = Callable[..., Server]
 
 @pytest.fixture(scope="session")
 def serving_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("serving"))
+    return pyz.serving(tmp_path_factory.mktemp("serving"))
 
 
 @pytest.fixture(scope="session")
