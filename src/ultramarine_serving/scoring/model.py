@@ -239,7 +239,8 @@ def _onnx_feed(made: Any, inputs: list[Any]) -> dict[str, Any]:
 def _python_function(folder: Path, described: MLModel) -> Model:
     pyfunc = _module("mlflow.pyfunc", "mlflow", why="for the flavour python_function")
     exceptions: Any = importlib.import_module("mlflow.exceptions")
-    trained = pyfunc.load_model(str(folder))
+    # Not by way of a link, as a run's input is one: mlflow takes what the link leads to for a place outside.
+    trained = pyfunc.load_model(str(folder.resolve()))
 
     def predict(made: Any, params: Mapping[str, object]) -> Any:
         try:

@@ -81,8 +81,10 @@ def start_model(serving_zip: Path, models: ModelEnvironment) -> Iterator[StartMo
             if key not in running:
                 folder = Path(made) / str(len(running))
                 folder.mkdir()
+                link = folder / "model"  # as a run's input is one
+                link.symlink_to(saved if saved.exists() else models.estimators / name)
                 command = [str(models.python), str(serving_zip), "--site", str(models.site)]
-                command += ["--model-dir", str(saved if saved.exists() else models.estimators / name), *options]
+                command += ["--model-dir", str(link), *options]
                 running[key] = servers.start(command, folder, {"PATH": os.environ["PATH"], "HOME": made})
             return running[key].wait_until_ready()
 
