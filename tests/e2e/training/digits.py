@@ -20,5 +20,6 @@ for step in range(60):
     mlflow.log_metric("loss", loss.item(), step=step)
 accuracy = (net(features).argmax(1) == labels).float().mean().item()
 mlflow.log_metric("accuracy", accuracy)
-mlflow.pytorch.log_model(net, name="model", input_example=features[:2].cpu().numpy())
+example = features[:2].cpu().numpy()
+mlflow.pytorch.log_model(net, name="model", registered_model_name="digits", input_example=example)
 print(f"{torch.__version__} on {device}: {accuracy:.2f}")
