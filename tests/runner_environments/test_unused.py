@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.runner_environments.building import HERE, SOURCES, UV, build, building, lock_of
+from tests.runner_environments.building import HERE, SOURCES, UV, build, building, lock_of, until
 from tests.runner_environments.index import Index
 
 from ultramarine_runner import builds, unused
@@ -200,24 +200,32 @@ def test_a_collector_that_is_killed_leaves_it_whole_or_gone_and_the_next_one_cle
 
 
 def test_runs_that_start_while_it_is_deleted_find_it_whole_or_build_it(index: Index, tmp_path: Path):
-    """Three begin to use it again and again, while a collector takes each moment when nobody does."""
+    """Three begin to use it again and again, while a collector takes each moment when nobody does.
+
+    Every other time they leave it one, all together.
+    """
     recipe = Recipe(digest="d1", lock=lock_of(index, "alpha"), python=HERE)
     wrong: list[str] = []
-    stop = threading.Event()
+    stop, together, looks = threading.Event(), threading.Barrier(3), [0]
 
     def uses() -> None:
-        for _ in range(4):
+        for turn in range(4):
             now = use(tmp_path, recipe, options={"index_url": index.url}, uv=UV, progress=lambda _: None)
             done = subprocess.run([now.home / "bin" / "alpha-says"], capture_output=True, check=False)
             if done.stdout != b"alpha 1.0\n":
                 wrong.append(f"{done.stdout!r} {done.stderr!r}")
             now.over()
+            if turn % 2:
+                together.wait(60)
+                before = looks[0]
+                until(lambda before=before: looks[0] > before + 1)
 
     gone: list[str] = []
 
     def collects() -> None:
         while not stop.is_set():
             gone.extend(collect(tmp_path / "environments", Rules(), now=time.time() + 40 * DAY_S))
+            looks[0] += 1
 
     build(tmp_path, recipe.lock, index)
     collecting, using = threading.Thread(target=collects), [threading.Thread(target=uses) for _ in range(3)]
