@@ -1,6 +1,8 @@
 """`um notebook run` against the real control plane; the cells are executed by a real kernel."""
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from tests.cli.conftest import Um
 from ultramarine.cli.command import FAILED, OK, USAGE
 
 Cell = tuple[str, list[str]]
+WITHIN_S = 60.0
 
 
 def notebook(*cells: Cell, language: str = "python") -> str:
@@ -78,6 +81,37 @@ def test_a_kernel_that_dies_fails_the_job(um: Um, folder: Path):
     done = run(um, folder / "dies.ipynb", "dies")
     assert done.code == FAILED
     assert "The kernel died." in done.out + done.err
+
+
+def test_one_that_is_canceled_shows_how_far_it_came_and_leaves_no_sockets(um: Um, folder: Path):
+    before = sockets()
+    cells: tuple[Cell, ...] = (("print('one')", []), ("import time; print('waits'); time.sleep(600)", []))
+    (folder / "long.ipynb").write_text(notebook(*cells))
+    assert run(um, folder / "long.ipynb", "stopped", "--no-wait").code == OK
+    until(lambda: "waits" in log(um, folder, "stopped"), "its second cell runs")
+    assert um("job", "cancel", "-n", "stopped").code == OK
+    until(lambda: '"Canceled"' in um("job", "show", "-n", "stopped", "-o", "json").out, "it has ended")
+    found = executed(um, folder, "stopped")["cells"]
+    assert ["".join(cell["outputs"][0]["text"]) for cell in found] == ["one\n", "waits\n"]
+    assert sockets() <= before
+
+
+def sockets() -> set[Path]:
+    """Folders of kernels' sockets."""
+    return set(Path("/tmp").glob("um-kernel-*"))
+
+
+def log(um: Um, folder: Path, name: str) -> str:
+    """What it has printed so far."""
+    um("job", "download", "-n", name, "-p", str(folder / "logs"))
+    return "".join(file.read_text() for file in (folder / "logs").rglob("std_log.txt"))
+
+
+def until(so: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not so():
+        assert time.monotonic() < deadline, f"not within {WITHIN_S:g} s: {what}"
+        time.sleep(0.2)
 
 
 def test_what_is_no_notebook_or_for_another_language_is_refused_in_words(um: Um, folder: Path):
