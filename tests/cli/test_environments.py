@@ -32,6 +32,20 @@ def test_nothing_is_kept_of_a_check_and_what_is_made_has_the_same_digest(um: Um,
     assert json.loads(again.out)["digest"] == json.loads(checked.out)["digest"]
 
 
+def test_one_is_built_where_work_runs_and_it_is_said_how_far_it_is(um: Um, signed_in: Path):
+    um("environment", "create", "-n", "built", "--requirements", requirements(signed_in, "six==1.16.0"))
+    done = um("environment", "build", "-n", "built")
+    assert done.code == OK, done.err
+    digest = json.loads(um("environment", "show", "built", "-o", "json").out)["digest"]
+    assert "environment: fetching, 0 of 1 packages" in done.err
+    assert f"built:1 is there, digest {digest[:12]}." in done.err
+    jobs = json.loads(um("job", "list", "--experiment-name", "environment-builds", "-o", "json").out)
+    [job] = [each for each in jobs if each["display_name"] == "build of built:1"]
+    assert job["status"] == "Completed"
+    assert um("environment", "build", "-n", "nowhere").code == NOT_FOUND
+    assert um("environment", "build", "-n", "built", "--compute", "azureml:nowhere").code != OK
+
+
 @pytest.mark.parametrize(
     ("lines", "words"),
     [

@@ -3,9 +3,10 @@
 import sys
 
 from ultramarine.cli import asset
-from ultramarine.cli.command import FAILED, FILE, NAME, NO_WAIT, SET, VERSION, Call, Command, Group, Option, of_one
+from ultramarine.cli.command import FAILED, FILE, NAME, NO_WAIT, OK, SET, VERSION, Call, Command, Group, Option, of_one
 from ultramarine.cli.output import Column
 from ultramarine.cli.resource import document, named
+from ultramarine.cli.stream import follow
 from ultramarine.domain.environment import Accelerator
 from ultramarine.domain.errors import InvalidInput
 from ultramarine.domain.packages import FORMATS, differences, exported
@@ -77,6 +78,28 @@ def check(call: Call) -> int | None:
     return None
 
 
+def build(call: Call) -> int:
+    """By a job that does nothing else: what jobs, notebooks and replicas find there afterwards is the very same."""
+    name, version = named(call.args.name, call.args.version)
+    environment = call.workspace.environments.get(name, version)
+    body = {
+        "display_name": f"build of {name}:{environment['version']}",
+        "experiment_name": "environment-builds",
+        "command": "true",
+        "environment": f"azureml:{name}:{environment['version']}",
+        "compute": call.args.compute,
+    }
+    job = call.workspace.jobs.create(body)
+    if call.args.no_wait:
+        call.show(job)
+        return OK
+    call.talk.say(f"Job {job['name']} builds {name}:{environment['version']}.")
+    if (code := follow(call, job)) == OK:
+        digest = str(environment.get("digest") or "")[:DIGITS]
+        call.talk.say(f"{name}:{environment['version']} is there, digest {digest}.")
+    return code
+
+
 def diff(call: Call) -> None:
     before, after = (
         call.workspace.environments.lock(*named(each, "latest")) for each in (call.args.name, call.args.to)
@@ -146,6 +169,19 @@ GROUP = Group(
             run=check,
             options=CHECK,
             example="um environment check -f environment.yml",
+        ),
+        Command(
+            name="build",
+            summary="Have an environment built where work runs, and follow that; then nothing waits for it.",
+            run=build,
+            options=(
+                NAME,
+                VERSION,
+                Option("--compute", "the cluster on one of whose nodes it is built", default="azureml:local"),
+                Option("--no-wait", "do not follow it", "switch"),
+            ),
+            needs=("name",),
+            example="um environment build -n sklearn",
         ),
         Command(
             name="diff",
