@@ -27,9 +27,9 @@ OWNER = "data_scientist"
 BODY = {"type": "computeinstance", "size": "cpu-1"}
 
 
-async def made(api: Api, *, token: str = OWNER) -> Instance:
+async def made(api: Api, *, token: str = OWNER, **different: Any) -> Instance:
     """An instance `lab` that runs."""
-    answer = await api.ask("PUT", LAB, token=token, json=BODY)
+    answer = await api.ask("PUT", LAB, token=token, json={**BODY, **different})
     assert answer.status_code == 201, answer.text
     async with api.ctx.begin() as tx:
         instance = await instances.find(tx, (await computes.get(tx, "w", "lab")).id)
@@ -63,6 +63,20 @@ async def session(api: Api, *, token: str = OWNER) -> str:
 
 async def enters(api: Api, cookie: str, **more: Any) -> int:
     return (await authorize(api, cookie, purpose="instance-session", **more))[0]
+
+
+async def test_a_link_leads_to_an_application_that_there_is(api: Api):
+    board = {"name": "board", "command": "x", "port": 6006}
+    await made(api, custom_applications=[board])
+    link = (await api.ask("POST", f"{LAB}/connect?application=board", token=OWNER)).json()["url"]
+    said = {"code": link.partition("code=")[2], "listener": "instances"}
+    answer = (await api.http.post("/internal/exchange", json=said)).json()
+    assert (answer["redirect"], answer["path"]) == ("/instances/w/lab/proxy/board/", "/instances/w/lab/")
+    refused = await api.ask("POST", f"{LAB}/connect?application=bored", token=OWNER)
+    words = "There is no application of this instance named 'bored'. There is: board."
+    assert (refused.status_code, refused.json()["detail"]) == (404, words)
+    assert "custom_applications" in refused.json()["hint"]
+    assert (await api.ask("POST", f"{LAB}/connect?application=board", token="compute_operator")).status_code == 403
 
 
 async def test_its_owner_gets_a_link_that_is_good_once_and_leads_to_jupyterlab(api: Api):

@@ -13,16 +13,17 @@ from ultramarine.cli import entering
 from ultramarine.cli.command import FAILED, NOT_FOUND, OK, USAGE
 from ultramarine.cli.talk import Talk
 
-LINK = "http://127.0.0.1:7772/login?code=c0de"
+LINK, BOARD = "http://127.0.0.1:7772/login?code=c0de", "http://127.0.0.1:7772/login?code=b0a4d"
+CONNECT = "/api/v1/workspaces/default/computes/lab/connect"
 
 
 class _Server(BaseHTTPRequestHandler):
     """A server in which one instance runs."""
 
     def do_POST(self) -> None:
-        is_there = self.path == "/api/v1/workspaces/default/computes/lab/connect"
-        body = json.dumps({"url": LINK} if is_there else {"title": "x", "detail": "There is no such", "hint": "y"})
-        self.send_response(201 if is_there else 404)
+        link = {CONNECT: LINK, f"{CONNECT}?application=board": BOARD}.get(self.path)
+        body = json.dumps({"url": link} if link else {"title": "x", "detail": "There is no such", "hint": "y"})
+        self.send_response(201 if link else 404)
         self.send_header("content-type", "application/json")
         self.end_headers()
         self.wfile.write(body.encode())
@@ -52,6 +53,12 @@ def test_the_link_alone_is_on_stdout_or_in_the_data_that_is_asked_for(um: Um, wo
     assert "Good once" in plain.err
     assert json.loads(um(*words, "-o", "json").out) == {"url": LINK}
     assert um(*words, "--query", "url", "-o", "tsv").out == f"{LINK}\n"
+
+
+@pytest.mark.usefixtures("with_lab")
+def test_the_link_may_lead_to_an_application(um: Um):
+    assert um("compute", "connect", "-n", "lab", "--application", "board").out == f"{BOARD}\n"
+    assert um("compute", "connect", "-n", "lab", "--application", "bored").code == NOT_FOUND
 
 
 @pytest.mark.usefixtures("with_lab")

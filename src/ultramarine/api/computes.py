@@ -71,9 +71,14 @@ async def restart_compute(workspace: str, name: str, ctx: Ctx, token: Worker) ->
 
 
 @router.post("/computes/{name}/connect", status_code=201)
-async def connect_compute(workspace: str, name: str, ctx: Ctx, token: Worker, reached: ReachedAt) -> views.View:
-    """A link, good once and for a minute, that signs its owner's browser in to an instance."""
-    code = await entering.make_code(ctx, token, workspace, name)
+async def connect_compute(
+    workspace: str, name: str, ctx: Ctx, token: Worker, reached: ReachedAt, application: str | None = None
+) -> views.View:
+    """A link, good once and for a minute, that signs its owner's browser in to an instance.
+
+    It leads to JupyterLab, or to one of its custom applications.
+    """
+    code = await entering.make_code(ctx, token, workspace, name, application=application)
     return {"url": f"{reached.instances_address}/login?code={code}"}
 
 

@@ -10,7 +10,8 @@ NO_BROWSER = Option("--no-browser", "print the link, open nothing", "switch")
 
 
 def connect(call: Call) -> None:
-    hand_over(call, call.workspace.computes.connect(call.args.name), opens=not call.args.no_browser)
+    link = call.workspace.computes.connect(call.args.name, application=call.args.application)
+    hand_over(call, link, opens=not call.args.no_browser)
 
 
 def hand_over(call: Call, link: str, *, opens: bool) -> None:
@@ -32,7 +33,7 @@ def _has_display() -> bool:
 CONNECT: Command = of_one(
     "compute",
     "connect",
-    "Open an instance of yours in the browser, signed in: JupyterLab.",
+    "Open an instance of yours in the browser, signed in: JupyterLab, or an application beside it.",
     run=connect,
-    more=(NO_BROWSER,),
+    more=(Option("--application", "one of its custom applications, in place of JupyterLab"), NO_BROWSER),
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ultramarine.sdk.collection import Named, until
-from ultramarine.sdk.http import View
+from ultramarine.sdk.http import View, with_query
 
 _ENDED = ("Stopped", "SetupFailed", "Unusable")
 
@@ -22,9 +22,13 @@ class Computes(Named):
             changes = with_scripts_sent(changes, self._uploads(folder))
         return super().update(name, changes)
 
-    def connect(self, name: str) -> str:
-        """A link, good once and for a minute, that signs your browser in to an instance of yours."""
-        return str(self.client.call("POST", f"{self.at(name)}/connect")["url"])
+    def connect(self, name: str, *, application: str | None = None) -> str:
+        """A link, good once and for a minute, that signs your browser in to an instance of yours.
+
+        It leads to JupyterLab, or to the custom application of that name.
+        """
+        path = with_query(f"{self.at(name)}/connect", {"application": application})
+        return str(self.client.call("POST", path)["url"])
 
     def start(self, name: str) -> View:
         """Start an instance; `wait_up` waits until it answers."""

@@ -11,7 +11,7 @@ from ultramarine.domain.errors import Conflict, NotAllowed, NotFound, NotSignedI
 from ultramarine.domain.identity import Entry, Right, Token, check
 from ultramarine.domain.instance import Instance, InstanceStatus
 from ultramarine.domain.names import ComputeId
-from ultramarine.services import identity, sessions
+from ultramarine.services import identity, inside, sessions
 from ultramarine.services.context import Context
 from ultramarine.services.secrets import parts
 from ultramarine.services.sessions import ENTRY
@@ -32,19 +32,30 @@ class Entered:
     instance: ComputeId
 
 
-async def make_code(ctx: Context, token: Token, workspace: str, name: str) -> str:
-    """A code that is good once, within a minute, for JupyterLab in a browser.
+async def make_code(ctx: Context, token: Token, workspace: str, name: str, *, application: str | None) -> str:
+    """A code that is good once, within a minute, for JupyterLab in a browser, or for a custom application.
 
-    Raises `NotAllowed` for who is not its owner, `Conflict` where it does not run.
+    Raises `NotAllowed` for who is not its owner, `Conflict` where it does not run, `NotFound` for an application that
+    it has not.
     """
     instance = await _entered(ctx, token, workspace, name)
+    page = PAGE if application is None else await _page_of(ctx, workspace, name, application)
     if instance.status is not InstanceStatus.RUNNING:
         raise Conflict(
             f"Compute instance {name} is {instance.status.value}: there is nothing to enter.",
             hint=f"Start it, and wait until it is Running: um compute start -n {name}",
         )
     entry = Entry(instance=instance.id, subject=token.subject, token=token.id, path=instance.path)
-    return sessions.keep_code(ctx, entry, f"{instance.path}{PAGE}")
+    return sessions.keep_code(ctx, entry, f"{instance.path}{page}")
+
+
+async def _page_of(ctx: Context, workspace: str, name: str, application: str) -> str:
+    async with ctx.read() as tx:
+        known = inside.applications((await computes.get(tx, workspace, name)).spec)
+    if application not in known:
+        hint = f"Write it under custom_applications: um compute update -n {name} -f FILE.yml, then um compute restart."
+        raise NotFound("application of this instance", application, known=known, hint=hint)
+    return f"proxy/{application}/"
 
 
 async def access(ctx: Context, bearer: str, purpose: str, *, workspace: str, name: str) -> Entered:
