@@ -33,6 +33,7 @@ from ultramarine_runner.trees import ALLOCATION
 __all__ = ["EnvironmentFailed", "Recipe", "Use", "ensure", "find_pythons", "use"]
 
 TIMEOUT_S = 1800.0  #: for a build, its waiting for another builder included
+_WHOLE = re.compile(r"^[0-9a-f]{64}\Z")  # what is built or deleted has a dot in front, what is beside it an ending
 _DIGEST = re.compile(r"^[A-Za-z0-9_-]{1,120}\Z")
 _PINNED = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9._, -]*\])?==[A-Za-z0-9.+!_-]+(\s*;[^\\]*)?\s*\\?$")
 _HASH = re.compile(r"^\s+--hash=[a-z0-9]+:[0-9a-f]+\s*\\?$")
@@ -45,6 +46,15 @@ class Use:
 
     home: Path
     over: Callable[[], None]
+
+
+def there(cache: Path) -> list[str]:
+    """The digests of those that are whole."""
+    try:
+        names = os.listdir(cache / "environments")
+    except OSError:
+        return []
+    return sorted(name for name in names if _WHOLE.match(name))
 
 
 def use(cache: Path, recipe: Recipe, *, options: Mapping[str, Any], uv: str, progress: Callable[[str], None]) -> Use:

@@ -15,10 +15,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .environments import find_pythons
+from .environments import find_pythons, there
 from .nvml import GpuUse, Nvml
 
 ISOLATION = "process-tree"
+ENVIRONMENTS_MAX, DIGITS = 200, 16  #: that are told of, and of the digest of each
 
 
 def boot_s() -> float:
@@ -61,6 +62,7 @@ def load_now(folder: Path, gpus: Sequence[GpuUse], *, cache: Path, reserve_bytes
         "disk_free_bytes": disk_free(folder),
         "shows": ISOLATION,
         "ails": ails([folder, cache], reserve_bytes),
+        "environments": [digest[:DIGITS] for digest in there(cache)[:ENVIRONMENTS_MAX]],
     }
 
 

@@ -102,6 +102,20 @@ async def test_gpus_that_the_machine_does_not_have_are_refused(api: Api, job: An
     assert (asked.status_code, "GPU" in asked.json()["detail"], bool(asked.json()["hint"])) == (422, True, True)
 
 
+async def test_a_job_goes_to_a_node_that_tells_of_its_environment(fleet: Fleet, job: Any) -> None:
+    await fleet.api.ask("PUT", f"{W}/computes/c", json=CLUSTER | {"min_instances": 3})
+    await fleet.turns()
+    await fleet.say_hello()
+    async with fleet.api.ctx.read() as tx:
+        there = sorted(a.node for a in await allocations.open_ones(tx))
+    told: Sequence[Any] = ("nonsense", [None, {}], ["d"])  # the last one has it
+    for node, environments in zip(there, told, strict=True):
+        nodes.report(fleet.api.ctx, node, Report(runs={}, node={"environments": environments}))
+    await fleet.api.ask("PUT", f"{W}/jobs/j", json=job(compute="c"))
+    await fleet.turns()
+    assert (await fleet.run("j")).nodes == (there[2],)
+
+
 async def test_shrinking_below_what_runs_ends_nothing_and_takes_nodes_as_they_become_idle(
     fleet: Fleet, job: Any
 ) -> None:

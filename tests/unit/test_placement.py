@@ -1,6 +1,7 @@
 """Who gets nodes, who waits and why; which nodes are made, and which go."""
 
 from tests.factories import (
+    NOON,
     cpus,
     later,
     make_allocation,
@@ -15,12 +16,12 @@ from tests.factories import (
 )
 from tests.unit.turns import added, drained, heard, placed, turn, up
 
-from ultramarine.domain.allocation import AllocationEvent
+from ultramarine.domain.allocation import Allocation, AllocationEvent
 from ultramarine.domain.allocation import AllocationStatus as S
 from ultramarine.domain.compute import ComputeEvent, ComputeStatus
 from ultramarine.domain.environment import EnvironmentStatus
-from ultramarine.domain.names import ComputeId
-from ultramarine.domain.run import Cause, RunEvent, RunStatus
+from ultramarine.domain.names import ComputeId, NodeKey
+from ultramarine.domain.run import Cause, Mode, Run, RunEvent, RunStatus
 from ultramarine.domain.size import Amount
 from ultramarine.planning.actions import (
     AddAllocation,
@@ -32,7 +33,7 @@ from ultramarine.planning.actions import (
     RecordCompute,
     RecordRun,
 )
-from ultramarine.planning.seen import AllocationNews
+from ultramarine.planning.seen import AllocationNews, NodeNews, Seen
 from ultramarine.planning.state import Need
 
 C1 = ComputeId("c1")
@@ -52,6 +53,38 @@ def test_a_gang_gets_all_its_nodes_or_none() -> None:
     nodes = up(3)
     made = turn(make_state(runs=runs[:1], allocations=nodes), heard(*nodes))
     assert len(set(placed(made)["three"])) == 3
+
+
+def having(nodes: list[Allocation], *those: int, environment: str = "e1") -> Seen:
+    """All heard; `those` have an environment built."""
+    news = {
+        a.node: NodeNews(heard_at=NOON, environments=frozenset([environment] if n in those else []))
+        for n, a in enumerate(nodes)
+    }
+    return make_seen(nodes=news)
+
+
+def test_a_node_that_has_the_environment_is_taken_rather_than_one_that_must_build_it() -> None:
+    def got(run: Run, *those: int) -> tuple[str, ...]:
+        nodes = up(4)
+        state = make_state(
+            runs=[run], allocations=nodes, computes=[make_cluster(max_instances=4)], wants={run.key: "e1"}
+        )
+        by_key = {a.node: str(n) for n, a in enumerate(nodes)}
+        return tuple(by_key[NodeKey(key)] for key in placed(turn(state, having(nodes, *those)))[run.owner_name])
+
+    assert got(make_run("one")) == ("0",)
+    assert got(make_run("one"), 2, 3) == ("2",)
+    assert got(make_run("gang", instance_count=2), 1, 3) == ("1", "3")
+    assert got(make_run("gang", instance_count=2), 3) == ("3", "0"), "one that has it, and the first of the others"
+
+
+def test_replicas_are_spread_whoever_has_the_environment() -> None:
+    nodes = up(2, capacity=cpus(2))
+    runs = [make_run(f"r{n}", mode=Mode.SERVICE, owner_id="d1", need=cpus(1)) for n in (1, 2)]
+    state = make_state(runs=runs, allocations=nodes, wants={run.key: "e1" for run in runs})
+    got = placed(turn(state, having(nodes, 1)))
+    assert (got["r1"], got["r2"]) == ((nodes[1].node,), (nodes[0].node,))
 
 
 def test_those_behind_a_waiting_gang_do_not_pass_it_on_its_compute() -> None:

@@ -177,7 +177,7 @@ GROUP = Group(
             options=(
                 NAME,
                 VERSION,
-                Option("--compute", "the cluster on one of whose nodes it is built", default="azureml:local"),
+                Option("--compute", "the cluster on one of whose nodes it is built", default="local"),
                 Option("--no-wait", "do not follow it", "switch"),
             ),
             needs=("name",),

@@ -59,7 +59,7 @@ def _impossible(run: Run, need: Need | None, compute: Compute | None) -> RecordR
 def _seat(room: Room, lane: Lane, run: Run) -> Iterator[Record]:
     """One run: placed, or with nodes on their way, or waiting."""
     until = times.end_of(run, room)
-    found = lane.free_for(run, until)
+    found = lane.free_for(run, until, wants=room.state.wants.get(run.key, ""))
     missing = run.instance_count - len(found)
     if (over := _over_quota(room, lane, run, missing)) is not None:
         room.says(run, over, f"An owner can raise the quota: um workspace update -n {run.workspace} --set quota.…")

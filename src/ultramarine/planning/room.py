@@ -21,6 +21,7 @@ from ultramarine.planning.actions import RecordAllocation, Why
 from ultramarine.planning.seen import Seen, Silence
 from ultramarine.planning.state import State
 
+LOOKED_AT = 64  #: nodes that would do as well, to find one among them that has an environment
 FULL_MAX = 64  #: full nodes that are passed over again and again before they are sorted out
 
 
@@ -50,6 +51,7 @@ class Slot:
     allocation: Allocation
     free: Amount
     holders: Sequence[Run] = ()
+    environments: frozenset[str] = frozenset()  #: that are built there
     gpus: list[str] = field(default_factory=list[str])  #: those that no run on it has
     is_ready: bool = False
     is_starting: bool = False
@@ -148,27 +150,33 @@ class Lane:
         usable = (slot for slot in self.slots if (slot.is_ready or slot.is_starting) and not slot.is_full)
         self.open = sorted(usable, key=_in_turn)
 
-    def free_for(self, run: Run, until: datetime | None) -> list[Slot]:
-        """Nodes that take it, at most `run.instance_count`."""
+    def free_for(self, run: Run, until: datetime | None, *, wants: str = "") -> list[Slot]:
+        """Nodes that take it, at most `run.instance_count`: those that have the environment it `wants` rather.
+
+        Replicas are spread before that: one node that is lost shall take as few of a deployment with it as can be.
+        """
+        likes: dict[NodeKey, int] = {}
         if run.mode is Mode.SERVICE:
-            return self._apart_from_its_like(run, until)
+            able = self._able(run, until, most=len(self.open))
+            likes = {slot.key: slot.replicas_of(run.owner_id) for slot in able}
+        else:
+            able = self._able(run, until, most=run.instance_count + (LOOKED_AT if wants else 0))
+        if wants or likes:
+            able.sort(key=lambda slot: (not slot.is_ready, likes.get(slot.key, 0), wants not in slot.environments))
+        return able[: run.instance_count]
+
+    def _able(self, run: Run, until: datetime | None, *, most: int) -> list[Slot]:
         found: list[Slot] = []
         full = 0
         for slot in self.open:
             full += slot.is_full
             if slot.has_room_for(run.need) and slot.is_open_to(run.need, until):
                 found.append(slot)
-                if len(found) == run.instance_count:
+                if len(found) == most:
                     break
         if full > FULL_MAX:
             self.open = [slot for slot in self.open if not slot.is_full]
         return found
-
-    def _apart_from_its_like(self, run: Run, until: datetime | None) -> list[Slot]:
-        """Replicas are spread: one node that is lost shall take as few of a deployment with it as can be."""
-        able = [slot for slot in self.open if slot.has_room_for(run.need) and slot.is_open_to(run.need, until)]
-        able.sort(key=lambda slot: (not slot.is_ready, slot.replicas_of(run.owner_id)))
-        return able[: run.instance_count]
 
     def remove(self, slot: Slot) -> None:
         """It is on its way out: nobody may count on it any more."""
@@ -257,6 +265,7 @@ class Room:
             allocation=allocation,
             free=_left(allocation, holders),
             holders=holders,
+            environments=self.seen.environments(node),
             gpus=_gpus_left(allocation, node, holders),
             is_ready=self._is_ready(allocation, node),
             is_starting=allocation.status is not AllocationStatus.UP or (not holders and self._is_unheard(node)),

@@ -13,6 +13,8 @@ from typing import Literal
 from ultramarine.domain.names import AllocationKey, NodeKey, RunKey
 from ultramarine.domain.run import Cause, RunReport
 
+DIGITS = 16  #: of an environment's digest, as nodes tell it
+
 
 class Silence(StrEnum):
     NONE = "none"
@@ -27,6 +29,7 @@ class NodeNews:
     heard_at: datetime
     runs: Mapping[RunKey, RunReport] = field(default_factory=dict[RunKey, RunReport])
     unknown: frozenset[RunKey] = frozenset()  #: it was told to have them, and does not: it has given them up before
+    environments: frozenset[str] = frozenset()  #: that it has built, by the first `DIGITS` of their digests
     ails: str = ""  #: why it is no place for work for now, in its runner's words: its disk is full
 
     @property
@@ -150,6 +153,11 @@ class Seen:
         news = self.nodes.get(node)
         is_well = news is not None and not news.is_broken and not news.ails
         return is_well and self.silence(node, now) is Silence.NONE
+
+    def environments(self, node: NodeKey) -> frozenset[str]:
+        """That it had built when it was last heard."""
+        news = self.nodes.get(node)
+        return frozenset() if news is None else news.environments
 
     def ails(self, node: NodeKey) -> str:
         """What its runner said last of why it takes no work."""

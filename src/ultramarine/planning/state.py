@@ -34,6 +34,7 @@ class State:
     """What is so at the beginning of a turn.
 
     `runs`: all open ones, in the order of the queue. `environments`: by run, where one is not ready or has failed.
+    `wants`: by queued run, the environment that it starts sooner with where a node has it, as nodes tell of it.
     """
 
     epoch: Epoch
@@ -43,6 +44,7 @@ class State:
     nodes: Sequence[Node]
     hosts: Sequence[Host]
     environments: Mapping[RunKey, Need] = field(default_factory=dict[RunKey, Need])
+    wants: Mapping[RunKey, str] = field(default_factory=dict[RunKey, str])
     quotas: Mapping[str, Quota] = field(default_factory=dict[str, Quota])  #: by workspace, where one is set
     elsewhere: Mapping[str, Usage] = field(default_factory=dict[str, Usage])  #: held of quotas in other pools
     failed_starts: Sequence[Allocation] = ()  #: lately ended without having come up, the oldest first

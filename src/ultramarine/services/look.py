@@ -9,6 +9,7 @@ from ultramarine.domain.environment import Environment, EnvironmentStatus
 from ultramarine.domain.names import RunKey
 from ultramarine.domain.quota import Usage
 from ultramarine.domain.run import Run, RunStatus
+from ultramarine.planning.seen import DIGITS
 from ultramarine.planning.state import FAILED_STARTS_S, Need, State
 from ultramarine.services.context import Context
 from ultramarine.store import allocations, assets, computes, hosts, installation, runs
@@ -25,7 +26,7 @@ class Look:
         self._ctx, self._pool = ctx, pool
         self._runs, self._allocations = runs.known(pool), allocations.known(pool)
         self._nodes = allocations.known_nodes(pool)
-        self._ready: set[RunKey] = set()  #: runs whose environment is known to be locked: it stays so
+        self._ready: dict[RunKey, str] = {}  #: runs whose environment is known to be locked, and which: it stays so
 
     async def state(self, tx: Tx) -> State:
         open_runs, pool = await self._runs.again(tx), self._pool
@@ -38,6 +39,7 @@ class Look:
             nodes=await self._nodes.again(tx),
             hosts=await hosts.every(tx, pool),
             environments=await self._environments(tx, open_runs),
+            wants=self._ready,
             quotas=quotas,
             elsewhere=await self._elsewhere(tx) if quotas else {},
             failed_starts=await allocations.failed_starts(
@@ -73,19 +75,19 @@ class Look:
         queued, ready = RunStatus.QUEUED, self._ready
         unknown = [run.key for run in open_runs if run.status is queued and run.key not in ready]
         if len(ready) > 2 * len(open_runs):
-            ready &= {run.key for run in open_runs}
+            ready = self._ready = {run.key: ready[run.key] for run in open_runs if run.key in ready}
         needs: dict[RunKey, Need] = {}
         found: dict[tuple[str, ...], Environment] = {}
         for key, spec in (await runs.specs(tx, unknown) if unknown else {}).items():
             named = spec.get("environment")
             if named is None:
-                self._ready.add(key)
+                ready[key] = ""
                 continue
             name = (named["workspace"], named["name"], named["version"])
             if name not in found:
                 found[name] = await assets.environment(tx, *name)
-            if found[name].status is EnvironmentStatus.SUCCEEDED:
-                self._ready.add(key)
+            if (locked := found[name].locked) is not None and found[name].status is EnvironmentStatus.SUCCEEDED:
+                ready[key] = locked.digest[:DIGITS]
             else:
                 needs[key] = Need(name=f"{name[1]}:{name[2]}", status=found[name].status, reason=found[name].reason)
         return needs

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,7 +15,7 @@ from ultramarine.domain.names import AllocationKey, NodeKey, RunKey, is_of, is_s
 from ultramarine.domain.run import Cause, CheckpointReport, Ending, Phase, RunReport
 from ultramarine.domain.usage import RankUse
 from ultramarine.files.logs import LogPlace
-from ultramarine.planning.seen import NodeNews
+from ultramarine.planning.seen import DIGITS, NodeNews
 from ultramarine.services.context import Context
 from ultramarine.services.hub import Desired
 from ultramarine.services.secrets import parts
@@ -24,6 +24,7 @@ from ultramarine.store.database import Tx
 
 PROTOCOL = 1
 NODE, JOIN = "node", "join"
+ENVIRONMENTS_MAX = 200  #: that a node is believed to have
 WALL_MAX_S = 2.0**33  #: some time in 2242
 
 
@@ -126,7 +127,11 @@ class Report(BaseModel):
     def news(self, now: datetime) -> NodeNews:
         """`now`: when it was accepted."""
         runs = {RunKey(key): each.report() for key, each in self.runs.items()}
-        return NodeNews(heard_at=now, runs=runs, ails=str(self.node.get("ails") or "")[:300])
+        told = self.node.get("environments")
+        listed = cast("list[object]", told)[:ENVIRONMENTS_MAX] if isinstance(told, list) else []
+        environments = [str(each)[:DIGITS] for each in listed]
+        ails = str(self.node.get("ails") or "")[:300]
+        return NodeNews(heard_at=now, runs=runs, environments=frozenset(environments), ails=ails)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
