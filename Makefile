@@ -5,7 +5,10 @@ BIN := .venv/bin
 HOME_DIR ?= $(CURDIR)/.home
 TESTS ?= tests
 # Slow tests that bear others beside them: each file has its own installation on this machine, and mostly waits.
-BESIDE := $(if $(filter tests,$(TESTS)),$(patsubst %,tests/e2e/test_%.py,endpoints serving_losses serving_faults collecting onnx_form))
+WAITING := endpoints serving_losses serving_faults collecting onnx_form \
+	first_notebook idle_countdown idle_instance instances instance_client pytorch
+BESIDE := $(if $(filter tests,$(TESTS)),$(WAITING:%=tests/e2e/test_%.py))
+SLOWEST := --durations=20 --durations-min=20
 PYTEST_OPTIONS ?= -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help setup quickstart test system check fix dev sim mutations kill bench heavy docs lock clean
@@ -23,8 +26,8 @@ test: setup ## all tests but the slow ones
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "not slow and not gpu" $(TESTS)
 
 system: setup ## the slow tests: whole installations, real jobs, kills
-	$(if $(BESIDE),$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not gpu" $(BESIDE))
-	$(BIN)/python -m pytest -m "slow and not gpu" $(BESIDE:%=--ignore=%) $(TESTS)
+	$(if $(BESIDE),$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not gpu" $(SLOWEST) $(BESIDE))
+	$(BIN)/python -m pytest -m "slow and not gpu" $(SLOWEST) $(BESIDE:%=--ignore=%) $(TESTS)
 
 check: setup ## style, types, directions of imports, shape, docs
 	$(BIN)/ruff check .
