@@ -45,9 +45,17 @@ class Site:
         return {row["run"] for row in self.deployment()["replicas"] if row["answers"]}
 
     def host_of(self, run: str) -> Host:
-        pids = set(carriers(f"ULTRAMARINE_RUN_KEY={run}"))
-        [found] = [host for host in self.ray.network.hosts if pids & set(host.pids())]
+        [found] = self.hosts_of(run)
         return found
+
+    def hosts_of(self, run: str) -> list[Host]:
+        pids = set(carriers(f"ULTRAMARINE_RUN_KEY={run}"))
+        return [host for host in self.ray.network.hosts if pids & set(host.pids())]
+
+    def is_whole(self) -> bool:
+        """Both answer and live: of one that has just gone, the gateway hears in a moment."""
+        answering = self.answering()
+        return len(answering) == 2 and all(self.hosts_of(run) for run in answering)
 
     def table(self) -> dict[str, Any]:
         return json.loads((self.it.home / "gateway" / "routes.json").read_text())
@@ -147,7 +155,7 @@ def asked(host: str, port: int, *, secret: str, name: str, ca: str) -> int:
 @pytest.mark.parametrize("fate", ["cut off", "dead"])
 def test_a_host_that_is_gone_costs_few_requests_and_its_replica_is_replaced(site: Site, fate: str):
     """What was under way there when it went fails; then answers go on, and there are two replicas again."""
-    until(lambda: len(site.answering()) == 2, "both answer", seconds=120)
+    until(site.is_whole, "both answer", seconds=120)
     before = site.answering()
     gone = min(before)
     host = site.host_of(gone)
