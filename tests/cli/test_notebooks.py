@@ -83,8 +83,7 @@ def test_a_kernel_that_dies_fails_the_job(um: Um, folder: Path):
     assert "The kernel died." in done.out + done.err
 
 
-def test_one_that_is_canceled_shows_how_far_it_came_and_leaves_no_sockets(um: Um, folder: Path):
-    before = sockets()
+def test_one_that_is_canceled_shows_how_far_it_came(um: Um, folder: Path):
     cells: tuple[Cell, ...] = (("print('one')", []), ("import time; print('waits'); time.sleep(600)", []))
     (folder / "long.ipynb").write_text(notebook(*cells))
     assert run(um, folder / "long.ipynb", "stopped", "--no-wait").code == OK
@@ -93,12 +92,6 @@ def test_one_that_is_canceled_shows_how_far_it_came_and_leaves_no_sockets(um: Um
     until(lambda: '"Canceled"' in um("job", "show", "-n", "stopped", "-o", "json").out, "it has ended")
     found = executed(um, folder, "stopped")["cells"]
     assert ["".join(cell["outputs"][0]["text"]) for cell in found] == ["one\n", "waits\n"]
-    assert sockets() <= before
-
-
-def sockets() -> set[Path]:
-    """Folders of kernels' sockets."""
-    return set(Path("/tmp").glob("um-kernel-*"))
 
 
 def log(um: Um, folder: Path, name: str) -> str:
