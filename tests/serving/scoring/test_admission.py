@@ -56,7 +56,7 @@ def test_a_call_over_its_time_is_a_408_and_the_replica_not_ready_until_it_return
     assert (answer.status, answer.json["title"]) == (408, "The model took too long")
     assert (server.get("/").status, server.get("/health/ready").status) == (503, 503)
     assert server.get("/health/live").status == 200, "it may come back"
-    wait_for(lambda: "time.sleep(0.01)" in server.log, words="the log to say where it is", log=lambda: server.log)
+    wait_for(lambda: 'score.py", line' in server.log, words="the log to say where it is", log=lambda: server.log)
     (folder(server) / "go").touch()
     server.wait_until_ready()
     assert server.ask("POST", "/score", b"quick").json == "quick"
