@@ -53,6 +53,11 @@ class Screen:
             self.page.wait_for_timeout(500)  # until all has moved to its place
             self.page.screenshot(path=self.pictures / f"{name}-{width}.png")
 
+    def close(self, dialog: str) -> None:
+        """Close a dialog of this name whenever it is in the way of what is clicked."""
+        place = self.page.get_by_role("dialog", name=dialog)
+        self.page.add_locator_handler(place, lambda: place.get_by_role("button", name="Close").click())
+
     @contextmanager
     def beside(self) -> "Generator[Screen]":
         """Another tab, until it is closed."""
@@ -94,6 +99,8 @@ class Lab:
     def __init__(self, screen: Screen) -> None:
         self._screen, self._page = screen, screen.page
         self._cells_run = 0
+        # JupyterLab says so where it lists a folder just as a file in it gets another name.
+        screen.close("Directory not found")
 
     def enter(self, link: str) -> None:
         self._page.goto(link)

@@ -1,6 +1,7 @@
 """A scikit-learn model behind an endpoint comes to answer from its ONNX form, which its next replica begins with."""
 
 import json
+import secrets
 import shutil
 import urllib.request
 from pathlib import Path
@@ -15,6 +16,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 def test_a_deployment_changes_over_to_the_onnx_form_and_the_next_begins_with_it(cache: Path, tmp_path: Path):
     shutil.copytree(environment.make().estimators / "iris_named", tmp_path / "model")
+    with (tmp_path / "model" / "MLmodel").open("a") as described:
+        described.write(f"# {secrets.token_hex(8)}\n")  # a model that no run of this test has made a form of before
     with installed(cache) as made:
         made.up()
         made.pid("mlflow", within_s=300)
