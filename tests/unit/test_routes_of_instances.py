@@ -3,23 +3,14 @@
 from dataclasses import replace
 from typing import Any
 
-from tests.factories import NOON, make_run
+from tests.factories import make_instance, make_run
 
 from ultramarine.domain.instance import Instance
 from ultramarine.domain.names import ComputeId
 from ultramarine.domain.run import Mode, OwnerNoun, Run, RunStatus
 from ultramarine.planning.routes import Entrances, Trust, Upstreams, render
 
-LAB = Instance(
-    id=ComputeId("c1"),
-    workspace="w",
-    name="lab",
-    owner="ada",
-    active_at=NOON,
-    scheduled_at=NOON,
-    created_at=NOON,
-    changed_at=NOON,
-)
+LAB = make_instance(name="lab", owner="ada")
 UP = {"http": "unix:/r.sock"}
 
 
