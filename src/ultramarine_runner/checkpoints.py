@@ -1,11 +1,16 @@
-"""The checkpoint folder of a run: begun with what the attempts before had kept, kept while it runs and at its end."""
+"""The folder of a run that outlives it: begun with what those before had kept, kept while it runs and at its end.
+
+For a job it is the checkpoint folder, for a compute instance on another machine its home.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import threading
 import time
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Callable
@@ -19,9 +24,24 @@ from .wire import Channel, Dismissed, size_of
 PATIENCE_S = 60.0  #: how long the last checkpoint of an attempt waits for a control plane that takes nothing
 SLOWEST_S = 600.0  #: between two tries when each has failed
 _TRIES = 5  #: at a folder from which files are being taken away
+_CACHES = frozenset((".cache", "__pycache__"))  #: of a home: what is made again
 _SETTLED_S = 1.0  #: a file that was written later than this ago may be written again without a new time
 Note = Callable[[str], None]
 Going = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What such a folder is.
+
+    `is_whole`: its files belong together, so one of which files are missing is none. `is_wanted`: by the name of a file
+    or folder, whether it is kept.
+    """
+
+    noun: str
+    is_whole: bool
+    is_wanted: Callable[[str], bool]
+    mode: Callable[[os.stat_result], int]
 
 
 @dataclass(frozen=True)
@@ -42,7 +62,7 @@ class _Known:
 
 def begin(folder: Path, snapshot: str | None, *, cache: Cache, channel: Channel, note: Note) -> dict[str, _Known]:
     """Make the folder with what was kept last. InputFailed, BadSpec, OSError say why not."""
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
     if snapshot is None:
         return {}
     cache.copy(snapshot, folder, channel, note=note)
@@ -54,9 +74,10 @@ class Checkpoint:
     """The folder of one run. `keep` is for workers, one at a time; the rest for the link's thread, at any time."""
 
     def __init__(
-        self, folder: Path, known: dict[str, _Known], *, begun_with: str | None, every_s: float, note: Note
+        self, folder: Path, kind: Kind, known: dict[str, _Known], *, begun_with: str | None, every_s: float, note: Note
     ) -> None:
         self.kept = Kept(begun_with)
+        self._kind = kind
         self._folder = folder
         self._known = known
         self._every_s = every_s
@@ -95,31 +116,27 @@ class Checkpoint:
                 raise
             except Exception as error:  # the run goes on, and ends, whatever this is
                 self._failures += 1
-                problem = f"A newer checkpoint could not be kept: {error}"
+                problem = f"A newer {self._kind.noun} could not be kept: {error}"
                 self._say(problem)
                 self.kept = Kept(self.kept.snapshot, problem)
             slower = min(self._every_s * 2 ** min(self._failures, 10), max(SLOWEST_S, self._every_s))
             self._next_at = boot_s() + slower
 
     def _settled(self, channel: Channel, should_go_on: Going) -> str | None:
-        """The snapshot; None when there is nothing, or when files were taken away at each try.
-
-        Half of an old checkpoint that is just being deleted must not stand in place of a whole one.
-        """
+        """The snapshot; None when there is nothing, or when files were taken away at each try."""
         for _ in range(_TRIES):
             with contextlib.suppress(FileNotFoundError):
                 return self._snapshot(channel, should_go_on)
         return None
 
     def _files(self) -> list[Found]:
-        return [one for one in collect(self._folder, note=self._say) if _is_finished(one.path)]
+        return collect(self._folder, note=self._say, is_wanted=self._kind.is_wanted)
 
     def _snapshot(self, channel: Channel, should_go_on: Going) -> str | None:
         found = self._files()
         entries = [entry for one in found if (entry := self._entry(one, channel, should_go_on)) is not None]
         paths = {one.path for one in found}
-        if gone := paths - {one.path for one in self._files()}:
-            raise FileNotFoundError(f"{min(gone)} was taken away meanwhile.")
+        self._refuse_half(paths)
         self._known = {path: known for path, known in self._known.items() if path in paths}
         if not entries:
             return None
@@ -128,17 +145,27 @@ class Checkpoint:
             store(sha256, content, len(content), channel=channel, should_go_on=should_go_on)
         return sha256
 
+    def _refuse_half(self, paths: Set[str]) -> None:
+        """Half of an old checkpoint that is just being deleted must not stand in place of a whole one."""
+        if self._kind.is_whole and (gone := paths - {one.path for one in self._files()}):
+            raise FileNotFoundError(f"{min(gone)} was taken away meanwhile.")
+
     def _entry(self, one: Found, channel: Channel, should_go_on: Going) -> Entry | None:
         """The file as it is kept now; while it changes, as it was kept before, or None when it was not."""
         known = self._known.get(one.path)
-        fd = os.open(one.place, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            fd = os.open(one.place, os.O_RDONLY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            if self._kind.is_whole:
+                raise
+            return None
         with os.fdopen(fd, "rb") as stream:
             looks = _looks(os.fstat(fd))
             if known is not None and known.looks == looks:
                 return known.entry
             entry = self._stored(one.path, stream, looks, channel=channel, should_go_on=should_go_on)
         if entry is None:
-            self._say(f"{one.path} is left out of a checkpoint: it changed while it was read.")
+            self._say(f"{one.path} is left out of a {self._kind.noun}: it changed while it was read.")
             return None if known is None else known.entry
         # One that was written just now may be written again within the same tick of its clock: look again next time.
         is_settled = time.time_ns() - looks[2] > _SETTLED_S * 1e9
@@ -149,7 +176,7 @@ class Checkpoint:
         self, path: str, stream: IO[bytes], looks: tuple[int, ...], *, channel: Channel, should_go_on: Going
     ) -> Entry | None:
         """Store what was read; None when it was another file at the end than at the beginning."""
-        mode = mode_of(os.fstat(stream.fileno()))
+        mode = self._kind.mode(os.fstat(stream.fileno()))
         entry = Entry(path, hash_of(stream), size_of(stream), mode)
         if _looks(os.fstat(stream.fileno())) != looks:
             return None
@@ -176,9 +203,19 @@ def _looks(seen: os.stat_result) -> tuple[int, ...]:
     return seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_mode
 
 
-def _is_finished(path: str) -> bool:
-    """Whether no part of its name says that it is still being written."""
-    return not any(part.startswith(".") or part.endswith(".tmp") for part in path.split("/"))
+def _is_finished(name: str) -> bool:
+    """Whether it does not say that it is still being written."""
+    return not (name.startswith(".") or name.endswith(".tmp"))
+
+
+def _private_mode(seen: os.stat_result) -> int:
+    """As `mode_of`, but what is for its owner alone stays so: programs refuse a key that others may read."""
+    mode = mode_of(seen)
+    return mode if seen.st_mode & (stat.S_IRWXG | stat.S_IRWXO) else mode & stat.S_IRWXU
+
+
+CHECKPOINT = Kind("checkpoint", is_whole=True, is_wanted=_is_finished, mode=mode_of)
+HOME = Kind("home folder", is_whole=False, is_wanted=lambda name: name not in _CACHES, mode=_private_mode)
 
 
 def _as_json(entry: Entry) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class Cache:
                 place = fresh / entry.path
                 place.parent.mkdir(parents=True, exist_ok=True)
                 # A copy where the mode is another: a hard link shares it with the blob.
-                if entry.mode == 0o755:
+                if entry.mode & stat.S_IXUSR:
                     shutil.copyfile(source, place)
                     os.chmod(place, 0o555)
                 else:

@@ -31,24 +31,29 @@ class Found:
     place: Path
 
 
-def collect(folder: Path, *, note: Note) -> list[Found]:
-    """The regular files below `folder`, sorted. Links are followed to files inside it only; others are noted."""
+def collect(folder: Path, *, note: Note, is_wanted: Callable[[str], bool] = lambda _: True) -> list[Found]:
+    """The regular files below `folder`, sorted. Links are followed to files inside it only; others are noted.
+
+    `is_wanted`: of the name of a file or folder, whether to look at it at all.
+    """
     if folder.is_symlink() or not folder.is_dir():
         if folder.is_symlink():
             note(f"{folder.name} is a link and is not uploaded: write into the folder that was given.")
         return []
     root = Path(os.path.realpath(folder))
-    return sorted(_walk(root, root, "", note), key=lambda found: found.path)
+    return sorted(_walk(root, root, "", note, is_wanted), key=lambda found: found.path)
 
 
-def _walk(root: Path, folder: Path, prefix: str, note: Note) -> Iterator[Found]:
+def _walk(root: Path, folder: Path, prefix: str, note: Note, is_wanted: Callable[[str], bool]) -> Iterator[Found]:
     with os.scandir(folder) as entries:
         for entry in entries:
             path = prefix + entry.name
+            if not is_wanted(entry.name):
+                continue
             if not _is_text(entry.name):
                 note(f"{path!r} is left out: its name is not UTF-8.")
             elif entry.is_dir(follow_symlinks=False):
-                yield from _walk(root, Path(entry.path), path + "/", note)
+                yield from _walk(root, Path(entry.path), path + "/", note, is_wanted)
             elif entry.is_symlink():
                 real = Path(os.path.realpath(entry.path))
                 if root in real.parents and real.is_file():

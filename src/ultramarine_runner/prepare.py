@@ -78,7 +78,7 @@ class Preparer:
         inputs = {one.name: self._input(one, folder, note) for one in spec.inputs}
         files = {path: self._file(path, sha256, folder, note) for path, sha256 in spec.files}
         sites = {str(at): self._site(one, held, note, say) for at, one in enumerate(spec.behind)}
-        checkpoint = self._checkpoint(spec, folder / "checkpoint", note=note, say=say)
+        home, kept, checkpoint = self._outliving(spec, folder, note=note, say=say)
         # Last: a failure before it leaves nothing outside the run's folder.
         sockets, extra = socket_folder(folder, key, spec.sockets)
         scratch = scratch_folder(folder, key) if spec.distribution == "ray" else None
@@ -92,18 +92,34 @@ class Preparer:
             secrets={name: _secret(folder / "secrets", name, text) for name, text in spec.secret_files.items()},
             files=files,
             sites=sites,
-            checkpoint=None if spec.checkpoint is None else str(folder / "checkpoint"),
+            checkpoint=kept,
             collected=str(Folders(folder).collected),
             scratch=None if scratch is None else str(scratch),
             cache=str(self._config.cache / "runs"),
-            home=self._home(spec),
+            home=home,
             server=self._config.server,
             ca="" if self._config.ca is None else str(self._config.folder / trust.CA_FILE),
         )
         return places, extra if scratch is None else (*extra, scratch), checkpoint
 
+    def _outliving(
+        self, spec: Spec, folder: Path, *, note: Note, say: Note
+    ) -> tuple[str, str | None, Checkpoint | None]:
+        """The home folder, the checkpoint folder, and how one of them is kept elsewhere.
+
+        The first node's is kept; all begin with what was kept before.
+        """
+        if (one := spec.checkpoint) is None:
+            return self._home(spec), None, None
+        kind = checkpoints.HOME if one.is_home else checkpoints.CHECKPOINT
+        place = folder / ("home" if one.is_home else "checkpoint")
+        known = checkpoints.begin(place, one.snapshot, cache=self._cache, channel=self.channel, note=note)
+        made = Checkpoint(place, kind, known, begun_with=one.snapshot, every_s=one.every_s, note=say)
+        kept = None if spec.node_rank else made
+        return (str(place), None, kept) if one.is_home else (self._home(spec), str(place), kept)
+
     def _home(self, spec: Spec) -> str:
-        """The folder that outlives the run, made when it is not there."""
+        """The folder of this node that outlives the run, made when it is not there."""
         if spec.home is None:
             return ""
         if self._config.homes is None:
@@ -111,15 +127,6 @@ class Preparer:
         place = self._config.homes / spec.home
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         return str(place)
-
-    def _checkpoint(self, spec: Spec, folder: Path, *, note: Note, say: Note) -> Checkpoint | None:
-        """Make the folder. The first node's is kept; all begin with it."""
-        if (one := spec.checkpoint) is None:
-            return None
-        known = checkpoints.begin(folder, one.snapshot, cache=self._cache, channel=self.channel, note=note)
-        if spec.node_rank != 0:
-            return None
-        return Checkpoint(folder, known, begun_with=one.snapshot, every_s=one.every_s, note=say)
 
     def _input(self, one: Input, folder: Path, note: Note) -> str:
         place = folder / "inputs" / one.name

@@ -9,6 +9,8 @@ from typing import Any
 
 from . import spec
 
+_MODES = (0o600, 0o644, 0o700, 0o755)
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -37,7 +39,7 @@ def read(content: bytes) -> Manifest:
                 spec.relative(one["path"], "manifest path"),
                 spec.sha256(one["sha256"], "manifest sha256"),
                 int(one["size"]),
-                0o755 if one.get("mode") == 0o755 else 0o644,
+                mode if (mode := one.get("mode")) in _MODES else 0o644,
             )
             for one in raw["files"]
         )

@@ -54,6 +54,7 @@ class Checkpoint:
 
     snapshot: str | None
     every_s: float
+    is_home: bool = False  #: the home folder of a compute instance, and not what a job keeps
 
 
 @dataclass(frozen=True)
@@ -280,7 +281,8 @@ def _checkpoint(raw: Mapping[str, Any]) -> Checkpoint:
     snapshot, every_s = raw.get("snapshot"), float(raw["every_s"])
     if not every_s > 0:
         raise BadSpec(f"checkpoint.every_s: {every_s} is not more than 0.")
-    return Checkpoint(sha256(snapshot, "checkpoint.snapshot") if snapshot else None, every_s)
+    kept = sha256(snapshot, "checkpoint.snapshot") if snapshot else None
+    return Checkpoint(kept, every_s, is_home=bool(raw.get("is_home")))
 
 
 def _input(raw: Mapping[str, Any]) -> Input:

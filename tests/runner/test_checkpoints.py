@@ -181,3 +181,58 @@ def test_a_service_has_no_checkpoint_folder(world: World):
     world.go(token, "e1-j1-1", "echo ${ULTRAMARINE_CHECKPOINT_DIR-none}")
     world.control.ended("e1-j1-1")
     assert world.control.log("e1-j1-1") == "none\n"
+
+
+def home(snapshot: str | None = None, every_s: float = 600) -> dict[str, Any]:
+    """Of a compute instance on a node that has no folder which outlives its runs."""
+    return {"checkpoint": {**checkpoint(snapshot, every_s), "is_home": True}}
+
+
+AT_HOME = "cd {{home}}; "
+
+
+def test_a_home_is_kept_with_its_hidden_files_and_without_its_caches(world: World):
+    token = world.runner()
+    command = AT_HOME + "mkdir -p .config/x .cache src/__pycache__; echo 1 > .config/x/y; echo 2 > a.tmp; echo 3 > b"
+    command += "; touch .cache/big src/__pycache__/z.pyc; ln -s / root; echo [$ULTRAMARINE_CHECKPOINT_DIR]"
+    world.go(token, "e1-ic1-1", command, **home())
+    world.control.ended("e1-ic1-1")
+    assert kept(world, "e1-ic1-1") == {".config/x/y": b"1\n", "a.tmp": b"2\n", "b": b"3\n"}
+    assert world.control.log("e1-ic1-1") == "[]\n"
+    assert "root is left out" in own_log(world, "e1-ic1-1")
+
+
+def test_a_home_comes_back_with_what_was_for_its_owner_alone(world: World):
+    token = world.runner()
+    command = (
+        AT_HOME + "mkdir .ssh; echo key > .ssh/id; chmod 600 .ssh/id; echo hi > run.sh; chmod 700 run.sh; echo x > y"
+    )
+    world.go(token, "e1-ic1-1", command, **home())
+    world.control.ended("e1-ic1-1")
+    snapshot = world.control.run("e1-ic1-1")["checkpoint"]["snapshot"]
+    world.go(token, "e1-ic1-2", AT_HOME + "stat -c '%a %n' .ssh/id run.sh y", **home(snapshot))
+    world.control.ended("e1-ic1-2")
+    assert world.control.log("e1-ic1-2") == "600 .ssh/id\n700 run.sh\n644 y\n"
+
+
+def test_a_home_is_kept_although_files_of_it_come_and_go(world: World):
+    token = world.runner()
+    command = AT_HOME + "echo 1 > still; while true; do for n in 1 2 3 4 5 6 7 8; do echo $n > f$n; rm f$n; done; done"
+    world.go(token, "e1-ic1-1", command, **home(every_s=0.1))
+    world.control.wait(lambda: kept(world, "e1-ic1-1").get("still") == b"1\n", words="it is kept")
+    world.control.want(token, {"e1-ic1-1": {"phase": "stop"}})
+    world.control.ended("e1-ic1-1")
+
+
+def test_a_home_that_finds_no_room_is_told_in_its_own_words(world: World):
+    token = world.runner()
+    world.control.faults.no_room = True
+    world.go(token, "e1-ic1-1", AT_HOME + "echo 2 > step; sleep 600", **home(every_s=0.2))
+
+    def problem() -> str:
+        return world.control.run("e1-ic1-1").get("checkpoint", {}).get("problem", "")
+
+    assert world.control.wait(problem, words="the problem is reported").startswith("A newer home folder could not")
+    world.control.faults.no_room = False
+    world.control.want(token, {"e1-ic1-1": {"phase": "stop"}})
+    world.control.ended("e1-ic1-1")

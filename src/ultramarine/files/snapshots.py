@@ -10,6 +10,7 @@ from ultramarine.domain.errors import InvalidInput
 from ultramarine.domain.spec import refused
 
 FILES_MAX = 100_000
+MODES = (0o600, 0o644, 0o700, 0o755)  #: for its owner alone, or for all; executable or not
 
 
 class Entry(BaseModel):
@@ -31,8 +32,8 @@ class Entry(BaseModel):
     @field_validator("mode")
     @classmethod
     def _plain(cls, mode: int) -> int:
-        if mode not in (0o644, 0o755):
-            raise ValueError("a file's mode is 420 (0644) or 493 (0755)")
+        if mode not in MODES:
+            raise ValueError("a file's mode is 420 (0644), 493 (0755), 384 (0600) or 448 (0700)")
         return mode
 
 
