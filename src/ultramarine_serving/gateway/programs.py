@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ultramarine_serving.gateway.holder import Holder, holder
 from ultramarine_serving.gateway.opened import Instance
 from ultramarine_serving.http.address import Address
+from ultramarine_serving.http.holder import Holder, holder
 from ultramarine_serving.http.messages import Request, Response, problem
 
 PROXY = "/proxy/"  #: below an instance's path: what is not JupyterLab's

@@ -14,10 +14,10 @@ import pytest
 from ultramarine_serving.gateway import holder as holders
 from ultramarine_serving.gateway import programs
 from ultramarine_serving.gateway.authorize import Authorizer
-from ultramarine_serving.gateway.holder import Holder, holder
 from ultramarine_serving.gateway.instances import Instances
 from ultramarine_serving.gateway.table import FORMAT, parse
 from ultramarine_serving.http.client import Pool
+from ultramarine_serving.http.holder import Holder, holder
 from ultramarine_serving.http.server import Address, Handler, Request, Response
 
 from .running import Gateway, Upstreams, echo, until
