@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ultramarine_instance import client, home, kernel
+from ultramarine_instance import client, door, home, kernel
 from ultramarine_instance.applications import Applications
-from ultramarine_instance.options import KERNEL, Options, read
+from ultramarine_instance.options import KERNEL, Options, read, secret_in
 from ultramarine_instance.scripts import SETUP_FAILED, ScriptFailed, Scripts
 from ultramarine_instance.settings import BadSettings, Settings, load
 from ultramarine_runner.environments import EnvironmentFailed
@@ -37,6 +37,9 @@ def main(arguments: Sequence[str]) -> int:
     except ScriptFailed as error:
         print(error, file=sys.stderr)
         return SETUP_FAILED
+    except door.NoDoor as error:
+        print(error, file=sys.stderr)
+        return 1
 
 
 def _leave(*_: object) -> None:
@@ -54,7 +57,11 @@ def _serve(options: Options, settings: Settings, program: Path) -> int:
     Scripts(options.home, files=files).run(settings)
     # Only now: it imports JupyterLab.
     server = importlib.import_module("ultramarine_instance.lab.server")
-    with Applications(options.home, base=options.base).started(settings.applications):
+    there = door.Behind.of(options.socket, settings.applications, secret_in(options.secret))
+    with (
+        Applications(options.home, base=options.base).started(settings.applications),
+        door.opened(options.door, there),
+    ):
         return server.run(options, settings, program=program)
 
 

@@ -13,6 +13,14 @@ SOCKET_PATH_MAX = 107  #: bytes, of Linux
 
 
 @dataclass(frozen=True)
+class Door:
+    """Where an instance on another machine than the gateway's is reached."""
+
+    address: str  #: HOST:PORT
+    certificate: Path  #: PEM, with its key
+
+
+@dataclass(frozen=True)
 class Options:
     """Where an instance listens, and where its things are."""
 
@@ -21,6 +29,7 @@ class Options:
     base: str  #: the path before everything, as the browser sees it
     secret: Path  #: the file with what the gateway says with each request
     settings: Path
+    door: Door | None = None
 
 
 def read(arguments: Sequence[str]) -> Options:
@@ -31,8 +40,26 @@ def read(arguments: Sequence[str]) -> Options:
     parser.add_argument("--base", required=True, metavar="/PATH/", type=_base)
     parser.add_argument("--secret", required=True, metavar="FILE", type=_place)
     parser.add_argument("--settings", required=True, metavar="FILE", type=_place)
+    parser.add_argument("--door", metavar="HOST:PORT", help="listen for the gateway of another machine; wants --tls")
+    parser.add_argument("--tls", metavar="FILE", type=_place)
     given = parser.parse_args(arguments)
-    return Options(socket=given.socket, home=given.home, base=given.base, secret=given.secret, settings=given.settings)
+    if (given.door is None) != (given.tls is None):
+        parser.error("--door and --tls are said together.")
+    return Options(
+        socket=given.socket,
+        home=given.home,
+        base=given.base,
+        secret=given.secret,
+        settings=given.settings,
+        door=None if given.door is None else Door(given.door, given.tls),
+    )
+
+
+def secret_in(file: Path) -> str:
+    """What the gateway says; ends the program where there is nothing."""
+    if not (secret := file.read_text(encoding="utf-8").strip()):
+        raise SystemExit(f"There is no secret in {file}.")
+    return secret
 
 
 def _place(text: str) -> Path:

@@ -18,8 +18,8 @@ from ultramarine.domain.run import Mode, OwnerNoun, RunEvent, RunStatus
 from ultramarine.planning.routes import Upstreams
 from ultramarine.routing.publisher import RoutePublisher
 from ultramarine.services import identity
+from ultramarine.services.elsewhere import secret_of
 from ultramarine.services.identity import TokenSpec, run_token
-from ultramarine.services.instances import secret_of
 from ultramarine.store import computes, installation, instances, runs
 
 LAB = "/api/v1/workspaces/w/computes/lab"
@@ -304,7 +304,7 @@ async def test_the_table_has_the_instances_that_run_in_this_epoch_and_the_names_
             "id": instance.id,
             "address": "unix:/r.sock",
             "base": "/instances/w/lab/",
-            "secret": secret_of(api.ctx, instance.id),
+            "secret": secret_of(api.ctx, now),
             "applications": {"board": 6006},
         }
     }

@@ -44,7 +44,7 @@ async def told(api: Api, folder: Path) -> Settings:
         there = await instances.find(tx, compute.id)
     assert isinstance(compute.spec, InstanceSpec)
     assert there is not None
-    run = run_spec(api.ctx, there, compute.spec, zip_sha256="0" * 64)
+    run = run_spec(api.ctx, there, compute.spec, zip_sha256="0" * 64, is_elsewhere=False)
     for file in run["files"][1:]:
         (folder / file["path"]).write_bytes(api.ctx.blobs.read(file["sha256"]))
     return load(folder / "settings.json")

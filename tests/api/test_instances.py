@@ -243,7 +243,8 @@ async def test_what_runs_inside_is_told_what_makes_a_kernel_and_a_client_of_each
 ) -> None:
     async with mine.ctx.read() as tx:
         (there,) = await instances.every(tx)
-    run = run_spec(mine.ctx, there, InstanceSpec.model_validate(BODY | {"name": "mine"}), zip_sha256="0" * 64)
+    spec = InstanceSpec.model_validate(BODY | {"name": "mine"})
+    run = run_spec(mine.ctx, there, spec, zip_sha256="0" * 64, is_elsewhere=False)
     files = {file["path"]: file["sha256"] for file in run["files"]}
     assert mine.ctx.blobs.read(files["client.zip"]) == client_zip()
     assert run["behind"] == [{"workspace": "**", "name": "client", "version": curated.load()["client"].version}]

@@ -3,15 +3,17 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from tests.factories import make_instance, make_run
 
 from ultramarine.domain.instance import Instance
 from ultramarine.domain.names import ComputeId
 from ultramarine.domain.run import Mode, OwnerNoun, Run, RunStatus
-from ultramarine.planning.routes import Entrances, Trust, Upstreams, render
+from ultramarine.planning.routes import Entrances, Trust, Upstreams, place_of, render
 
 LAB = make_instance(name="lab", owner="ada")
 UP = {"http": "unix:/r.sock"}
+HERE = Trust()
 
 
 def run_of(instance: Instance = LAB, *, ordinal: int = 1, **different: Any) -> Run:
@@ -23,15 +25,15 @@ def run_of(instance: Instance = LAB, *, ordinal: int = 1, **different: Any) -> R
 STARTED = {run_of().key: {"board": 6006}, run_of(ordinal=2).key: {"board": 6007, "demo": 8501}}
 
 
-def rendered(*runs: Run, instances: tuple[Instance, ...] = (LAB,)) -> dict[str, Any]:
-    secrets = {each.id: f"of {each.id}" for each in instances}
+def rendered(*runs: Run, instances: tuple[Instance, ...] = (LAB,), trust: Trust = HERE) -> dict[str, Any]:
+    secrets = {run.key: f"of {run.owner_id}" for run in runs}
     entrances = Entrances(instances=instances, runs=runs, applications=STARTED, secrets=secrets)
     table = render(
         Upstreams(control="unix:/c.sock", mlflow="unix:/m.sock"),
         [],
         [],
         replicas=[],
-        trust=Trust(),
+        trust=trust,
         entrances=entrances,
     )
     return table["instances"]
@@ -67,6 +69,29 @@ def test_what_is_no_socket_of_this_machine_is_not_believed():
     assert rendered(run_of(sockets={"http": "10.0.0.7:22"})) == {}
 
 
+FAR = Trust(ca="PEM", secrets={LAB.id: "of c1"})
+
+
+def test_one_on_another_machine_is_there_with_the_name_of_its_run_and_its_port():
+    run = run_of(sockets={"lab": "unix:/lab.sock", "http": "10.0.0.7:41234"})
+    assert rendered(run, trust=FAR)["w/lab"] == {
+        "id": "c1",
+        "address": "10.0.0.7:41234",
+        "base": "/instances/w/lab/",
+        "secret": "of c1",
+        "applications": {"board": 6006},
+        "tls": {"name": run.key, "secret": "of c1"},
+    }
+    place = place_of(run, FAR)
+    assert place is not None
+    assert (place.name, place.ca, place.behind) == (run.key, "PEM", "jupyterlab:0")
+
+
+@pytest.mark.parametrize("said", ["unix:/c.sock", "10.0.0.7:0x10", "10.0.0.7", "10.0.0.7:70000"])
+def test_one_on_another_machine_names_no_socket_of_this_one(said: str):
+    assert rendered(run_of(sockets={"http": said}), trust=FAR) == {}
+
+
 def test_instances_of_one_name_in_two_workspaces_are_two():
     other = replace(LAB, id=ComputeId("c2"), workspace="v")
     table = rendered(run_of(), run_of(other, sockets={"http": "unix:/v.sock"}), instances=(LAB, other))
@@ -77,4 +102,4 @@ def test_instances_of_one_name_in_two_workspaces_are_two():
 
 
 def test_the_secret_of_an_instance_is_not_shown_where_its_rendering_is_printed():
-    assert "s3cret" not in repr(Entrances(secrets={LAB.id: "s3cret"}))
+    assert "s3cret" not in repr(Entrances(secrets={run_of().key: "s3cret"}))

@@ -10,11 +10,11 @@ from ultramarine.domain.instance import Instance
 from ultramarine.domain.run import Run
 from ultramarine.domain.usage import Node
 from ultramarine.planning.idleness import Application, Evidence, Kernel, Terminal
-from ultramarine.planning.routes import UNIX, Place
+from ultramarine.planning.routes import Trust, place_of
 from ultramarine.routing.asking import ask
 from ultramarine.routing.uses import Uses
+from ultramarine.services import elsewhere
 from ultramarine.services.context import Context
-from ultramarine.services.instances import HTTP, secret_of
 
 TIMEOUT_S = 2.0
 BUSY, STARTING = "busy", ("starting", "restarting")  #: what kernels say of themselves
@@ -35,23 +35,28 @@ class Inside(Protocol):
 
 
 class Jupyter:
-    """By its own interface, on the socket that only we know the secret of; of its applications the gateway tells."""
+    """By its own interface, as the gateway reaches it; of its applications the gateway tells."""
 
     def __init__(self, ctx: Context, uses: Callable[[], Awaitable[Uses | None]]) -> None:
         """`uses`: how the gateway sees their applications used; None where it does not answer."""
         self._ctx, self._uses = ctx, uses
 
     async def answers(self, asked: Asked) -> Sequence[bool]:
-        said = await asyncio.gather(*(self._get(instance, run, "api/status") for instance, run in asked))
+        trust = await self._trust(asked)
+        said = await asyncio.gather(*(self._get(*one, "api/status", trust=trust) for one in asked))
         return [each is not None for each in said]
 
     async def evidence(self, asked: Asked) -> Sequence[Evidence | None]:
-        uses = await self._uses() if asked else None
-        return await asyncio.gather(*(self._of(instance, run, uses) for instance, run in asked))
+        uses, trust = await self._uses() if asked else None, await self._trust(asked)
+        return await asyncio.gather(*(self._of(*one, uses, trust=trust) for one in asked))
 
-    async def _of(self, instance: Instance, run: Run, uses: Uses | None) -> Evidence | None:
+    async def _trust(self, asked: Asked) -> Trust:
+        async with self._ctx.read() as tx:
+            return await elsewhere.trust(self._ctx, tx, [run for _, run in asked])
+
+    async def _of(self, instance: Instance, run: Run, uses: Uses | None, *, trust: Trust) -> Evidence | None:
         kernels, terminals = await asyncio.gather(
-            self._get(instance, run, "api/kernels"), self._get(instance, run, "api/terminals")
+            *(self._get(instance, run, f"api/{what}", trust=trust) for what in ("kernels", "terminals"))
         )
         try:
             return Evidence(
@@ -83,15 +88,14 @@ class Jupyter:
                 if own is None or gpu.uuid in own:
                     yield gpu.utilization_percent or 0.0
 
-    async def _get(self, instance: Instance, run: Run, path: str) -> Any:
+    async def _get(self, instance: Instance, run: Run, path: str, *, trust: Trust) -> Any:
         """The answer as JSON; None where there is no good one."""
-        address = run.sockets.get(HTTP, "")
-        if not address.startswith(UNIX):  # a node is not to be believed all
+        if (place := place_of(run, trust)) is None:
             return None
-        headers = {"Authorization": f"token {secret_of(self._ctx, instance.id)}"}
+        headers = {"Authorization": f"token {elsewhere.secret_of(self._ctx, run)}"}
         whole = f"{instance.path}{path}{QUIETLY}"
         try:
-            status, body = await ask(Place(address=address), "GET", whole, timeout_s=TIMEOUT_S, headers=headers)
+            status, body = await ask(place, "GET", whole, timeout_s=TIMEOUT_S, headers=headers)
             return json.loads(body) if status == 200 else None
         except (OSError, ValueError):
             return None

@@ -15,6 +15,7 @@ from ultramarine.planning import idleness
 from ultramarine.planning.actions import RecordRun
 from ultramarine.planning.idleness import Evidence, Idleness
 from ultramarine.planning.instances import Action, AddRun, KeepInstance, RecordInstance, Standing, plan, scheduled
+from ultramarine.services import elsewhere
 from ultramarine.services.context import Context
 from ultramarine.services.instances import run_spec
 from ultramarine.store import allocations, computes, instances, runs
@@ -139,11 +140,12 @@ class InstanceLoop:
         if (moved := scheduled(instance, schedules, now)) is not None:
             return [moved]
         async with self._ctx.read() as tx:
-            # Those of before a restore are ended by the scheduler, and say nothing of the instance.
-            mine = [run for run in await runs.of_owner(tx, instance.id) if is_of(run.key, self._ctx.site.epoch)]
+            of_all_times = await runs.of_owner(tx, instance.id)
         standing = Standing(
             instance=instance,
-            runs=mine,
+            # Those of before a restore are ended by the scheduler, and say nothing of the instance but of its home.
+            runs=[run for run in of_all_times if is_of(run.key, self._ctx.site.epoch)],
+            home=next((run.checkpoint for run in reversed(of_all_times) if run.checkpoint is not None), None),
             answering=answering.get(instance.id),
             has_other_machine=instance.id in look.has_other_machine,
         )
@@ -186,7 +188,8 @@ class InstanceLoop:
         now = self._ctx.clock()
         match action:
             case AddRun():
-                rendered = run_spec(self._ctx, action.instance, spec, zip_sha256=self._zip)
+                is_elsewhere = await elsewhere.is_elsewhere(tx, action.instance.id)
+                rendered = run_spec(self._ctx, action.instance, spec, zip_sha256=self._zip, is_elsewhere=is_elsewhere)
                 await instances.keep(tx, action.instance)
                 await runs.add(tx, action.run, rendered, event="run_made")
             case RecordInstance():

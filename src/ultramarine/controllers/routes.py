@@ -8,7 +8,6 @@ from ultramarine.planning.routes import Entrances, Upstreams, render
 from ultramarine.routing.publisher import RoutePublisher
 from ultramarine.services import elsewhere
 from ultramarine.services.context import Context
-from ultramarine.services.instances import secret_of
 from ultramarine.store import endpoints, instances, runs
 from ultramarine.store.database import Tx
 
@@ -32,8 +31,8 @@ class RouteLoop:
             there = await endpoints.every(tx)
             deployments = await endpoints.deployments(tx)
             open_ones: Sequence[Run] = await runs.open_replicas(tx) if deployments else []
-            trust = await elsewhere.trust(self._ctx, tx, open_ones)
             entrances = await self._entrances(tx)
+            trust = await elsewhere.trust(self._ctx, tx, [*open_ones, *entrances.runs])
         replicas = [run for run in self._ours(open_ones) if self._ctx.hub.is_ready(run.key)]
         made = render(self._upstreams, there, deployments, replicas=replicas, trust=trust, entrances=entrances)
         await self._publisher.publish(made)
@@ -47,7 +46,7 @@ class RouteLoop:
             instances=there,
             runs=found,
             applications=self._applications,
-            secrets={instance.id: secret_of(self._ctx, instance.id) for instance in there},
+            secrets={run.key: elsewhere.secret_of(self._ctx, run) for run in found},
             hosts=self._hosts(),
         )
 

@@ -49,7 +49,7 @@ class InstanceSpec(Spec):
     setup_scripts: SetupScripts | None = None
     custom_applications: CustomApplications = Field(default_factory=list[CustomApplication])
     create_on_behalf_of: OnBehalfOf | None = None
-    provider: Literal["local"] = Field(default="local", description="where its machine comes from")
+    provider: Literal["local", "ray"] = Field(default="local", description="where its machine comes from")
     description: str = ""
     tags: dict[str, str] = Field(default_factory=dict[str, str])
 

@@ -25,6 +25,7 @@ from ultramarine_instance.__main__ import main
 
 sys.exit(main(sys.argv[1:]))
 """
+_OF_DOORS = ("__init__.py", "http")
 _OF_SCORING = ("__init__.py", "parent.py", "shares.py", "http", "scoring")  #: the gateway is not for replicas
 
 
@@ -45,10 +46,11 @@ def serving(target: Path) -> Path:
 def instance(target: Path) -> Path:
     """Pack what runs inside a compute instance; its path.
 
-    The runner's code is in it: a kernel's environment is built by the very code that builds a job's.
+    The runner's code is in it: a kernel's environment is built by the very code that builds a job's. So is what its
+    door has in common with the gateway.
     """
-    inside = sources(_INSTANCE, kinds=("*.py", "*.js"))
-    return kept(target, "instance.zip", packed([(MAIN, _INSTANCE_MAIN), *inside, *sources(_RUNNER)]))
+    inside = [*sources(_INSTANCE, kinds=("*.py", "*.js")), *sources(_RUNNER), *sources(_SERVING, parts=_OF_DOORS)]
+    return kept(target, "instance.zip", packed([(MAIN, _INSTANCE_MAIN), *inside]))
 
 
 def pythons(cache: Path) -> tuple[str, ...]:

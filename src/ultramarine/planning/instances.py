@@ -55,12 +55,14 @@ class Standing:
 
     `runs`: of this epoch, the oldest first. `answering`: of these, the run that answers, if one does.
     `has_other_machine`: whether one is held for it still that has not the size that it shall have.
+    `home`: what was kept last of a home on another machine.
     """
 
     instance: Instance
     runs: Sequence[Run]
     answering: RunKey | None = None
     has_other_machine: bool = False
+    home: str | None = None
 
     @property
     def open(self) -> list[Run]:
@@ -115,7 +117,7 @@ def _come_up(standing: Standing, now: datetime, *, epoch: Epoch) -> Iterator[Act
         if standing.open[-1].key == standing.answering:
             yield RecordInstance(instance=standing.instance, event=E.ANSWERS)
     elif not (_rests(standing, now) or standing.has_other_machine):
-        yield _add(standing.instance, now, epoch=epoch)
+        yield _add(standing, now, epoch=epoch)
 
 
 def _give_up(standing: Standing) -> RecordInstance | None:
@@ -147,7 +149,8 @@ def _end(open_runs: Sequence[Run]) -> Iterator[RecordRun]:
             yield RecordRun(run=run, event=RunEvent.CANCEL_ASKED, reason="Its instance is to stop.")
 
 
-def _add(instance: Instance, now: datetime, *, epoch: Epoch) -> AddRun:
+def _add(standing: Standing, now: datetime, *, epoch: Epoch) -> AddRun:
+    instance = standing.instance
     counted = replace(instance, runs_made=instance.runs_made + 1)
     run = Run(
         key=run_key(epoch, f"i{instance.id}", counted.runs_made),
@@ -160,6 +163,7 @@ def _add(instance: Instance, now: datetime, *, epoch: Epoch) -> AddRun:
         compute=instance.id,
         user=instance.owner,
         tier=Tier.PREMIUM,  # somebody waits for it
+        checkpoint=standing.home,
         asked_at=now,
         created_at=now,
         changed_at=now,

@@ -7,14 +7,15 @@ from typing import Any
 
 from ultramarine.domain.endpoint import Deployment, DeploymentStatus, Endpoint
 from ultramarine.domain.instance import Instance
-from ultramarine.domain.names import ComputeId, RunKey
-from ultramarine.domain.run import Run, RunStatus
+from ultramarine.domain.names import RunKey
+from ultramarine.domain.run import OwnerNoun, Run, RunStatus
 
 FORMAT = 3
 IN_USE = frozenset(
     {RunStatus.RUNNING, RunStatus.NOT_RESPONDING}
 )  #: a silent one may still answer: the gateway's own probe tells
 UNIX = "unix:"
+JUPYTERLAB = "jupyterlab:0"  #: as an instance's door knows it
 _PORT = re.compile(r"(\[[0-9a-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}")
 BODY_BYTES_MAX = 100 * 1024**2
 QUEUE_MAX = 1024
@@ -30,9 +31,9 @@ class Upstreams:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
-    """How replicas on other machines are known, and know who may ask.
+    """How replicas and instances on other machines are known, and know who may ask.
 
-    `ca`: PEM of what has signed their certificates; `secrets`: by id, of the deployments whose replicas are there.
+    `ca`: PEM of what has signed their certificates; `secrets`: by id, of the deployments and instances that are there.
     """
 
     ca: str = ""
@@ -43,13 +44,15 @@ class Trust:
 class Place:
     """Where something of ours answers: `unix:PATH`, or `HOST:PORT` by TLS.
 
-    There `name` is what the certificate of the other end is for, by `ca`, and `secret` is what is to be said.
+    There `name` is what the certificate of the other end is for, by `ca`, and `secret` is what is to be said; `behind`
+    is the program that its door is to be asked for.
     """
 
     address: str
     name: str = ""
     ca: str = ""
     secret: str = field(default="", repr=False)
+    behind: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,31 +60,33 @@ class Entrances:
     """Compute instances that somebody may be in, and how the gateway knows them.
 
     `runs`: the oldest first. `applications`: by run, the ports of what is started beside JupyterLab, by name.
-    `secrets`: by id, what their programs want to be told. `hosts`: the names and addresses by which others reach this
+    `secrets`: by run, what their programs want to be told. `hosts`: the names and addresses by which others reach this
     machine; those of its own need not be said.
     """
 
     instances: Sequence[Instance] = ()
     runs: Sequence[Run] = ()
     applications: Mapping[RunKey, Mapping[str, int]] = field(default_factory=dict[RunKey, "Mapping[str, int]"])
-    secrets: Mapping[ComputeId, str] = field(default_factory=dict[ComputeId, str], repr=False)
+    secrets: Mapping[RunKey, str] = field(default_factory=dict[RunKey, str], repr=False)
     hosts: Sequence[str] = ()
 
 
 NOBODY = Entrances()
 
 
-def place_of(replica: Run, trust: Trust) -> Place | None:
-    """Where a replica answers. None where it does not say so, or says what cannot be: a node is not to be believed all.
+def place_of(run: Run, trust: Trust) -> Place | None:
+    """Where a replica or an instance's JupyterLab answers. None where it does not say so, or says what cannot be.
 
-    One that is elsewhere has no socket of this machine's to name, and one here needs no port.
+    A node is not to be believed all: one that is elsewhere has no socket of this machine's to name, and one here needs
+    no port.
     """
-    address, secret = replica.sockets.get("http", ""), trust.secrets.get(replica.owner_id)
+    address, secret = run.sockets.get("http", ""), trust.secrets.get(run.owner_id)
     if secret is None:
         return Place(address=address) if address.startswith(UNIX) else None
     if not _PORT.fullmatch(address) or int(address.rpartition(":")[2]) > 65535:
         return None
-    return Place(address=address, name=replica.key, ca=trust.ca, secret=secret)
+    behind = JUPYTERLAB if run.owner_noun is OwnerNoun.INSTANCE else ""
+    return Place(address=address, name=run.key, ca=trust.ca, secret=secret, behind=behind)
 
 
 def render(
@@ -104,7 +109,7 @@ def render(
         "sites": _sites(upstreams),
         "authorizer": upstreams.control,
         "endpoints": {f"{e.workspace}/{e.name}": _endpoint(e, deployments, behind) for e in endpoints},
-        "instances": _instances(entrances),
+        "instances": _instances(entrances, trust),
         "hosts": list(entrances.hosts),
         "ca": trust.ca or None,
         "access_log": None,
@@ -132,24 +137,29 @@ def _sites(upstreams: Upstreams) -> list[dict[str, Any]]:
     ]
 
 
-def _instances(entrances: Entrances) -> dict[str, Any]:
-    """Those whose run is in use, at the newest one's socket, with the applications that it was started with."""
+def _instances(entrances: Entrances, trust: Trust) -> dict[str, Any]:
+    """Those whose run is in use, by the newest one, with the applications that it was started with."""
     newest = {
-        run.owner_id: run
+        run.owner_id: (run, place)
         for run in entrances.runs
-        if run.status in IN_USE and run.sockets.get("http", "").startswith(UNIX)  # a node is not to be believed all
+        if run.status in IN_USE and (place := place_of(run, trust)) is not None
     }
     return {
-        f"{each.workspace}/{each.name}": {
-            "id": each.id,
-            "address": newest[each.id].sockets["http"],
-            "base": each.path,
-            "secret": entrances.secrets[each.id],
-            "applications": dict(entrances.applications.get(newest[each.id].key, {})),
-        }
+        f"{each.workspace}/{each.name}": _instance(each, *newest[each.id], entrances=entrances)
         for each in entrances.instances
         if each.id in newest
     }
+
+
+def _instance(instance: Instance, run: Run, place: Place, *, entrances: Entrances) -> dict[str, Any]:
+    plain = {
+        "id": instance.id,
+        "address": place.address,
+        "base": instance.path,
+        "secret": entrances.secrets[run.key],
+        "applications": dict(entrances.applications.get(run.key, {})),
+    }
+    return plain if not place.name else plain | {"tls": _tls(place)}
 
 
 def _endpoint(
@@ -188,7 +198,11 @@ def _deployment(deployment: Deployment, replicas: Sequence[Mapping[str, Any]]) -
 
 def _replica(replica: Run, place: Place) -> dict[str, Any]:
     plain = {"id": replica.key, "address": place.address, "probe": "/health/ready", "path": "/score"}
-    return plain if not place.name else plain | {"tls": {"name": place.name, "secret": place.secret}}
+    return plain if not place.name else plain | {"tls": _tls(place)}
+
+
+def _tls(place: Place) -> dict[str, str]:
+    return {"name": place.name, "secret": place.secret}
 
 
 def moving(table: Mapping[str, Any]) -> Mapping[str, Any]:

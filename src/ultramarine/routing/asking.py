@@ -1,4 +1,4 @@
-"""One request to something of ours: to a Unix socket here, or by TLS to a replica on another machine."""
+"""One request to something of ours: to a Unix socket here, or by TLS to a replica or an instance on another machine."""
 
 import asyncio
 import ssl
@@ -19,7 +19,7 @@ async def ask(
 
     By hand, since this is asked at each turn: making a client costs far more.
     """
-    said = headers if not place.secret else {**headers, SECRET: place.secret}
+    said = headers if not place.secret or place.behind else {**headers, SECRET: place.secret}
     own = "".join(f"{name}: {value}\r\n" for name, value in said.items())
     async with asyncio.timeout(timeout_s):
         reader, writer = await _connected(place)
@@ -41,7 +41,25 @@ async def _connected(place: Place) -> tuple[asyncio.StreamReader, asyncio.Stream
         return await asyncio.open_unix_connection(place.address.removeprefix(UNIX))
     host, _, port = place.address.rpartition(":")
     tls = _trusting(place.ca)
-    return await asyncio.open_connection(host.strip("[]"), int(port), ssl=tls, server_hostname=place.name)
+    reader, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=tls, server_hostname=place.name)
+    if place.behind:
+        try:
+            await _let_in(place, reader, writer)
+        except BaseException:
+            writer.close()
+            raise
+    return reader, writer
+
+
+async def _let_in(place: Place, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """By the door of an instance, to the program that is meant."""
+    writer.write(f"CONNECT {place.behind} HTTP/1.1\r\n{SECRET}: {place.secret}\r\n\r\n".encode("ascii"))
+    try:
+        answer = await reader.readuntil(b"\r\n\r\n")
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        raise OSError("it broke off") from None
+    if not answer.startswith(b"HTTP/1.1 200 "):
+        raise OSError(answer.partition(b"\r\n")[0].decode("latin-1"))
 
 
 @lru_cache(maxsize=4)

@@ -6,10 +6,10 @@ from typing import Any
 
 from ultramarine.domain.allocation import Node
 from ultramarine.domain.environment import Accelerator
-from ultramarine.domain.names import ComputeId, NodeKey, RunKey
+from ultramarine.domain.names import NodeKey, RunKey
 from ultramarine.domain.run import ON_NODES, Master, OwnerNoun, Run
 from ultramarine.planning.desired import phase
-from ultramarine.services import elsewhere, instances
+from ultramarine.services import elsewhere
 from ultramarine.services.context import Context
 from ultramarine.services.identity import run_token
 from ultramarine.store import assets, computes, runs
@@ -100,20 +100,27 @@ class Renderer:
             "secret_variables": secret,
             "secret_files": self._secret_files(run, spec),
             "token": token,
-            "checkpoint": self._checkpoint(run),
+            "checkpoint": self._checkpoint(run, spec),
             "limits": self._limits(run) | dict(spec.get("limits", {})),
         }
 
     def _secret_files(self, run: Run, spec: Mapping[str, Any]) -> Mapping[str, str]:
+        if spec.get("ports"):
+            return elsewhere.secret_files(self._ctx, run)
         if run.owner_noun is OwnerNoun.INSTANCE:
-            return {instances.SECRET: instances.secret_of(self._ctx, ComputeId(run.owner_id))}
-        return elsewhere.secret_files(self._ctx, run) if spec.get("ports") else {}
+            return {elsewhere.SECRET: elsewhere.secret_of(self._ctx, run)}
+        return {}
 
-    def _checkpoint(self, run: Run) -> dict[str, Any] | None:
-        """A job's folder that outlives its attempts: what it begins with, and how often it is kept."""
-        if run.owner_noun is not OwnerNoun.JOB:
+    def _checkpoint(self, run: Run, spec: Mapping[str, Any]) -> dict[str, Any] | None:
+        """A folder that outlives a job's attempts, or is an instance's home on a machine that has no place for one.
+
+        What it begins with, and how often it is kept.
+        """
+        is_home = run.owner_noun is OwnerNoun.INSTANCE and not spec.get("home")
+        if run.owner_noun is not OwnerNoun.JOB and not is_home:
             return None
-        return {"snapshot": run.checkpoint, "every_s": self._ctx.site.limits.checkpoint_every_s}
+        every_s = self._ctx.site.limits.checkpoint_every_s
+        return {"snapshot": run.checkpoint, "every_s": every_s, "is_home": is_home}
 
     def _limits(self, run: Run) -> dict[str, Any]:
         """What a run may use on each node: what it claims, or where it claims nothing the whole node."""

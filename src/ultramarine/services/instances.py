@@ -11,11 +11,10 @@ from ultramarine.domain.compute import Compute, ComputeStatus
 from ultramarine.domain.errors import Conflict, InvalidInput, NotAllowed
 from ultramarine.domain.identity import Right, Token, check, may
 from ultramarine.domain.instance import Instance, InstanceEvent, InstanceSpec, KeepAwakeSpec, ResizeSpec
-from ultramarine.domain.names import ComputeId
 from ultramarine.planning import calendar
 from ultramarine.planning.calendar import Moment
 from ultramarine.planning.idleness import Idleness
-from ultramarine.services import environments, inside
+from ultramarine.services import elsewhere, environments, inside
 from ultramarine.services.client import client_zip
 from ultramarine.services.context import Context
 from ultramarine.store import assets, computes, instances
@@ -26,7 +25,7 @@ KERNEL = "kernel"  #: the curated environment that stands behind those of its ke
 CLIENT = "client"  #: the same, with what the command line and the Python client import
 ZIP, CLIENT_ZIP, SETTINGS = "instance.zip", "client.zip", "settings.json"  #: its files
 HTTP = "http"  #: what it listens for, in the runner's words
-SECRET = "instance"  #: the file with what is to be said to it
+LAB = "lab"  #: on another machine, its own socket behind its door
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,8 +194,13 @@ async def _find(tx: Tx, workspace: str, name: str) -> InstanceState:
     return InstanceState(instance=found, compute=compute)
 
 
-def run_spec(ctx: Context, instance: Instance, spec: InstanceSpec, *, zip_sha256: str) -> dict[str, Any]:
-    """What the runner needs to run it: JupyterLab in the curated environment, in the home folder that stays."""
+def run_spec(
+    ctx: Context, instance: Instance, spec: InstanceSpec, *, zip_sha256: str, is_elsewhere: bool
+) -> dict[str, Any]:
+    """What the runner needs to run it: JupyterLab in the curated environment, in the home folder that stays.
+
+    On another machine it has a door (`services/elsewhere.py`), and its home is kept here as snapshots.
+    """
     files = {
         ZIP: zip_sha256,
         CLIENT_ZIP: ctx.blobs.put(client_zip()),
@@ -206,10 +210,10 @@ def run_spec(ctx: Context, instance: Instance, spec: InstanceSpec, *, zip_sha256
         "argv": [
             "{{python}}",
             f"{{{{file:{ZIP}}}}}",
-            *("--socket", f"unix:{{{{socket:{HTTP}}}}}"),
+            *_listening(is_elsewhere),
             *("--home", "{{home}}"),
             *("--base", instance.path),
-            *("--secret", f"{{{{secret:{SECRET}}}}}"),
+            *("--secret", f"{{{{secret:{elsewhere.SECRET}}}}}"),
             *("--settings", f"{{{{file:{SETTINGS}}}}}"),
         ],
         "code": None,
@@ -227,11 +231,19 @@ def run_spec(ctx: Context, instance: Instance, spec: InstanceSpec, *, zip_sha256
         "behind": [environments.internal(CLIENT)],
         "environment_variables": {"HOME": "{{home}}"},
         "processes_per_node": 1,
-        "sockets": [HTTP],
+        "sockets": [LAB if is_elsewhere else HTTP],
+        "ports": [HTTP] if is_elsewhere else [],
         "applications": inside.applications(spec),
-        "home": instance.id,
+        "home": None if is_elsewhere else instance.id,
         "limits": {"of": f"its size {spec.size}", "hint": "Resize it: um compute resize"},
     }
+
+
+def _listening(is_elsewhere: bool) -> list[str]:
+    if not is_elsewhere:
+        return ["--socket", f"unix:{{{{socket:{HTTP}}}}}"]
+    door, tls = f"{{{{port:{HTTP}}}}}", f"{{{{secret:{elsewhere.CERTIFICATE}}}}}"
+    return ["--socket", f"unix:{{{{socket:{LAB}}}}}", "--door", door, "--tls", tls]
 
 
 def _settings(ctx: Context, instance: Instance, spec: InstanceSpec) -> Mapping[str, Any]:
@@ -252,8 +264,3 @@ def _locks(ctx: Context, name: str) -> Mapping[str, Mapping[str, str]]:
     one, platform = curated.load()[name], ctx.site.platform
     locks = [one.lock(python=python, platform=platform) for python in ctx.site.pythons if python in one.pythons]
     return {lock.python: {"digest": lock.digest, "lock": lock.text} for lock in locks}
-
-
-def secret_of(ctx: Context, id: ComputeId) -> str:
-    """What the gateway says to an instance with each request; nobody else knows it."""
-    return ctx.secrets.of("instances", id)

@@ -19,6 +19,7 @@ from ultramarine_instance import client
 from ultramarine_instance.lab import idle, page
 from ultramarine_instance.lab.identity import Gateway
 from ultramarine_instance.lab.kernels import Environments, Kernels
+from ultramarine_instance.options import secret_in
 
 KERNEL_ENDS_S = 3.0  #: what a kernel may take to end, of the run's own grace
 RUNTIME_PATH_MAX = 50  #: bytes; a kernel's sockets below it have names of up to 55
@@ -73,9 +74,7 @@ def run(options, settings, *, program):
 
 
 def _config(options, settings, *, program, extensions):
-    secret = options.secret.read_text(encoding="utf-8").strip()
-    if not secret:
-        raise SystemExit(f"There is no secret in {options.secret}.")
+    secret = secret_in(options.secret)
     return Config(
         ServerApp={
             "sock": str(options.socket),

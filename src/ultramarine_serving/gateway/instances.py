@@ -14,11 +14,10 @@ from urllib.parse import parse_qs
 from ultramarine_serving.gateway import cookies, forwarding, hosts
 from ultramarine_serving.gateway.authorize import Authorizer, Denied, Grant, Unavailable
 from ultramarine_serving.gateway.browser import INSTANCES, login, refuse_foreign, session_of
-from ultramarine_serving.gateway.opened import NAME, PREFIX, Instance
+from ultramarine_serving.gateway.opened import NAME, PREFIX, Way
 from ultramarine_serving.gateway.paths import ambiguous, is_ambiguous
-from ultramarine_serving.gateway.programs import HOST, Program, Use, not_up, program_of, with_slash
+from ultramarine_serving.gateway.programs import Program, Use, not_up, program_of, with_slash
 from ultramarine_serving.gateway.table import EMPTY, Table
-from ultramarine_serving.http.address import Address
 from ultramarine_serving.http.client import NotConnected, Pool, UpstreamError
 from ultramarine_serving.http.messages import Request, Response, problem
 from ultramarine_serving.http.tunnel import Tunnel
@@ -45,7 +44,7 @@ class Instances:
     def __init__(self, *, hold_s: float = HOLD_S, ask_again_s: float = ASK_AGAIN_S) -> None:
         self._table: Table = EMPTY
         self._authorizer: Authorizer | None = None
-        self._pools: dict[Address, Pool] = {}
+        self._pools: dict[Way, Pool] = {}
         self._uses: dict[tuple[str, str], Use] = {}  #: by id of the instance and name of the application
         self._hold_s = hold_s
         self._ask_again_s = ask_again_s
@@ -56,11 +55,11 @@ class Instances:
 
     def update(self, table: Table, *, authorizer: Authorizer | None) -> None:
         """Take over a new table at one stroke; what is under way goes on."""
-        wanted = {address for instance in table.instances.values() for address in _addresses(instance)}
-        for address in self._pools.keys() - wanted:
-            self._pools.pop(address).close()
-        for address in wanted - self._pools.keys():
-            self._pools[address] = Pool(address, idle_s=IDLE_S)
+        wanted = {way for instance in table.instances.values() for way in instance.ways}
+        for way in self._pools.keys() - wanted:
+            self._pools.pop(way).close()
+        for way in wanted - self._pools.keys():
+            self._pools[way] = Pool(way.address, idle_s=IDLE_S, expected=way.expected)
         there = {(instance.id, name) for instance in table.instances.values() for name in instance.applications}
         loop = asyncio.get_running_loop()
         self._uses = {each: self._uses.get(each) or Use(loop) for each in there}
@@ -138,7 +137,7 @@ class Instances:
         if (refusal := await program.ready(self._hold_s)) is not None:
             on_end()
             return refusal
-        hold_s = self._hold_s if program.application is None else 0  # who listens is known of this moment alone
+        hold_s = 0 if program.is_at_port_here else self._hold_s  # who listens is known of this moment alone
         id = forwarding.request_id(request)
         headers = forwarding.onward_headers(request, id, drop=_DROPPED)
         headers += cookies.onward(request.headers)
@@ -151,12 +150,12 @@ class Instances:
         may_repeat = request.method in _IDEMPOTENT and isinstance(body, bytes)
         said = [(b"x-request-id", id)]
         try:
-            answer = await self._pools[program.address].ask_held(
+            answer = await self._pools[program.way].ask_held(
                 head, body, hold_s=hold_s, may_repeat=may_repeat, is_chunked=is_chunked
             )
-        except NotConnected:
+        except NotConnected as error:
             on_end()
-            return program.down()
+            return program.down(str(error))
         except UpstreamError as error:
             on_end()
             detail = f"{program} took the request, then {error}."
@@ -216,11 +215,6 @@ def _asking(request: Request, authorizer: Authorizer, workspace: str, name: str)
         return await authorizer.grant(token, purpose, workspace=workspace, instance=name, hold_s=HOLD_S)
 
     return ask
-
-
-def _addresses(instance: Instance) -> list[Address]:
-    """Of all its programs."""
-    return [instance.address, *(Address(host=HOST, port=port) for port in instance.applications.values())]
 
 
 def _confined(headers: list[tuple[bytes, bytes]], base: str) -> list[tuple[bytes, bytes]]:

@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from ultramarine_serving.gateway.elsewhere import expected_of
 from ultramarine_serving.gateway.fields import BadFile, Fields
+from ultramarine_serving.http import behind
 from ultramarine_serving.http.address import Address
+from ultramarine_serving.http.tls import Expected
 
 PREFIX = "/instances/"
+HOST = "127.0.0.1"
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 _APPLICATION = re.compile(r"[a-z0-9-]+")
 _PORTS = range(1024, 65536)
 _NAMED = re.compile(f"{NAME}/{NAME}")
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a program is reached. `expected`: on another machine, by the one door of its instance."""
+
+    address: Address
+    expected: Expected | None = None
+
+    @property
+    def is_here(self) -> bool:
+        return self.expected is None
 
 
 @dataclass(frozen=True)
@@ -26,21 +42,44 @@ class Instance:
     address: Address
     base: str  #: what all its paths begin with
     secret: str = field(repr=False)  #: what its program wants to be told
-    applications: Mapping[str, int]  #: by name, at which port of this machine each listens
+    applications: Mapping[str, int]  #: by name, at which port of its machine each listens
+    expected: Expected | None = None  #: of one on another machine
+
+    @property
+    def lab(self) -> Way:
+        return self._way(self.address, behind.JUPYTERLAB)
+
+    def application(self, name: str) -> Way | None:
+        """None: it has none of that name."""
+        if (port := self.applications.get(name)) is None:
+            return None
+        return self._way(Address(host=HOST, port=port), behind.application(name, port))
+
+    @property
+    def ways(self) -> list[Way]:
+        """To all its programs."""
+        return [self.lab, *(way for name in self.applications if (way := self.application(name)) is not None)]
+
+    def _way(self, here: Address, elsewhere: str) -> Way:
+        if self.expected is None:
+            return Way(here)
+        return Way(self.address, replace(self.expected, behind=elsewhere))
 
 
-def instance_of(name: str, value: object) -> Instance:
+def instance_of(name: str, value: object, *, ca: str | None) -> Instance:
     """Read one instance of a table. Raises BadFile."""
     where = f"instances[{name!r}]"
     if not _NAMED.fullmatch(name):
         raise BadFile(f"{where}: an instance is named workspace/instance.")
     fields = Fields(value, where)
+    tls = fields.mapping("tls", {})
     made = Instance(
         id=fields.text("id"),
         address=fields.address("address"),
         base=fields.text("base"),
         secret=fields.text("secret"),
         applications=_applications(fields.mapping("applications", {}), where),
+        expected=expected_of(tls, f"{where}.tls", ca=ca) if tls else None,
     )
     fields.done()
     if made.base != f"{PREFIX}{name}/":

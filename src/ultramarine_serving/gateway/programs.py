@@ -7,14 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ultramarine_serving.gateway.opened import Instance
-from ultramarine_serving.http.address import Address
+from ultramarine_serving.gateway.opened import HOST, Instance, Way
 from ultramarine_serving.http.holder import Holder, holder
 from ultramarine_serving.http.messages import Request, Response, problem
 
 PROXY = "/proxy/"  #: below an instance's path: what is not JupyterLab's
 LOOK_S = 0.1
-HOST = "127.0.0.1"
 
 
 class Use:
@@ -51,11 +49,14 @@ class Use:
 
 @dataclass(frozen=True)
 class Program:
-    """`base`: what its paths begin with. `socket`: of its instance. `application`: None is JupyterLab."""
+    """`base`: what its paths begin with. `application`: None is JupyterLab.
+
+    `socket`: of its instance, where that is on this machine.
+    """
 
     instance: str
     base: str
-    address: Address
+    way: Way
     socket: str
     secret: str = field(default="", repr=False)  #: what it wants to be told, if anything
     application: str | None = None
@@ -74,27 +75,32 @@ class Program:
     async def ready(self, hold_s: float) -> Response | None:
         """Wait until it can be asked, for `hold_s` at most; a Response says why it cannot.
 
-        What takes connections at a port need not be the application: to another user's program nothing is sent.
+        What takes connections at a port need not be the application: to another user's program nothing is sent. On
+        another machine the door of the instance looks.
         """
-        if self.application is None:
+        if not self.is_at_port_here:
             return None
         loop = asyncio.get_running_loop()
         until = loop.time() + hold_s
-        while (found := holder(self.address.port, socket=self.socket)) is Holder.NOBODY:
+        while (found := holder(self.way.address.port, socket=self.socket)) is Holder.NOBODY:
             if loop.time() >= until:
-                return self.down()
+                return self.down(f"it takes no connections at port {self.way.address.port}")
             await asyncio.sleep(LOOK_S)
         return None if found is Holder.KNOWN else self._taken()
 
-    def down(self) -> Response:
+    @property
+    def is_at_port_here(self) -> bool:
+        return self.application is not None and self.way.is_here
+
+    def down(self, why: str) -> Response:
         if self.application is None:
             return not_up(self.instance)
-        detail = f"{self} takes no connections at port {self.address.port} now, or not yet."
+        detail = f"{self} does not answer now, or not yet: {why}."
         hint = f"It is started again by itself, and must listen at {HOST}:$PORT.{self.where_it_says_more}"
         return problem(503, "Application not up", detail, hint=hint, headers=[(b"retry-after", b"2")])
 
     def _taken(self) -> Response:
-        detail = f"At port {self.address.port} of {self} listens a program of another user of this machine."
+        detail = f"At port {self.way.address.port} of {self} listens a program of another user of this machine."
         hint = f"Give it another port: um compute update -n {self.instance} -f FILE.yml, then um compute restart."
         return problem(502, "Not the application", detail, hint=hint)
 
@@ -103,16 +109,15 @@ def program_of(there: Instance, request: Request, *, name: str, below: str) -> P
     """Whose a path `below` that of the instance `name` is. A Response says that it is nobody's, or leads on."""
     socket = there.address.path
     if not below.startswith(PROXY):
-        return Program(instance=name, base=there.base, address=there.address, socket=socket, secret=there.secret)
+        return Program(instance=name, base=there.base, way=there.lab, socket=socket, secret=there.secret)
     application, slash, _ = below[len(PROXY) :].partition("/")
-    port = there.applications.get(application)
-    if port is None:
+    way = there.application(application)
+    if way is None:
         return _no_application(there, name)
     if not slash:
         return with_slash(request)
     base = f"{there.base}{PROXY[1:]}{application}/"
-    address = Address(host=HOST, port=port)
-    return Program(instance=name, base=base, address=address, socket=socket, application=application)
+    return Program(instance=name, base=base, way=way, socket=socket, application=application)
 
 
 def with_slash(request: Request) -> Response:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from ultramarine_serving.gateway.elsewhere import expected_of
 from ultramarine_serving.gateway.fields import TOKEN, BadFile, Fields
 from ultramarine_serving.http.address import Address
 from ultramarine_serving.http.tls import Expected
@@ -118,7 +119,7 @@ def _replica(value: object, where: str, *, ca: str | None) -> Replica:
     fields = Fields(value, where)
     tls = fields.mapping("tls", {})
     replica = Replica(
-        expected=_expected(tls, f"{where}.tls", ca=ca) if tls else None,
+        expected=expected_of(tls, f"{where}.tls", ca=ca) if tls else None,
         id=fields.text("id"),
         address=fields.address("address"),
         probe=fields.text("probe", "/"),
@@ -129,14 +130,3 @@ def _replica(value: object, where: str, *, ca: str | None) -> Replica:
         if not re.fullmatch(r"/[!-~]*", path):
             raise fields.bad(name, path, "a path that begins with /")
     return replica
-
-
-def _expected(value: object, where: str, *, ca: str | None) -> Expected:
-    fields = Fields(value, where)
-    if ca is None:
-        raise BadFile(f"table.ca must be given: {where} names what it has signed.")
-    expected = Expected(name=fields.text("name"), ca=ca, secret=fields.text("secret"))
-    fields.done()
-    if not re.fullmatch(r"[!-~]+", expected.secret):
-        raise BadFile(f"{where}.secret must be visible ASCII.")  # its value is not to be shown
-    return expected

@@ -87,7 +87,7 @@ def parse(data: bytes) -> Table:
         raise BadFile("table.authorizer must be given: a site asks for authorization.")
     ca = _ca(fields.optional_text("ca"))
     endpoints = {name: endpoint_of(name, value, ca=ca) for name, value in fields.mapping("endpoints", {}).items()}
-    instances = {name: instance_of(name, value) for name, value in fields.mapping("instances", {}).items()}
+    instances = {name: instance_of(name, value, ca=ca) for name, value in fields.mapping("instances", {}).items()}
     if authorizer is None and instances:
         raise BadFile("table.authorizer must be given: there are instances.")
     named = fields.texts("hosts", [])

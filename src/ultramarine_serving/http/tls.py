@@ -30,6 +30,7 @@ class Expected:
     name: str  #: that its certificate is for, whatever its address is
     ca: str = field(repr=False)  #: PEM of what alone is trusted to have signed it
     secret: str = field(repr=False)
+    behind: str = ""  #: the program behind it that is meant, for its CONNECT; empty: itself
 
     @property
     def context(self) -> ssl.SSLContext:
@@ -38,7 +39,7 @@ class Expected:
 
     @property
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
-        """Of each request."""
+        """Of each request; of the CONNECT alone where there is one."""
         return ((SECRET, self.secret.encode("ascii")),)
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
-from ultramarine_serving.gateway import holder as holders
 from ultramarine_serving.gateway import programs
 from ultramarine_serving.gateway.authorize import Authorizer
 from ultramarine_serving.gateway.instances import Instances
 from ultramarine_serving.gateway.table import FORMAT, parse
+from ultramarine_serving.http import holder as holders
 from ultramarine_serving.http.client import Pool
 from ultramarine_serving.http.holder import Holder, holder
 from ultramarine_serving.http.server import Address, Handler, Request, Response
@@ -181,7 +181,9 @@ async def test_one_that_does_not_listen_is_said_to_be_down_with_where_its_log_is
     async with client:
         answer = await client.get(BOARD)
     assert answer.status_code == 503
-    assert f"Application board of compute instance lab takes no connections at port {port}" in answer.json()["detail"]
+    said = answer.json()["detail"]
+    assert said.startswith("Application board of compute instance lab does not answer now, or not yet: ")
+    assert f"it takes no connections at port {port}" in said
     assert "applications/board.log of the home folder" in answer.json()["hint"]
     assert made.status()["instances"]["c1"]["board"]["in_flight"] == 0
 
