@@ -41,6 +41,22 @@ def test_a_gang_brings_its_machines(its: Fleet):
     assert its.it.log("two", 1).startswith(f"0 of 2 on {its.network.hosts[0].address[:-1]}")
 
 
+def test_an_instance_brings_its_machine_gets_another_when_it_is_resized_and_gives_it_back_when_it_stops(its: Fleet):
+    computes = its.it.workspace.computes
+    computes.create_or_update({"name": "mine", "type": "computeinstance", "size": "cpu-1", "provider": "ray"})
+    assert computes.wait_up("mine", timeout_s=300)["state"] == "Running", its.it.told()
+    assert len(its.machines()) == 1
+    before = its.calls()
+    computes.resize("mine", "cpu-2")
+    until(lambda: computes.get("mine")["state"] != "Running", "it leaves its machine", seconds=60)
+    assert computes.wait_up("mine", timeout_s=300)["state"] == "Running", its.it.told()
+    assert its.calls() == before + 1, "it is on a machine of the new size"
+    computes.stop("mine")
+    computes.wait_stopped("mine")
+    until(lambda: not its.machines(), "its machine is given back", seconds=120)
+    its.delete("mine")
+
+
 def test_what_a_provider_says_when_it_fails_is_the_reason_of_the_job_that_waits(its: Fleet):
     its.cluster("other", nodes=1, idle_s=2)
     before = its.calls()

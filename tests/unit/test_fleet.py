@@ -1,10 +1,11 @@
 """What Ray's autoscaler is told of our clusters."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.factories import make_cluster
+from tests.factories import make_allocation, make_cluster
 
 from ultramarine.domain.allocation import AllocationStatus, compute_of, key_of
 from ultramarine.domain.compute import Compute
@@ -28,9 +29,18 @@ def rendered(
 def test_a_cluster_is_a_node_type_with_a_resource_that_no_other_has():
     one, other = make_cluster("c1"), make_cluster("c2")
     types = rendered((one, 3), (other, 1))["available_node_types"]
-    assert types[fleet.type_of(one.id)]["resources"][fleet.type_of(one.id)] == 1
-    assert fleet.type_of(one.id) not in types[fleet.type_of(other.id)]["resources"]
+    own = fleet.resource(one.id, one.size)
+    assert types[fleet.type_of(one.id)]["resources"][own] == 1
+    assert own not in types[fleet.type_of(other.id)]["resources"]
     assert types[fleet.type_of(one.id)]["max_workers"] == 3
+    assert fleet.bundle(make_allocation(compute=one))[own] == 1
+
+
+def test_an_allocation_is_put_on_no_machine_of_a_size_that_its_compute_had_before():
+    before = make_cluster("c1")
+    after = replace(before, size=replace(before.size, cpus_milli=2 * before.size.cpus_milli))
+    old = rendered((before, 1))["available_node_types"][fleet.type_of(before.id)]["resources"]
+    assert not set(fleet.bundle(make_allocation(compute=after))) <= set(old)
 
 
 def test_what_a_machine_is_to_its_provider_is_said_for_all_by_size_and_by_cluster():

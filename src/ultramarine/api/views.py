@@ -15,7 +15,6 @@ from ultramarine.domain.page import Page
 from ultramarine.domain.run import Ending, Run, RunStatus
 from ultramarine.files.collected import CollectedFile
 from ultramarine.files.logs import LogFile
-from ultramarine.planning.idleness import Idleness
 from ultramarine.planning.trace import Replayed
 from ultramarine.planning.why import ComputeWhy
 from ultramarine.services.computes import ComputeState, NodeState, SizeState, Usage
@@ -120,7 +119,7 @@ def _instance_why(found: InstanceWhy) -> View:
     known = found.idleness
     return {
         "state": found.state.instance.status.value,
-        "reason": found.state.instance.reason,
+        "reason": found.words,
         "busy_by": [] if known is None else list(known.busy_by),
         "stops_at": None if known is None else at(known.stops_at),
         "why": "" if known is None else known.why,
@@ -171,7 +170,7 @@ def compute(state: ComputeState) -> View:
         "memory_bytes": c.size.memory_bytes,
         "gpus": c.size.gpus,
         "targets": c.targets,
-        "instance": None if state.instance is None else instance(state.instance, state.idleness),
+        "instance": None if state.instance is None else instance(state.instance, state),
         "nodes": {
             "total": len(state.allocations),
             "busy": busy,
@@ -184,10 +183,11 @@ def compute(state: ComputeState) -> View:
     }
 
 
-def instance(found: Instance, idleness: Idleness | None = None) -> View:
+def instance(found: Instance, of: ComputeState) -> View:
+    idleness = of.idleness
     return {
         "state": found.status.value,
-        "reason": found.reason,
+        "reason": of.instance_words,
         "owner": found.owner,
         "path": found.path,
         "active_at": at(found.active_at),

@@ -155,6 +155,10 @@ class Instance:
         asked = {E.START_ASKED: UP, E.STOP_ASKED: (S.STOPPING, S.STOPPED), E.RESTART_ASKED: (S.RESTARTING, *COMING)}
         return frozenset(event for event, statuses in asked.items() if self.status in statuses)
 
+    def words(self, run: str) -> str:
+        """Why it stands as it does. `run`: what its run says while one is wanted; it knows more, and newer."""
+        return (self.status in UP and run) or self.reason
+
     @property
     def path(self) -> str:
         """Where it is, behind the gateway."""

@@ -50,6 +50,11 @@ class ComputeState:
         node = self.nodes.get(allocation.node)
         return "" if node is None else str(node.machine.get("limits", ""))
 
+    @property
+    def instance_words(self) -> str:
+        """Of an instance, why it stands as it does."""
+        return "" if self.instance is None else self.instance.words(self.runs[-1].reason if self.runs else "")
+
     def runs_on(self, allocation: Allocation) -> list[Run]:
         return [run for run in self.runs if allocation.node in run.nodes and run.status in ON_NODES]
 

@@ -17,7 +17,7 @@ from ultramarine.planning.idleness import Idleness
 from ultramarine.services import elsewhere, environments, inside
 from ultramarine.services.client import client_zip
 from ultramarine.services.context import Context
-from ultramarine.store import assets, computes, instances
+from ultramarine.store import assets, computes, instances, runs
 from ultramarine.store.database import Tx
 
 JUPYTER = "jupyter"  #: the curated environment that it runs in
@@ -38,10 +38,11 @@ class InstanceState:
 class InstanceWhy:
     """Why an instance stays up or stops, and what its schedules bring next.
 
-    `idleness`: of one that runs, once it is known.
+    `words`: why it stands as it does. `idleness`: of one that runs, once it is known.
     """
 
     state: InstanceState
+    words: str
     idleness: Idleness | None
     next: Moment | None
 
@@ -99,11 +100,15 @@ async def explain(ctx: Context, workspace: str, name: str) -> InstanceWhy | None
     async with ctx.read() as tx:
         compute = await computes.get(tx, workspace, name)
         instance = await instances.find(tx, compute.id)
+        there = [] if instance is None else [run for run in await runs.open_instances(tx) if run.owner_id == compute.id]
     if instance is None:
         return None
     state = InstanceState(instance=instance, compute=compute)
     return InstanceWhy(
-        state=state, idleness=ctx.hub.idleness.get(state.instance.id), next=_next(state, now=ctx.clock())
+        state=state,
+        words=instance.words(there[-1].reason if there else ""),
+        idleness=ctx.hub.idleness.get(state.instance.id),
+        next=_next(state, now=ctx.clock()),
     )
 
 

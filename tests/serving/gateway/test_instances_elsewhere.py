@@ -183,13 +183,17 @@ async def test_another_door_or_one_with_another_secret_is_not_spoken_to(gateway:
         assert "um compute show -n lab" in answer.json()["hint"]
 
 
+def strangers(port: int, *, socket: str) -> Holder:
+    return Holder.STRANGER
+
+
 async def test_an_application_that_is_not_up_or_is_somebody_elses_is_told_of(
     gateway: Gateway, there: There, monkeypatch: pytest.MonkeyPatch
 ):
     with there.open():
         async with gateway.client("instances", headers=TOKEN) as client:
             with monkeypatch.context() as changed:
-                changed.setattr(door, "holder", lambda *_, **__: Holder.STRANGER)
+                changed.setattr(door, "holder", strangers)
                 strange = await client.get(f"{LAB}proxy/board/")
         assert strange.status_code == 503
         assert "a program of another user" in strange.json()["detail"]

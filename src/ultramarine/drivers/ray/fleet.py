@@ -1,7 +1,8 @@
 """What Ray's autoscaler is told of our clusters: pure.
 
 A cluster is a node type with a resource of its own, one on each node, which every allocation of the cluster asks for.
-So the autoscaler brings a machine for an allocation that waits, up to the cluster's maximum, and for nothing else.
+So the autoscaler brings a machine for an allocation that waits, up to the cluster's maximum, and for nothing else. The
+resource has the size in its name: on a machine of the size that a compute instance had before, it is not put again.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -16,6 +17,7 @@ from ultramarine.domain.allocation import Allocation, AllocationStatus
 from ultramarine.domain.compute import Compute
 from ultramarine.domain.errors import InvalidInput
 from ultramarine.domain.names import ComputeId
+from ultramarine.domain.size import Amount
 from ultramarine.domain.spec import refused
 
 S = AllocationStatus
@@ -74,14 +76,19 @@ class Site:
 
 
 def type_of(compute: ComputeId) -> str:
-    """The name of a cluster's node type and of its resource."""
+    """The name of a cluster's node type."""
     return f"um-{compute}"
+
+
+def resource(compute: ComputeId, size: Amount) -> str:
+    """What each machine of a cluster has one of, and nothing else has."""
+    return f"{type_of(compute)}-{size.cpus_milli}-{size.memory_bytes}-{size.gpus}"
 
 
 def bundle(allocation: Allocation) -> dict[str, float]:
     """What an allocation asks of Ray: a node of its cluster, whole."""
     gpus = {"GPU": float(allocation.capacity.gpus)} if allocation.capacity.gpus else {}
-    return {type_of(allocation.compute): 1.0, **gpus}
+    return {resource(allocation.compute, allocation.capacity): 1.0, **gpus}
 
 
 def machines(compute: Compute, held: Sequence[AllocationStatus], *, there: int, is_draining: bool) -> int:
@@ -170,7 +177,7 @@ def _node_type(file: ProviderFile, compute: Compute, count: int) -> Mapping[str,
     size = compute.size
     named = file.clusters.get(f"{compute.workspace}/{compute.name}", {})
     # What is asked of it is its own resource and its GPUs; a machine of 4 GiB has a little less than that.
-    resources = {"CPU": max(1, size.cpus_milli // 1000), type_of(compute.id): 1}
+    resources = {"CPU": max(1, size.cpus_milli // 1000), resource(compute.id, size): 1}
     return {
         "resources": resources | ({"GPU": size.gpus} if size.gpus else {}),
         "node_config": file.node_config | file.sizes.get(compute.size_name, {}) | named,
