@@ -114,8 +114,8 @@ def installation(**settings: str) -> Generator[Installation]:
         yield here
 
 
-def job(command: str, *, compute: str = "local") -> dict[str, Any]:
-    return {"command": command, "environment": MINIMAL, "compute": compute}
+def job(command: str, *, compute: str = "local", environment: str = MINIMAL) -> dict[str, Any]:
+    return {"command": command, "environment": environment, "compute": compute}
 
 
 def cluster(

@@ -165,7 +165,6 @@ def test_nobody_but_the_gateway_is_let_in(site: Site):
 def test_its_home_is_there_again_after_a_stop_and_a_start_and_on_another_size(site: Site):
     computes = site.it.workspace.computes
     site.write("mine.txt", "kept")
-    site.write(".hidden", "too")
     computes.stop("far")
     computes.wait_stopped("far")
     with site.client() as client:
