@@ -4,7 +4,8 @@
 
 Environments are warm, as on a node that had an instance before. The cell is executed through the gateway by Jupyter's
 own client of remote kernels, in a kernel of the environment that JupyterLab runs in; beside it, in turn, the same
-client speaks to a `jupyter lab` of the same environment, started as one does by hand, in an empty home.
+client speaks to a `jupyter lab` of the same environment, started as one does by hand, in an empty home. The same in a
+headless Chromium that is there already: from the command over the link and the launcher's tile to what the cell shows.
 """
 
 import json
@@ -15,13 +16,16 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from benchmarks import kept, measure
+from playwright.sync_api import Browser
+
+from benchmarks import browser_cell, kept, measure
 from benchmarks.environments import build
 from benchmarks.installation import Installation, installation, until
 from benchmarks.measure import Row, Series
@@ -65,15 +69,29 @@ class Desks:
 
     def created_s(self) -> float:
         """From the command to the cell. The instance is deleted again."""
-        name = f"desk-{next(self._numbers)}"
-        file = self.here.home / "instance.yml"
-        file.write_text(f"name: {name}\ntype: computeinstance\nsize: desk\n")
+        name, file = self._new()
         cell = self.cell(name)
         begin = time.time()
         self.here.um("compute", "create", "-f", str(file), "--no-wait")
         seconds = cell.at() - begin
         self.here.client().computes.delete(name)
         return seconds
+
+    def seen_s(self, browser: Browser) -> float:
+        """From the command to the cell in a browser. The instance is deleted again."""
+        name, file = self._new()
+        begin = time.time()
+        self.here.um("compute", "create", "-f", str(file))
+        link = self.here.client().computes.connect(name)
+        seconds = browser_cell.shown_at(browser, link, "Python (jupyter)", CODE, SHOWN) - begin
+        self.here.client().computes.delete(name)
+        return seconds
+
+    def _new(self) -> tuple[str, Path]:
+        """A name that none has had, and a file that says it."""
+        name, file = f"desk-{next(self._numbers)}", self.here.home / "instance.yml"
+        file.write_text(f"name: {name}\ntype: computeinstance\nsize: desk\n")
+        return name, file
 
     def cell(self, name: str) -> Cell:
         url = f"http://127.0.0.1:{self.here.port + 2}/instances/default/{name}"
@@ -85,6 +103,14 @@ class Desks:
         begin = time.time()
         with lab_by_hand(self.python, port, token):
             return cell.at() - begin
+
+    def seen_by_hand_s(self, browser: Browser) -> float:
+        port, token = free_port(), "by-hand"
+        begin = time.time()
+        with lab_by_hand(self.python, port, token):
+            url = f"http://127.0.0.1:{port}"
+            until(lambda: answers(f"{url}/api"), "it answers", seconds=CELL_S_MAX, every_s=0.02)
+            return browser_cell.shown_at(browser, f"{url}/lab?token={token}", "Python 3", CODE, SHOWN) - begin
 
     def cycles(self, rounds: int) -> tuple[Series, Series, Sequence[str]]:
         """Seconds until it has stopped, until a cell was executed after its start, and what went wrong."""
@@ -130,6 +156,14 @@ def lab_by_hand(python: Path, port: int, token: str) -> Generator[None]:
             lab.wait()
 
 
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except OSError:
+        return False
+
+
 def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
@@ -143,10 +177,37 @@ def jupyter_python(cache: Path) -> Path:
     return build(cache, one.lock(python=python, platform=f"linux-{os.uname().machine}")) / "bin" / "python"
 
 
+def seen_rows(desks: Desks, *, rounds: int) -> Sequence[Row]:
+    if browser_cell.CHROMIUM is None:
+        return [Row(what="the same in a browser", figure="chromium is not on this machine")]
+    with browser_cell.started() as browser:
+        seen, by_hand = measure.paired(
+            lambda: desks.seen_s(browser), lambda: desks.seen_by_hand_s(browser), rounds=rounds, unit="s"
+        )
+    ratio = seen.median / by_hand.median
+    return [
+        Row(
+            what="`um compute create` → a cell executed in a headless browser",
+            figure=str(seen),
+            goal=f"≤ {CREATED_GOAL_S:g} s",
+            is_met=seen.median <= CREATED_GOAL_S,
+        ),
+        Row(
+            what="the same beside `jupyter lab` by hand → the cell in the browser",
+            figure=str(seen),
+            beside=f"jupyter lab {by_hand}",
+            ratio=f"{ratio:.2f}×",
+            goal=f"≤ {RATIO_GOAL:g}×",
+            is_met=ratio <= RATIO_GOAL,
+        ),
+    ]
+
+
 def rows(desks: Desks, *, rounds: int, cycles: int) -> Sequence[Row]:
     desks.created_s()  # environments are warm from here
     created, by_hand = measure.paired(desks.created_s, desks.by_hand_s, rounds=rounds, unit="s")
     ratio = created.median / by_hand.median
+    seen = seen_rows(desks, rounds=rounds)
     stops, starts, wrong = desks.cycles(cycles)
     for words in wrong:
         print(words, file=sys.stderr)
@@ -165,6 +226,7 @@ def rows(desks: Desks, *, rounds: int, cycles: int) -> Sequence[Row]:
             goal=f"≤ {RATIO_GOAL:g}×",
             is_met=ratio <= RATIO_GOAL,
         ),
+        *seen,
         Row(
             what=f"{cycles} cycles of stop and start, a cell after each",
             figure=f"{len(wrong)} failed; stop {stops}, start → cell {starts}",
