@@ -1,7 +1,9 @@
 """A compute instance whose machine a Ray gives, on a host with a network of its own: reached by TLS alone."""
 
+import hashlib
 import json
 import socket
+import sqlite3
 import ssl
 import subprocess
 import time
@@ -73,10 +75,13 @@ class Site:
         there = self.table()["instances"].get("default/far")
         return None if there is None else str(there["tls"]["name"])
 
-    def kept(self) -> set[bytes]:
-        """What all files of its home have held, as they were stored."""
-        stored = (self.it.home / "blobs").rglob("*")
-        return {path.read_bytes() for path in stored if path.is_file() and path.stat().st_size < 100}
+    def keeps(self, name: str, content: str) -> bool:
+        """Whether its home was stored with this file in it."""
+        with sqlite3.connect(self.it.home / "ultramarine.db") as database:
+            [[snapshot]] = database.execute("SELECT checkpoint FROM runs WHERE key = ?", [self.run()])
+        found = list((self.it.home / "files").rglob(str(snapshot)))
+        files: list[dict[str, Any]] = json.loads(found[0].read_bytes())["files"] if found else []
+        return (name, hashlib.sha256(content.encode()).hexdigest()) in {(one["path"], one["sha256"]) for one in files}
 
     def table(self) -> dict[str, Any]:
         return json.loads((self.it.home / "gateway" / "routes.json").read_text())
@@ -182,7 +187,7 @@ def test_when_its_host_is_gone_it_comes_back_on_another_with_what_was_kept(site:
     host = site.host()
     site.write("mine.txt", fate)
     run = site.run()
-    until(lambda: fate.encode() in site.kept(), "it is kept", seconds=60)
+    until(lambda: site.keeps("mine.txt", fate), "it is kept", seconds=60)
     try:
         begun = time.monotonic()
         host.cut() if fate == "cut off" else host.kill()
