@@ -85,7 +85,7 @@ def fleet(cache: Path, folder: Path, *, count: int = 2, **settings: str) -> Gene
     """`folder`: of the provider's files; `count`: hosts that there are; `settings`: further ones."""
     with hosts.network(count) as network:
         file = folder / "provider.yml"
-        file.write_text(yaml.safe_dump(_provider(network, folder)))
+        file.write_text(yaml.safe_dump(_provider(network, folder, cache=cache)))
         of_ray = {
             "ULTRAMARINE_RAY_HEAD": f"{network.address}:6379",
             "ULTRAMARINE_RAY_PROVIDER": str(file),
@@ -101,12 +101,13 @@ def fleet(cache: Path, folder: Path, *, count: int = 2, **settings: str) -> Gene
                 made.clear()
 
 
-def _provider(network: hosts.Network, folder: Path) -> dict[str, Any]:
+def _provider(network: hosts.Network, folder: Path, *, cache: Path) -> dict[str, Any]:
     return {
         "provider": {
             "type": "external",
             "module": "hosts_provider.HostsProvider",
             "folder": str(folder),
+            "cache": str(cache),
             "hosts": [[host.name, host.address] for host in network.hosts],
             "disable_node_updaters": True,
         },

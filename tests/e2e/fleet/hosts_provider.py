@@ -22,7 +22,10 @@ END_S = 10.0
 
 
 class HostsProvider(NodeProvider):
-    """`provider_config`: `hosts`, [[name, address], …], and `folder`; `ultramarine` is added by us."""
+    """`provider_config`: `hosts`, [[name, address], …], and `folder`; `ultramarine` is added by us.
+
+    `cache`: of environments, which machines have in common: they reach no index.
+    """
 
     def __init__(self, provider_config, cluster_name):
         super().__init__(provider_config, cluster_name)
@@ -52,6 +55,9 @@ class HostsProvider(NodeProvider):
     def _start(self, address, tags, resources):
         id = f"m{time.time_ns()}"
         place = tempfile.mkdtemp(prefix=f"{id[-6:]}-", dir="/tmp")
+        kept = Path(place, "home", ".cache")
+        kept.mkdir(parents=True)
+        (kept / "ultramarine").symlink_to(self.provider_config["cache"])
         ours = self.provider_config["ultramarine"]
         command = [
             *("nsenter", f"--net=/run/netns/{self.hosts[address]}", "--", sys.executable, "-P", "-m"),
@@ -65,6 +71,7 @@ class HostsProvider(NodeProvider):
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": ours["token"],
             "TMPDIR": place,
+            "HOME": str(kept.parent),
             "RAY_CLOUD_INSTANCE_ID": id,
             "RAY_NODE_TYPE_NAME": tags[TAG_RAY_USER_NODE_TYPE],
         }
