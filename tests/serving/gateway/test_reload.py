@@ -179,7 +179,7 @@ async def _pids(gateway: Gateway) -> set[int]:
 
 
 def _is_alive(pid: int) -> bool:
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the second: it ended while this was read
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
 
