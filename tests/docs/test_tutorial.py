@@ -1,30 +1,18 @@
 """Every block of the tutorials that is to be copied runs as it stands, in order, in a fresh home."""
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+from tests.e2e.installation import free_ports
 
 from .tutorial import SHOWN, TYPED, blocks, follow
 
 PAGES = ("first-job.md", "from-laptop-to-fleet.md", "train-register-deploy.md")
 NOTEBOOK = "your-first-notebook.md"  #: followed with a browser, by tests/e2e/test_first_notebook.py
-
-
-def free_port() -> int:
-    """The first of three ports in a row that nobody uses."""
-    for port in range(21000 + os.getpid() % 9000, 32000, 3):
-        try:
-            for each in (port, port + 1, port + 2):
-                socket.create_server(("127.0.0.1", each)).close()
-        except OSError:
-            continue
-        return port
-    raise AssertionError("no three free ports in a row")
 
 
 @pytest.mark.parametrize("page", [*PAGES, NOTEBOOK])
@@ -51,7 +39,7 @@ def test_a_reader_who_copies_every_block_gets_through(page: str, tmp_path: Path)
         variables |= {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "ULTRAMARINE_HOME": home,
-            "ULTRAMARINE_PORT": str(free_port()),
+            "ULTRAMARINE_PORT": str(free_ports()),
         }
         if cache := os.environ.get("ULTRAMARINE_TEST_CACHE"):
             variables["ULTRAMARINE_CACHE"] = cache
