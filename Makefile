@@ -4,11 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 HOME_DIR ?= $(CURDIR)/.home
 TESTS ?= tests
-# Slow tests that bear others beside them: each file has its own installation on this machine, and mostly waits.
-WAITING := endpoints serving_losses serving_faults collecting onnx_form \
-	first_notebook idle_countdown idle_instance instances instance_client pytorch
-BESIDE := $(if $(filter tests,$(TESTS)),$(WAITING:%=tests/e2e/test_%.py))
 SLOWEST := --durations=20 --durations-min=20
+# Who names tests may name none that are alone, or none that are not: pytest says so with 5.
+MAYBE_NONE := $(if $(filter-out tests,$(TESTS)),|| [ $$? -eq 5 ])
 PYTEST_OPTIONS ?= -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help setup quickstart test system check fix dev sim mutations kill bench heavy docs lock clean
@@ -26,8 +24,8 @@ test: setup ## all tests but the slow ones
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "not slow and not gpu" $(TESTS)
 
 system: setup ## the slow tests: whole installations, real jobs, kills
-	$(if $(BESIDE),$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not gpu" $(SLOWEST) $(BESIDE))
-	$(BIN)/python -m pytest -m "slow and not gpu" $(SLOWEST) $(BESIDE:%=--ignore=%) $(TESTS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not gpu and not alone" $(SLOWEST) $(TESTS) $(MAYBE_NONE)
+	$(BIN)/python -m pytest -m "slow and not gpu and alone" $(SLOWEST) $(TESTS) $(MAYBE_NONE)
 
 check: setup ## style, types, directions of imports, shape, docs
 	$(BIN)/ruff check .

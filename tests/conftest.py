@@ -1,4 +1,7 @@
-"""Rules for every session: in CI nothing is skipped, and no process that tests started is left over."""
+"""Rules for every session: in CI nothing is skipped, and no process that tests started is left over.
+
+With `--dist loadfile` one worker does all tests of a file, and all that `TOGETHER` keeps together.
+"""
 
 import os
 import secrets
@@ -6,7 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
+#: What takes turns, though it is in several files, by how their paths begin.
+TOGETHER = {
+    "runners": ("tests/runner/",),  # all wait for one lock: their keys are the same
+    "rays": ("tests/contracts/", "tests/e2e/computes/", "tests/e2e/test_fleet"),  # two of them starve each other
+}
 SESSION = "ULTRAMARINE_TEST_SESSION"
 ENDING_S = 5.0  #: what was told to end at a session's end may take this long
 IN_CI = os.environ.get("CI") == "true"
@@ -16,6 +26,31 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # a worker of xdist watches nothing: its controller does
         os.environ[SESSION] = secrets.token_hex(8)
         config.pluginmanager.register(Watch(), "ultramarine-watch")
+
+
+class ByFile(LoadScopeScheduling):
+    """Says which tests one worker does, one after the other."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((name for name, paths in TOGETHER.items() if nodeid.startswith(paths)), nodeid.partition("::")[0])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
+    return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that may take long come first: at the end no worker shall have one of them while another has none left."""
+    limits_s: dict[Path, float] = {}
+    for item in items:
+        limits_s[item.path] = max(limits_s.get(item.path, 0.0), limit_s(item))
+    items.sort(key=lambda item: limits_s[item.path], reverse=True)
+
+
+def limit_s(item: pytest.Item) -> float:
+    marked = item.get_closest_marker("timeout")
+    return float(marked.args[0]) if marked else 0.0
 
 
 class Watch:

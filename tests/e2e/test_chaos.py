@@ -16,7 +16,7 @@ from .chaos.storm import Held, Storm
 from .chaos.trial import LIMIT_S, SECONDS, SEED, Excuses, come_through, make_clusters
 from .installation import Installation, installed, nothing_left
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(LIMIT_S)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(LIMIT_S)]
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from .chaos.storm import Held, Storm
 from .chaos.trial import JOBS, LIMIT_S, SECONDS, SEED, Excuses, come_through, make_clusters
 from .fleets import Fleet, fleet
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(LIMIT_S)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(LIMIT_S)]
 NODES = {"c": 3, MIXED: 2, LOW: 1}
 PAUSE_S = (0.3, 4.0)
 SPARE = 2  #: hosts beyond that: one whose raylet was killed is a machine until its provider has seen that

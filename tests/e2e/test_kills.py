@@ -16,7 +16,7 @@ import pytest
 from . import dice
 from .installation import FINAL, Installation, carriers, environment_of, installed, is_alive, leftovers, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(60 + 60 * dice.ROUNDS)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(60 + 60 * dice.ROUNDS)]
 JOBS, LINES, PAUSE_S = 10, 100, 0.02
 MOMENT_S = 3.0  #: within so long after the first job's creation
 rounds = pytest.mark.parametrize("number", range(1, dice.ROUNDS + 1))

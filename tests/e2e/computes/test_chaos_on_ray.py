@@ -15,7 +15,7 @@ from tests.hosts import Host
 
 from .conftest import Install
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(LIMIT_S)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(LIMIT_S)]
 
 
 @pytest.fixture
