@@ -110,13 +110,13 @@ async def test_a_replica_that_answers_its_probe_but_no_request_is_left_alone(gat
 
 async def test_where_most_replicas_fail_none_is_left_alone_in_a_hurry(gateway: Gateway, upstreams: Upstreams):
     hanging = [str((await upstreams.start(hang)).addresses[0]) for _ in range(2)]
-    table = endpoint({"blue": hanging[:1]}, request_timeout_s=0.02)
+    table = endpoint({"blue": hanging[:1]}, request_timeout_s=0.1)
     await gateway.use(endpoints={"default/cancer": table})
     async with gateway.client(headers=AUTHORIZED) as client:
         answers = [await client.post(SCORE) for _ in range(10)]
         assert {answer.status_code for answer in answers} == {504}
         assert (await replica(gateway, "blue-0"))["state"] == "up"
-        await gateway.use(endpoints={"default/cancer": endpoint({"green": hanging}, request_timeout_s=0.02)})
+        await gateway.use(endpoints={"default/cancer": endpoint({"green": hanging}, request_timeout_s=0.1)})
         for _ in range(20):
             await client.post(SCORE)
     states = collections.Counter([(await replica(gateway, f"green-{i}"))["state"] for i in range(2)])

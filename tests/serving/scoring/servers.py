@@ -112,7 +112,7 @@ def start(command: list[str], folder: Path, environment: Mapping[str, str], *, a
     return Server(process=process, socket=path, log_path=log_path)
 
 
-def wait_for(holds: Callable[[], bool], *, words: str, log: Callable[[], str] = str, limit_s: float = 30) -> None:
+def wait_for(holds: Callable[[], bool], *, words: str, log: Callable[[], str] = str, limit_s: float = 60) -> None:
     """Look again and again until it holds; fail with the words when it does not within the limit."""
     deadline = time.monotonic() + limit_s
     while True:
