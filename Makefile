@@ -7,7 +7,9 @@ TESTS ?= tests
 SLOWEST := --durations=20 --durations-min=20
 # Who names tests may name none that are alone, or none that are not: pytest says so with 5.
 MAYBE_NONE := $(if $(filter-out tests,$(TESTS)),|| [ $$? -eq 5 ])
-PYTEST_OPTIONS ?= -n auto --maxprocesses 4 --dist loadfile
+# Tests wait for half of their time: one worker more than there are processors, but no more than four.
+WORKERS ?= $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 1 : 4)))
+PYTEST_OPTIONS ?= -n $(WORKERS) --dist loadfile
 
 .PHONY: help setup quickstart test system check fix dev sim mutations kill bench heavy docs lock clean
 
@@ -24,7 +26,7 @@ test: setup ## all tests but the slow ones
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "not slow and not gpu" $(TESTS)
 
 system: setup ## the slow tests: whole installations, real jobs, kills
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not gpu and not alone" $(SLOWEST) $(TESTS) $(MAYBE_NONE)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "slow and not gpu and not alone" $(SLOWEST) $(TESTS) $(MAYBE_NONE)
 	$(BIN)/python -m pytest -m "slow and not gpu and alone" $(SLOWEST) $(TESTS) $(MAYBE_NONE)
 
 check: setup ## style, types, directions of imports, shape, docs
