@@ -1,9 +1,7 @@
 """An installation with a Ray of its own, whose machines are hosts of a network of this machine."""
 
 import json
-import os
 import shutil
-import signal
 import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -16,7 +14,7 @@ from tests import hosts
 
 from ultramarine.drivers.ray.places import Places
 
-from .installation import Installation, installed, is_alive
+from .installation import Installation, end, installed, is_alive
 
 PROVIDER = Path(__file__).parent / "fleet"
 IDLE_S = 4.0
@@ -46,7 +44,7 @@ class Fleet:
         """End what a failed test has left of machines, and remove what those have left that nobody took away."""
         for machine in self._known():
             for pid in self.processes(machine["place"]):
-                os.kill(pid, signal.SIGKILL)
+                end(pid)
             shutil.rmtree(machine["place"], ignore_errors=True)
 
     def _known(self) -> list[dict[str, Any]]:

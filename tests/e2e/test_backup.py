@@ -6,7 +6,6 @@ Runners of before live on meanwhile: nothing of theirs is taken for new, and no 
 import json
 import os
 import shutil
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from .installation import Installation, environment_of, installed, is_alive, processes, until
+from .installation import Installation, end, environment_of, installed, is_alive, processes, until
 from .test_endpoints import Flow
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -87,7 +86,7 @@ def go_on(story: Story) -> None:
     it.comes_to("later", "Running")
     node = it.job("running")["nodes"][0]
     for pid in it.runner(node):
-        os.kill(pid, signal.SIGKILL)  # its second attempt, of which the backup knows nothing
+        end(pid)  # its second attempt, of which the backup knows nothing
     story.jobs = {job["id"] for job in it.workspace.jobs.list()}
     until(lambda: it.job("running")["attempt"] == 2 and it.job("running")["status"] == "Running", "attempt 2 runs")
 
@@ -95,7 +94,7 @@ def go_on(story: Story) -> None:
 def kill_all_but_runners(it: Installation) -> None:
     parts = [it.supervisor(), *(it.pid(part) for part in ("gateway", "control", "mlflow"))]
     for pid in parts:
-        os.kill(pid, signal.SIGKILL)
+        end(pid)
     until(lambda: not any(is_alive(pid) for pid in parts), "its parts have ended")
 
 

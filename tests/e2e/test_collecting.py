@@ -1,8 +1,6 @@
 """What is sent to an endpoint and what it answers, read again from the files that its deployment has collected."""
 
 import json
-import os
-import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 import pytest
 
 from .endpoints import multiplying
-from .installation import UM, Installation, carriers, until
+from .installation import UM, Installation, carriers, end, until
 from .load import Load
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -71,7 +69,7 @@ def test_what_was_sent_and_answered_is_read_again_though_the_replica_was_killed(
 
     until(lambda: written() == 60, "all is written on the node")
     for pid in carriers(f"ULTRAMARINE_RUN_KEY={run}"):
-        os.kill(pid, signal.SIGKILL)
+        end(pid)
     until(lambda: pairs(downloaded(it, tmp_path)) == expected, "what was written comes here", seconds=60)
 
     def answers_again() -> bool:

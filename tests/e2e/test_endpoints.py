@@ -19,7 +19,7 @@ from ultramarine.services.secrets import Secrets
 
 from . import dice
 from .endpoints import HERE, deploy, multiplying, remove
-from .installation import SIZE, Installation, carriers, environment_of, until
+from .installation import SIZE, Installation, carriers, end, environment_of, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180 + 60 * dice.ROUNDS)]
 TIMES = "times"
@@ -135,7 +135,7 @@ def test_a_killed_replica_is_replaced_and_answers_again(it: Installation, victim
         time.sleep(chance.uniform(0, MOMENT_S))  # the moment of the kill is what is diced
         killed_at = time.monotonic()
         for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+            end(pid)
         until(lambda: not carriers(f"ULTRAMARINE_RUN_KEY={before}"), f"nothing of {before} lives", seconds=60)
         gone_at = time.monotonic()
         until(lambda: flow.answered_since(gone_at) > 5, "it answers again", seconds=60)

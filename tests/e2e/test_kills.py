@@ -3,9 +3,7 @@
 `ULTRAMARINE_KILLS` rounds of each (3; `make kill`: 20). A seed that fails is repeated by ULTRAMARINE_KILLS_SEED.
 """
 
-import os
 import random
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from . import dice
-from .installation import FINAL, Installation, carriers, environment_of, installed, is_alive, leftovers, until
+from .installation import FINAL, Installation, carriers, end, environment_of, installed, is_alive, leftovers, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(60 + 60 * dice.ROUNDS)]
 JOBS, LINES, PAUSE_S = 10, 100, 0.02
@@ -94,7 +92,7 @@ def wait_for_the_moment(chance: random.Random) -> None:
 
 
 def kill(pid: int) -> float:
-    os.kill(pid, signal.SIGKILL)
+    end(pid)
     return time.monotonic()
 
 

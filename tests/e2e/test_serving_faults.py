@@ -1,8 +1,6 @@
 """What goes wrong with requests and replicas while others flow: the right status code, and nobody else is harmed."""
 
 import json
-import os
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -10,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .installation import carriers, until
+from .installation import carriers, end, until
 from .odd import BODY, RATE, Site, odd
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -102,7 +100,7 @@ def test_a_killed_replica_costs_what_it_had_in_hand(site: Site):
         until(lambda: len(load.answers) > RATE, "requests are answered")
         [victim, _] = site.answering()
         for pid in carriers(f"ULTRAMARINE_RUN_KEY={victim}"):
-            os.kill(pid, signal.SIGKILL)
+            end(pid)
         until(lambda: victim not in site.answering() and len(site.answering()) == 2, "it is replaced", seconds=60)
     print(load.told())
     assert len(load.failed) <= 4, f"{load.told()}\n{site.it.told()}"

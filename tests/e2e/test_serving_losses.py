@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 from tests.serving.scoring import environment
 
-from .installation import SIZE, carriers, environment_of, parent, processes, until
+from .installation import SIZE, carriers, end, environment_of, parent, processes, until
 from .load import Load
 from .odd import BODY, PAIR, RATE, Site, odd
 
@@ -43,7 +42,7 @@ def site(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site
 def kill(pids: list[int]) -> float:
     """When."""
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        end(pid)
     return time.monotonic()
 
 

@@ -1,13 +1,11 @@
 """A job that is stopped or loses its node goes on from its checkpoint."""
 
-import os
-import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.installation import Installation, until
+from tests.e2e.installation import Installation, end, until
 
 from .conftest import Install
 
@@ -59,7 +57,7 @@ def test_a_job_whose_runner_is_killed_goes_on_from_its_last_checkpoint(it: Insta
     assert job["attempt"] == 1
     known = kept(it, "lost")
     for pid in it.runner(job["nodes"][0]):
-        os.kill(pid, signal.SIGKILL)
+        end(pid)
     assert it.comes_to("lost", "Completed", within_s=120)["attempt"] == 2
     second = steps(it, "lost", 2)
     assert second == list(range(second[0], 201))

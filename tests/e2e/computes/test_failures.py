@@ -1,12 +1,10 @@
 """What goes wrong with a job: it ends with the reason in words, and nothing of it is left."""
 
-import os
-import signal
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.e2e.installation import Installation, carriers, command_line, processes, until
+from tests.e2e.installation import Installation, carriers, command_line, end, processes, until
 
 from .conftest import Install
 
@@ -70,7 +68,7 @@ def test_a_lost_node_does_not_count_as_one_of_the_retries(it: Installation):
     node = it.comes_to("unhappy", "Running")["nodes"][0]
     until(mark.exists, "it has begun")
     for pid in it.runner(node):
-        os.kill(pid, signal.SIGKILL)
+        end(pid)
     until(lambda: it.job("unhappy")["attempt"] == 3, "one attempt for the lost node, one for the failure")
     job = failed(it, "unhappy")
     assert (job["attempt"], job["ending"]["code"]) == (3, 7)
