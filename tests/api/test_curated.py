@@ -9,10 +9,13 @@ from tests.api.conftest import Api
 from tests.factories import cpus, make_allocation, make_cluster, make_node, make_run, make_site
 
 from ultramarine import curated
+from ultramarine.domain.host import THIS_MACHINE
 from ultramarine.domain.run import RunStatus
 from ultramarine.domain.size import Amount
+from ultramarine.planning.seen import DIGITS
 from ultramarine.server import first_start
 from ultramarine.services.desired import Renderer
+from ultramarine.services.look import Look
 from ultramarine.store import assets, computes, jobs, runs
 
 W = "/api/v1/workspaces/w"
@@ -29,16 +32,18 @@ async def started(api: Api, tmp_path: Path, *pythons: str, platform: str = "linu
     return replace(api, ctx=from_here)
 
 
-async def built_for(api: Api, *, need: Amount | None, size: Amount) -> dict[str, Any]:
-    """The environment that the node of a run in `pytorch` is told to make."""
-    run = make_run(nodes=(NODE.key,), status=RunStatus.PREPARING, need=need)
+async def built_for(api: Api, *, need: Amount | None, size: Amount) -> tuple[str, dict[str, Any]]:
+    """Of a run in `pytorch`: which environment nodes are preferred for while it is queued, and what its node makes."""
+    queued = make_run(need=need)
     named = {"workspace": assets.CURATED, "name": "pytorch", "version": curated.load()["pytorch"].version}
     spec = {"command": "true", "environment": named, "experiment": "e"}
     async with api.ctx.begin() as tx:
         await computes.add(tx, make_cluster(size=size))
-        await runs.add(tx, run, spec)
-        wanted = await Renderer(api.ctx).render(tx, [NODE], [run])
-    return dict(wanted[NODE.key][run.key]["spec"]["environment"])
+        await runs.add(tx, queued, spec)
+        preferred = (await Look(api.ctx, THIS_MACHINE).state(tx)).wants[queued.key]
+        placed = replace(queued, nodes=(NODE.key,), status=RunStatus.PREPARING)
+        wanted = await Renderer(api.ctx).render(tx, [NODE], [placed])
+    return preferred, dict(wanted[NODE.key][placed.key]["spec"]["environment"])
 
 
 @pytest.mark.parametrize(
@@ -51,14 +56,14 @@ async def built_for(api: Api, *, need: Amount | None, size: Amount) -> dict[str,
     ],
     ids=["a whole node", "a whole node with GPUs", "a part without", "a part with one"],
 )
-async def test_what_a_run_has_decides_which_lock_is_built(
+async def test_what_a_run_has_decides_which_lock_is_built_and_which_nodes_have_it(
     api: Api, tmp_path: Path, need: Amount | None, size: Amount, accelerator: str
 ) -> None:
     api = await started(api, tmp_path, "3.11")
-    told = await built_for(api, need=need, size=size)
+    preferred, told = await built_for(api, need=need, size=size)
     locks = curated.load()["pytorch"].locks(("3.11",), platform="linux-x86_64")
     wanted = next(lock for lock in locks if lock.accelerator == accelerator)
-    assert (told["digest"], told["python"]) == (wanted.digest, "3.11")
+    assert (told["digest"], told["python"], preferred) == (wanted.digest, "3.11", wanted.digest[:DIGITS])
     assert api.ctx.blobs.read(told["lock"]).decode() == wanted.text
 
 

@@ -5,14 +5,13 @@ from dataclasses import asdict
 from typing import Any
 
 from ultramarine.domain.allocation import Node
-from ultramarine.domain.environment import Accelerator
 from ultramarine.domain.names import NodeKey, RunKey
 from ultramarine.domain.run import ON_NODES, Master, OwnerNoun, Run
 from ultramarine.planning.desired import phase
-from ultramarine.services import elsewhere
+from ultramarine.services import elsewhere, environments
 from ultramarine.services.context import Context
 from ultramarine.services.identity import run_token
-from ultramarine.store import assets, computes, runs
+from ultramarine.store import runs
 from ultramarine.store.database import Tx
 from ultramarine.tracking.variables import (
     IN_JOB_ZIP,
@@ -147,13 +146,10 @@ class Renderer:
     async def _environment(self, tx: Tx, run: Run, named: Mapping[str, str] | None) -> dict[str, Any] | None:
         if named is None:
             return None
-        found = await assets.environment(tx, named["workspace"], named["name"], named["version"])
-        assert found.locked is not None, "a run is placed only when its environment is locked"
-        if found.locked.packages == 0:
+        locked = (await environments.of_run(tx, run, named)).locked
+        assert locked is not None, "a run is placed only when its environment is locked"
+        if locked.packages == 0:
             return None  # nothing to install: the node's own Python, and no virtual environment to be made
-        locked = found.locked
-        if locked.others:
-            locked = locked.on(Accelerator.of(run.need or await computes.size_of(tx, run.compute)))
         return {
             "digest": locked.digest,
             "python": locked.python,

@@ -17,12 +17,13 @@ from ultramarine.domain.environment import Accelerator, Environment, Environment
 from ultramarine.domain.errors import Conflict, NotFound, UltramarineError, Unavailable
 from ultramarine.domain.names import checked_name
 from ultramarine.domain.page import Page, PageRequest
+from ultramarine.domain.run import Run
 from ultramarine.locks.errors import NoWheel, Unsolvable
 from ultramarine.locks.lock import Lock, Uv, read_lock, resolve
 from ultramarine.services import identity
 from ultramarine.services.context import CHECKS_MAX, Context
 from ultramarine.services.versions import next_number, version_to_make
-from ultramarine.store import assets
+from ultramarine.store import assets, computes
 from ultramarine.store.database import Tx
 
 # Together less than a client waits for an answer.
@@ -126,6 +127,15 @@ async def _there(ctx: Context, tx: Tx, workspace: str, name: str, version: str |
 def internal(name: str) -> dict[str, Any]:
     """What a run's description says of a curated environment that users do not see."""
     return {"workspace": assets.INTERNAL, "name": name, "version": curated.load()[name].version}
+
+
+async def of_run(tx: Tx, run: Run, named: Mapping[str, str]) -> Environment:
+    """The one that a run's description names, locked as where the run runs: by what it has, or else its whole node."""
+    found = await assets.environment(tx, named["workspace"], named["name"], named["version"])
+    if found.locked is None or not found.locked.others:
+        return found
+    amount = run.need or await computes.size_of(tx, run.compute)
+    return replace(found, locked=found.locked.on(Accelerator.of(amount)))
 
 
 async def lock(ctx: Context, spec: EnvironmentSpec, *, timeout_s: float) -> Lock:

@@ -11,8 +11,9 @@ from ultramarine.domain.quota import Usage
 from ultramarine.domain.run import Run, RunStatus
 from ultramarine.planning.seen import DIGITS
 from ultramarine.planning.state import FAILED_STARTS_S, Need, State
+from ultramarine.services import environments
 from ultramarine.services.context import Context
-from ultramarine.store import allocations, assets, computes, hosts, installation, runs
+from ultramarine.store import allocations, computes, hosts, installation, runs
 from ultramarine.store.database import Tx
 
 
@@ -73,21 +74,22 @@ class Look:
     async def _environments(self, tx: Tx, open_runs: Sequence[Run]) -> Mapping[RunKey, Need]:
         """Of queued runs whose environment is not locked: what they wait for."""
         queued, ready = RunStatus.QUEUED, self._ready
-        unknown = [run.key for run in open_runs if run.status is queued and run.key not in ready]
+        unknown = {run.key: run for run in open_runs if run.status is queued and run.key not in ready}
         if len(ready) > 2 * len(open_runs):
             ready = self._ready = {run.key: ready[run.key] for run in open_runs if run.key in ready}
         needs: dict[RunKey, Need] = {}
-        found: dict[tuple[str, ...], Environment] = {}
-        for key, spec in (await runs.specs(tx, unknown) if unknown else {}).items():
+        found: dict[tuple[object, ...], Environment] = {}
+        for key, spec in (await runs.specs(tx, list(unknown)) if unknown else {}).items():
             named = spec.get("environment")
             if named is None:
                 ready[key] = ""
                 continue
-            name = (named["workspace"], named["name"], named["version"])
-            if name not in found:
-                found[name] = await assets.environment(tx, *name)
-            if (locked := found[name].locked) is not None and found[name].status is EnvironmentStatus.SUCCEEDED:
-                ready[key] = locked.digest[:DIGITS]
+            run = unknown[key]
+            same = (named["workspace"], named["name"], named["version"], run.need or run.compute)
+            if (one := found.get(same)) is None:
+                one = found[same] = await environments.of_run(tx, run, named)
+            if one.locked is not None and one.status is EnvironmentStatus.SUCCEEDED:
+                ready[key] = one.locked.digest[:DIGITS]
             else:
-                needs[key] = Need(name=f"{name[1]}:{name[2]}", status=found[name].status, reason=found[name].reason)
+                needs[key] = Need(name=f"{one.name}:{one.version}", status=one.status, reason=one.reason)
         return needs
