@@ -18,7 +18,7 @@ from ultramarine.planning.state import State
 from ultramarine.services import identity, inside
 from ultramarine.services import instances as instance_services
 from ultramarine.services.context import Context
-from ultramarine.store import allocations, computes, endpoints, hosts, instances, runs
+from ultramarine.store import allocations, computes, endpoints, hosts, instances, leases, runs
 from ultramarine.store.database import Tx
 
 CHANGEABLE = ("min_instances", "max_instances", "idle_time_before_scale_down", "description", "tags")
@@ -82,6 +82,7 @@ async def put(
     size, notice = ctx.site.sizes.fitted(spec.size, host)
     async with ctx.begin() as tx:
         await identity.require_workspace(tx, workspace)
+        await leases.alone(tx, leases.COMPUTES)  # that it has no other's name and no other's ports
         there = await computes.find(tx, workspace, name)
         if there is None:
             made = _new(ctx, workspace, spec, size)

@@ -15,6 +15,7 @@ from ultramarine.store.database import Tx
 #: Nobody's lease, unless there is one: of two servers that make it at once, neither fails.
 _MAKE = sa.text("INSERT INTO leases (name, owner, generation, until) VALUES (:name, '', 0, 0) ON CONFLICT DO NOTHING")
 
+COMPUTES = "computes"  #: who makes or changes one: of names and ports
 NEVER = datetime.fromtimestamp(0, UTC)
 SERVER = "server"  #: which of the servers of one PostgreSQL leads
 #: What the time is for a PostgreSQL.
@@ -60,3 +61,12 @@ async def check(tx: Tx, name: str, *, owner: str, generation: int) -> None:
     ours = sa.select(c.name).where(c.name == name, c.owner == owner, c.generation == generation).with_for_update()
     if (await tx.execute(ours)).one_or_none() is None:
         raise StaleWrite("lease", name)
+
+
+async def alone(tx: Tx, name: str) -> None:
+    """From here on until the transaction ends nobody else is past here with this name: who comes waits.
+
+    For what must be so of several rows, and is looked at before one is written. SQLite has one writer anyway.
+    """
+    await tx.execute(_MAKE, {"name": name})
+    await tx.execute(sa.select(t.leases.c.name).where(t.leases.c.name == name).with_for_update())
