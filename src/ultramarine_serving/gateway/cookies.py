@@ -30,8 +30,11 @@ def onward(headers: Headers) -> list[tuple[bytes, bytes]]:
     return [(b"cookie", b"; ".join(kept.values()))] if kept else []
 
 
-def confined(cookie: bytes, base: str) -> bytes | None:
-    """What a program below `base` sets, for there alone. None: it is one of ours, and not to be set."""
+def confined(cookie: bytes, base: str, *, is_by_tls: bool) -> bytes | None:
+    """What a program below `base` sets, for there alone, and for TLS alone where it goes by TLS.
+
+    None: it is one of ours, and not to be set.
+    """
     if is_ours(cookie):
         return None
     first, *attributes = cookie.split(b";")
@@ -41,6 +44,6 @@ def confined(cookie: bytes, base: str) -> bytes | None:
         word, where = name.strip().lower(), value.strip()
         if word == b"path" and (where.startswith(base.encode()) or where + b"/" == base.encode()):
             path = where
-        elif word not in (b"path", b"domain"):
+        elif word not in (b"path", b"domain") and not (word == b"secure" and is_by_tls):
             kept.append(attribute)
-    return b";".join([*kept, b" Path=" + path])
+    return b";".join([*kept, b" Path=" + path, *([b" Secure"] if is_by_tls else [])])

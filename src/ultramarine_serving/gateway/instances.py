@@ -161,7 +161,7 @@ class Instances:
             detail = f"{program} took the request, then {error}."
             hint = f"It may have been worked on: look before you send it again.{program.where_it_says_more}"
             return problem(502, "Broken off", detail, hint=hint, headers=said)
-        answer.headers = _confined(answer.headers, program.base)
+        answer.headers = _confined(answer.headers, program.base, is_by_tls=request.scheme == "https")
         added = said if answer.tunnel is not None else [*said, *_ADDED]
         made = forwarding.onward_answer(request, answer, added, on_end=on_end)
         if made.tunnel is not None:
@@ -217,12 +217,12 @@ def _asking(request: Request, authorizer: Authorizer, workspace: str, name: str)
     return ask
 
 
-def _confined(headers: list[tuple[bytes, bytes]], base: str) -> list[tuple[bytes, bytes]]:
+def _confined(headers: list[tuple[bytes, bytes]], base: str, *, is_by_tls: bool) -> list[tuple[bytes, bytes]]:
     """An answer's headers, without what would reach beyond the paths of the program that gave it."""
     kept: list[tuple[bytes, bytes]] = []
     for name, value in headers:
         if name == b"set-cookie":
-            cookie = cookies.confined(value, base)
+            cookie = cookies.confined(value, base, is_by_tls=is_by_tls)
             if cookie is not None:
                 kept.append((name, cookie))
         elif name == b"service-worker-allowed":

@@ -16,6 +16,7 @@ from tests.certificates import Issuer
 from ultramarine_serving.http.server import Address, Limits, Request, Response, serve
 
 from .running import Gateway, Upstreams, echo, site, until
+from .test_instances import LAB, TOKEN, use
 
 HTTP = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
 GARBAGE = (b"", b"\x00", HTTP, b"\x16\x03\x01\xff\xff" + b"\x00" * 70, b"\x16\x03\x01\x00\x05hello", b"\x80" * 5000)
@@ -177,6 +178,23 @@ async def test_the_session_of_a_browser_is_for_tls_alone_where_it_came_by_tls(
         assert "; Secure" in (await client.get("/login?code=c")).headers["set-cookie"]
     async with gateway.client("second") as client:
         assert "Secure" not in (await client.get("/login?code=c")).headers["set-cookie"]
+
+
+async def test_what_a_program_of_an_instance_sets_is_for_tls_alone_where_it_came_by_tls(
+    gateway: Gateway, upstreams: Upstreams, issuer: Issuer
+):
+    given = [b"a=1; HttpOnly", b"b=1; secure; SameSite=Lax"]
+    await use(gateway, upstreams, lambda request: Response(200, [(b"set-cookie", each) for each in given]))
+    async with gateway.client("instances tls", headers=TOKEN, verify=trusting(issuer)) as client:
+        assert (await client.get(LAB)).headers.get_list("set-cookie") == [
+            f"a=1; HttpOnly; Path={LAB}; Secure",
+            f"b=1; SameSite=Lax; Path={LAB}; Secure",
+        ]
+    async with gateway.client("instances", headers=TOKEN) as client:
+        assert (await client.get(LAB)).headers.get_list("set-cookie") == [
+            f"a=1; HttpOnly; Path={LAB}",
+            f"b=1; secure; SameSite=Lax; Path={LAB}",
+        ]
 
 
 async def test_a_page_of_the_same_name_without_tls_is_another_origin(
