@@ -9,7 +9,7 @@ from pydantic import Field, TypeAdapter, ValidationError, field_validator, model
 
 from ultramarine.domain.errors import InvalidInput, NotSupportedYet
 from ultramarine.domain.host import THIS_MACHINE
-from ultramarine.domain.instance import InstanceSpec
+from ultramarine.domain.instance import OF_MACHINES_NOT_YET, InstanceSpec
 from ultramarine.domain.machine import Machine
 from ultramarine.domain.names import ComputeId
 from ultramarine.domain.size import NOTHING, SHARE_MILLI, Amount
@@ -22,16 +22,7 @@ INSTANCE_IDLE_S = 10
 class ClusterSpec(Spec):
     """Managed nodes of one size, `min_instances`..`max_instances` of them, for jobs or for replicas."""
 
-    not_yet: ClassVar[frozenset[str]] = frozenset(
-        {
-            "identity",
-            "network_settings",
-            "ssh_settings",
-            "ssh_public_access_enabled",
-            "enable_node_public_ip",
-            "location",
-        }
-    )
+    not_yet: ClassVar[frozenset[str]] = OF_MACHINES_NOT_YET
     type: Literal["amlcompute", "inferencecluster"] = "amlcompute"
     name: str
     size: str

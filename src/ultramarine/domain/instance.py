@@ -15,6 +15,17 @@ from ultramarine.domain.start_stop import InstanceSchedules
 
 IDLE, IDLE_MINUTES = "idle_time_before_shutdown_minutes", 60
 AWAKE_HOURS_MAX = 7 * 24
+#: Fields of Azure ML's schema of what is made of its machines, a cluster or an instance, that are not there yet.
+OF_MACHINES_NOT_YET = frozenset(
+    {
+        "identity",
+        "network_settings",
+        "ssh_settings",
+        "ssh_public_access_enabled",
+        "enable_node_public_ip",
+        "location",
+    }
+)
 
 
 class OnBehalfOf(Spec):
@@ -26,16 +37,7 @@ class OnBehalfOf(Spec):
 class InstanceSpec(Spec):
     """A machine of one person's own."""
 
-    not_yet: ClassVar[frozenset[str]] = frozenset(
-        {
-            "identity",
-            "network_settings",
-            "ssh_settings",
-            "ssh_public_access_enabled",
-            "enable_node_public_ip",
-            "location",
-        }
-    )
+    not_yet: ClassVar[frozenset[str]] = OF_MACHINES_NOT_YET
     type: Literal["computeinstance"] = "computeinstance"
     name: str
     size: str
