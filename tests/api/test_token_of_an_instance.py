@@ -63,6 +63,7 @@ async def test_what_its_owner_may_not_it_may_not(inside: Api) -> None:
         if ME in TOO_WEAK.get(guard(route), ()):
             answer = await inside.ask(method, path, token="inside", json={"subject": "x", "runs": {}})
             assert answer.status_code == 403, f"{method} {path}: {answer.status_code} {answer.text}"
+            assert "What runs in a compute instance has its workspace" in answer.json()["hint"], path
 
 
 async def test_what_it_made_stays_when_it_has_ended_and_its_token_does_not(inside: Api, job: Any) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Um
 
-from ultramarine.cli.command import FAILED, NOT_FOUND, OK, USAGE
+from ultramarine.cli.command import FAILED, NOT_ALLOWED, NOT_FOUND, OK, USAGE
 
 JOB = """\
 $schema: https://azuremlschemas.azureedge.net/latest/commandJob.schema.json
@@ -198,3 +198,13 @@ def test_a_workspace_in_use_says_what_to_type_and_an_empty_one_is_deleted(um: Um
 def test_what_runs_is_shown(um: Um, signed_in: Path):
     shown = um("status")
     assert (shown.code, json.loads(shown.out)["workspaces"][0]) == (OK, "default")
+    assert "home" not in json.loads(shown.out), "the server that was named is not on this machine"
+
+
+def test_who_may_not_see_what_all_do_is_told_where_to_look(um: Um, signed_in: Path):
+    token = json.loads(um("token", "create", "--subject", "ada").out)["token"]
+    refused = um("status", "--token", token)
+    assert (refused.code, refused.out) == (NOT_ALLOWED, "")
+    assert "the token of 'ada' is of workspace 'default' alone" in refused.err
+    for instead in ("um job list", "um token create --every-workspace --role owner --subject"):
+        assert instead in refused.err

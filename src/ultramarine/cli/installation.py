@@ -11,15 +11,20 @@ from typing import Any
 
 from ultramarine.cli.command import FAILED, OK, Call, Command, Group, Option
 from ultramarine.cli.entering import hand_over
-from ultramarine.cli.output import Column
+from ultramarine.cli.status import home_of, leftovers, status
 from ultramarine.domain.database import password, without_password
-from ultramarine.domain.errors import Conflict, InvalidInput, NotSupportedYet, StandsBy, UltramarineError, Unavailable
+from ultramarine.domain.errors import (
+    Conflict,
+    InvalidInput,
+    NotSupportedYet,
+    StandsBy,
+    UltramarineError,
+    Unavailable,
+)
 from ultramarine.sdk.connection import (
     DATABASE_URL,
     DEFAULT_PORT,
-    home,
     instances_port,
-    is_named,
     listen,
     of_home,
     port,
@@ -53,20 +58,11 @@ PAGE = Option("--name -n", f"which page: {', '.join(PAGES)}, {INSTANCE}; it may 
 OF_INSTANCE = Option(
     "--instance", "name of the instance; it may also stand alone, after the word instance", is_bare=True
 )
-PARTS = (
-    Column("part", "part"),
-    Column("state", "state"),
-    Column("pid", "pid"),
-    Column("restarts", "restarts"),
-    Column("why", "why"),
-)
-RUNS = (Column("noun", "noun"), Column("name", "name"), Column("workspace", "workspace"), Column("status", "status"))
-LEFTOVERS = (Column("pool", "pool"), Column("key", "key"), Column("what", "words"))
 
 
 def up(call: Call) -> int:
     check_server_can_run()
-    folder = _home(call)
+    folder = home_of(call)
     choose_database(call.args.database or "", folder)
     listening = _listening(call)
     running = commands.running(folder) if call.args.detach else None
@@ -147,7 +143,7 @@ def _check_same(call: Call, running: "commands.Holder", listening: "commands.Lis
 
 def down(call: Call) -> int:
     check_server_can_run()
-    folder = _home(call)
+    folder = home_of(call)
     choose_database("", folder)
     if not any(part.pid for part in commands.parts(folder)):
         call.talk.say(f"Ultramarine does not run in {folder}.")
@@ -232,48 +228,6 @@ def _tell(call: Call, running: dict[str, Any]) -> None:
         call.talk.say(f"  {run['noun']} {run['name']} ({run['workspace']}): {run['status']}")
 
 
-def status(call: Call) -> int:
-    folder = _home(call)
-    parts = [
-        {
-            "part": each.name,
-            "state": str(each.phase),
-            "pid": each.pid,
-            "restarts": each.restarts,
-            "why": each.why,
-            "log": each.log,
-        }
-        for each in (commands.parts(folder) if sys.platform == "linux" else [])
-    ]
-    seen: dict[str, Any] = {}
-    is_here = bool(call.args.home) or not is_named(call.args.url)
-    problem: UltramarineError | None = None
-    try:
-        workspace = Workspace(of_home(folder)) if call.args.home else call.workspace
-        seen = workspace.installation.status()
-    except UltramarineError as error:
-        problem = error
-    if call.is_table:
-        _print(call, folder, parts, seen)
-    else:
-        call.show({"home": str(folder), "parts": parts} | seen)
-    if problem is not None and is_here and not any(part["pid"] for part in parts):
-        problem = Unavailable(f"Ultramarine does not run in {folder}.", hint="um up -d")
-    if problem is not None:
-        raise problem
-    return OK
-
-
-def leftovers(call: Call) -> int:
-    found = list(call.workspace.installation.leftovers())
-    call.show(found, LEFTOVERS)
-    if found:
-        call.talk.problem(
-            f"{len(found)} left over.", hint="The next turns end what no row knows; what stays so: um status, and logs."
-        )
-    return FAILED if found else OK
-
-
 def open_(call: Call) -> int:
     """A link that signs a browser in to pages which show what people's scripts have made, or to an instance."""
     page, instance = call.args.name, call.args.instance
@@ -290,17 +244,6 @@ def open_(call: Call) -> int:
     return OK
 
 
-def _print(call: Call, folder: Path, parts: list[dict[str, Any]], seen: dict[str, Any]) -> None:
-    call.talk.say(f"home {folder}")
-    call.show(parts, PARTS)
-    call.talk.say(f"logs {folder / 'logs'}: one file a part")
-    runs: list[dict[str, Any]] = seen.get("runs", [])
-    if seen:
-        call.talk.say(f"\n{len(runs)} running or queued" + (":" if runs else "."))
-    if runs:
-        call.show(runs, RUNS)
-
-
 def check_server_can_run() -> None:
     """Raise `NotSupportedYet` where only the client is or can be."""
     if sys.platform != "linux":
@@ -313,11 +256,6 @@ def check_server_can_run() -> None:
             "Here is the client alone, as in every compute instance: the server's packages are not there.",
             hint="Type it on the server's machine, or install them: pip install 'ultramarine[server]'",
         )
-
-
-def _home(call: Call) -> Path:
-    given: Path | None = call.args.home
-    return given.absolute() if given else home()
 
 
 GROUP = Group(

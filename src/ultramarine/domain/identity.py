@@ -93,13 +93,28 @@ def in_tracking(role: Role) -> Right:
 
 def check(token: Token, right: Right, workspace: str) -> None:
     """Let pass, or raise `NotAllowed` with what would be needed."""
+    needed = NEEDS[right].value
+    if workspace == EVERY_WORKSPACE != token.workspace:
+        raise NotAllowed(
+            f"This is about the whole installation, and the token of {token.subject!r} is of workspace "
+            f"{token.workspace!r} alone.",
+            hint=_other(token, f"um token create --every-workspace --role {needed} --subject …"),
+        )
     if token.workspace not in (workspace, EVERY_WORKSPACE):
         raise NotAllowed(
             f"This token is of workspace {token.workspace!r}, not of {workspace!r}.",
-            hint="Use a token of that workspace: um token create -w …",
+            hint=_other(token, f"um token create -w {workspace} --subject …"),
         )
     if not may(token.role, right):
         raise NotAllowed(
-            f"This needs the role {NEEDS[right].value}, and the token of {token.subject!r} has {token.role.value}.",
-            hint=f"An owner can make one: um token create --role {NEEDS[right].value}",
+            f"This needs the role {needed}, and the token of {token.subject!r} has {token.role.value}.",
+            hint=_other(token, f"um token create --role {needed} --subject …"),
         )
+
+
+def _other(token: Token, command: str) -> str:
+    """How to come to a token that is good for it. That of a run is nobody's choice."""
+    if token.job is None and token.instance is None:
+        return f"An owner can make one that may: {command}"
+    inside = "a job" if token.instance is None else "a compute instance"
+    return f"What runs in {inside} has its workspace and the role {token.role.value}; ask it elsewhere, as yourself."
