@@ -83,6 +83,18 @@ def test_a_kernel_that_dies_fails_the_job(um: Um, folder: Path):
     assert "The kernel died." in done.out + done.err
 
 
+def test_a_run_that_is_killed_leaves_no_folder_of_its_kernel_behind(um: Um, folder: Path):
+    cells: tuple[Cell, ...] = (
+        ("from ipykernel.connect import get_connection_file\nprint(get_connection_file())", []),
+        ("import os, signal\nfor one in (os.getppid(), os.getpid()): os.kill(one, signal.SIGKILL)", []),
+    )
+    (folder / "killed.ipynb").write_text(notebook(*cells))
+    done = run(um, folder / "killed.ipynb", "killed")
+    assert done.code == FAILED
+    [place] = [Path(line) for line in done.out.splitlines() if line.endswith("kernel.json")]
+    until(lambda: not place.parent.exists(), "the run's folders are deleted")
+
+
 def test_one_that_is_canceled_shows_how_far_it_came(um: Um, folder: Path):
     cells: tuple[Cell, ...] = (("print('one')", []), ("import time; print('waits'); time.sleep(600)", []))
     (folder / "long.ipynb").write_text(notebook(*cells))

@@ -26,6 +26,8 @@ def run_fields(spec: JobSpec, expressions: Expressions) -> dict[str, Any]:
             *("--notebook", spec.notebook),
             *("--parameters", json.dumps(given)),
             *("--output", f"{{{{output:{NOTEBOOK}}}}}/{name}"),
+            *("--socket", f"{{{{socket:{KERNEL}}}}}"),
         ],
         "behind": [environments.internal(KERNEL)],
+        "sockets": [KERNEL],  # its kernel's lie in the same folder
     }

@@ -9,13 +9,11 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 
 KERNEL = (
     "import sys; sys.path.append(sys.argv.pop(1)); "
     "from ipykernel.kernelapp import launch_new_instance; launch_new_instance()"
 )
-TEMPORARY_MAX = 60  # characters of a folder's path below which sockets can be
 TAG, INJECTED = "parameters", "injected-parameters"  # papermill's words
 
 
@@ -36,15 +34,12 @@ def main(given=None):
         print(f"The notebook {args.notebook} is for a {language} kernel; jobs run those of Python.", file=sys.stderr)
         return 2
     put_parameters(notebook, json.loads(args.parameters), nbformat.v4.new_code_cell)
-    # Not below HOME, which the jobs of a node share; sockets' paths are short.
-    long = len(tempfile.gettempdir()) > TEMPORARY_MAX
-    with tempfile.TemporaryDirectory(prefix="um-kernel-", dir="/tmp" if long else None) as folder:  # noqa: S108 (made 0700)
-        return _run(notebook, args, folder)
+    return _run(notebook, args)
 
 
 def _parser():
     parser = argparse.ArgumentParser()
-    for name in ("--site", "--notebook", "--parameters", "--output"):
+    for name in ("--site", "--notebook", "--parameters", "--output", "--socket"):
         parser.add_argument(name, required=True)
     return parser
 
@@ -59,7 +54,7 @@ def put_parameters(notebook, parameters, new_cell):
     notebook.cells = cells
 
 
-def _run(notebook, args, sockets):
+def _run(notebook, args):
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
@@ -69,7 +64,9 @@ def _run(notebook, args, sockets):
         """One in this very environment, whatever kernels are registered on the machine; nobody else can speak to it."""
 
         def __init__(self, **given):
-            super().__init__(transport="ipc", connection_file=os.path.join(sockets, "kernel.json"), **given)
+            # The folder is the run's own, and deleted with it however this ends.
+            place = os.path.join(os.path.dirname(args.socket), "kernel.json")
+            super().__init__(transport="ipc", connection_file=place, **given)
 
         @property
         def kernel_spec(self):
