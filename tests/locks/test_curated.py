@@ -16,12 +16,18 @@ from ultramarine.locks.site import site_options
 from ultramarine_runner.environments import EnvironmentFailed, Recipe, ensure, find_pythons
 
 CACHE = Path(os.environ.get("ULTRAMARINE_TEST_CACHE") or Path.home() / ".cache" / "ultramarine-tests")
-NAMES = ("client", "inference", "jupyter", "kernel", "minimal", "onnx", "pytorch", "serving", "sklearn")
+NAMES = ("client", "inference", "jupyter", "kernel", "minimal", "onnx", "page", "pytorch", "serving", "sklearn")
 
 
 def test_these_are_there():
     assert tuple(curated.load()) == NAMES
-    assert [name for name, one in curated.load().items() if one.is_internal] == ["client", "kernel", "onnx", "serving"]
+    assert [name for name, one in curated.load().items() if one.is_internal] == [
+        "client",
+        "kernel",
+        "onnx",
+        "page",
+        "serving",
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)

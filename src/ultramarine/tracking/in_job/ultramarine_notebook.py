@@ -1,19 +1,25 @@
 """Run a notebook in a job: its cells one after the other, by a kernel in the job's own environment.
 
 What cells print goes to the job's log as it comes. The executed notebook is written after every cell, so one that fails
-or is stopped shows how far it came. Parameters are put after the cell that is tagged `parameters`, as papermill does.
-nbclient, nbformat and ipykernel stand behind the environment (`--site`): they are no part of its lock.
+or is stopped shows how far it came; at the end a page is made of it. Parameters are put after the cell that is tagged
+`parameters`, as papermill does. nbclient, nbformat and ipykernel stand behind the environment (`--site`): they are no
+part of its lock.
 """
 
 import argparse
 import json
 import os
+import subprocess
 import sys
 
 KERNEL = (
     "import sys; sys.path.append(sys.argv.pop(1)); "
     "from ipykernel.kernelapp import launch_new_instance; launch_new_instance()"
 )
+PAGE = (
+    "import sys; sys.path[:0] = sys.argv[1:3]; from ultramarine_notebook_page import main; sys.exit(main(sys.argv[3:]))"
+)
+PAGE_WITHIN_S = 60
 TAG, INJECTED = "parameters", "injected-parameters"  # papermill's words
 
 
@@ -34,12 +40,16 @@ def main(given=None):
         print(f"The notebook {args.notebook} is for a {language} kernel; jobs run those of Python.", file=sys.stderr)
         return 2
     put_parameters(notebook, json.loads(args.parameters), nbformat.v4.new_code_cell)
-    return _run(notebook, args)
+    try:
+        return _run(notebook, args)
+    finally:
+        write(notebook, args.output)
+        write_page(args)
 
 
 def _parser():
     parser = argparse.ArgumentParser()
-    for name in ("--site", "--notebook", "--parameters", "--output", "--socket"):
+    for name in ("--site", "--page-site", "--page-bytes-max", "--notebook", "--parameters", "--output", "--socket"):
         parser.add_argument(name, required=True)
     return parser
 
@@ -95,8 +105,6 @@ def _run(notebook, args):
         words = "The kernel died." if isinstance(error, DeadKernelError) else "A cell failed, the last one in the log."
         print(f"{words} The notebook as far as it came is the job's output.", file=sys.stderr)
         return 1
-    finally:
-        write(notebook, args.output)
     return 0
 
 
@@ -119,6 +127,28 @@ def write(notebook, place):
     with open(f"{place}.new", "w", encoding="utf-8") as file:
         nbformat.write(notebook, file)
     os.replace(f"{place}.new", place)
+
+
+def write_page(args):
+    """The page beside the executed notebook. Where it cannot be made, the job is none the worse."""
+    if not args.page_site:
+        return  # the log has said why
+    place = f"{args.output[: -len('.ipynb')]}.html"
+    made_by = os.path.dirname(os.path.abspath(__file__))
+    folder = os.path.dirname(os.path.abspath(args.notebook))
+    try:
+        # Nothing of the job's environment but its Python.
+        program = (sys.executable, "-I", "-S", "-c", PAGE, made_by, args.page_site)
+        given = ("--notebook", args.output, "--folder", folder, "--bytes-max", args.page_bytes_max)
+        done = subprocess.run((*program, *given), capture_output=True, timeout=PAGE_WITHIN_S, check=False)
+        if done.returncode != 0:
+            words = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+            raise ValueError(words or f"what makes it ended with {done.returncode}")
+        with open(f"{place}.new", "wb") as file:
+            file.write(done.stdout)
+        os.replace(f"{place}.new", place)
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        print(f"There is no page of the notebook: {error}. The notebook itself is kept.", file=sys.stderr)
 
 
 if __name__ == "__main__":
