@@ -21,6 +21,7 @@ TOO_WEAK = {
     "_read": (),
     "_anyone": (),
     "_node": ("owner",),
+    "_browser": ("owner",),
     "_inside": ("owner",),
 }
 
@@ -77,7 +78,7 @@ async def test_a_role_that_is_too_weak_is_refused(api: Api) -> None:
     for method, path, route in walk(api.app):
         for role in TOO_WEAK.get(guard(route), ()):
             answer = await api.ask(method, path, token=role, json={"key_type": "primary", "subject": "x", "runs": {}})
-            refusals = {"_node": 401, "_inside": 404}
+            refusals = {"_node": 401, "_browser": 401, "_inside": 404}
             expected = {refusals.get(guard(route), 403), 422 if guard(route) == "_node" else 0}
             assert answer.status_code in expected, f"{role}: {method} {path}: {answer.status_code} {answer.text}"
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from tests.cli.conftest import Um
 
-from ultramarine.cli.command import FAILED, OK, USAGE
+from ultramarine.cli.command import FAILED, NOT_FOUND, OK, USAGE
 
 Cell = tuple[str, list[str]]
 WITHIN_S = 60.0
 
 
-def notebook(*cells: Cell, language: str = "python") -> str:
-    """A notebook's text: of each cell its source and tags."""
+def notebook(*cells: Cell, language: str = "python", picture: str = "") -> str:
+    """A notebook's text: of each cell its source and tags; at last a text with a picture."""
     made: list[dict[str, Any]] = [
         {
             "cell_type": "code",
@@ -28,6 +28,8 @@ def notebook(*cells: Cell, language: str = "python") -> str:
         }
         for at, (source, tags) in enumerate(cells)
     ]
+    if picture:
+        made.append({"cell_type": "markdown", "id": "picture", "metadata": {}, "source": f"![]({picture})"})
     spec = {"name": "theirs", "display_name": "Theirs", "language": language}
     return json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": spec}, "cells": made})
 
@@ -49,6 +51,12 @@ def executed(um: Um, folder: Path, name: str) -> Any:
     return json.loads(found.read_text())
 
 
+def shown(um: Um, folder: Path, name: str) -> str:
+    """Its page."""
+    assert um("notebook", "show", name, "-f", str(folder / "page.html")).code == OK
+    return (folder / "page.html").read_text()
+
+
 def test_it_is_executed_with_its_parameters_and_kept(um: Um, folder: Path):
     cells: tuple[Cell, ...] = (
         ("depth = 3\nname = 'a'", ["parameters"]),
@@ -63,6 +71,10 @@ def test_it_is_executed_with_its_parameters_and_kept(um: Um, folder: Path):
     assert "".join(found[1]["source"]) == "depth = 4\nname = 'b c'"
     assert [cell["execution_count"] for cell in found] == [1, 2, 3, 4]
     assert found[3]["outputs"][0]["data"]["text/plain"] in ("4", ["4"])
+    assert "um notebook show -n executed" in done.err
+    assert ">depth 8 b c\n</pre>" in shown(um, folder, "executed")
+    link = um("notebook", "show", "executed", "--no-browser")
+    assert (link.code, "/login?code=" in link.out) == (OK, True)
 
 
 def test_a_cell_that_fails_fails_the_job_and_shows_how_far_it_came(um: Um, folder: Path):
@@ -74,6 +86,7 @@ def test_a_cell_that_fails_fails_the_job_and_shows_how_far_it_came(um: Um, folde
     assert "ZeroDivisionError" in done.out + done.err
     found = executed(um, folder, "bad-cell")["cells"]
     assert [len(cell["outputs"]) for cell in found] == [1, 1, 0]
+    assert 'class="ansi-red-fg">ZeroDivisionError' in shown(um, folder, "bad-cell")
 
 
 def test_a_kernel_that_dies_fails_the_job(um: Um, folder: Path):
@@ -81,6 +94,26 @@ def test_a_kernel_that_dies_fails_the_job(um: Um, folder: Path):
     done = run(um, folder / "dies.ipynb", "dies")
     assert done.code == FAILED
     assert "The kernel died." in done.out + done.err
+    assert ">one\n</pre>" in shown(um, folder, "dies")
+
+
+def test_a_page_that_cannot_be_made_fails_no_job_and_the_log_says_why(um: Um, folder: Path):
+    (folder / "odd.ipynb").write_text(notebook(("print('one')", []), picture="attachment:that-is-not-there.png"))
+    done = run(um, folder / "odd.ipynb", "odd")
+    assert done.code == OK
+    assert "There is no page of the notebook: " in done.out + done.err
+    assert "missing attachment" in done.out + done.err
+    refused = um("notebook", "show", "odd", "-f", "page.html")
+    assert refused.code == NOT_FOUND
+    assert "um job download -n odd --output-name notebook" in refused.err
+
+
+def test_what_has_no_page_and_a_file_that_cannot_be_written_are_said(um: Um, folder: Path):
+    assert um("notebook", "show", "nowhere").code == NOT_FOUND
+    (folder / "short.ipynb").write_text(notebook(("1", [])))
+    assert run(um, folder / "short.ipynb", "short").code == OK
+    refused = um("notebook", "show", "short", "-f", str(folder / "no-folder" / "page.html"))
+    assert (refused.code, "cannot be written: No such file" in refused.err) == (USAGE, True)
 
 
 def test_a_run_that_is_killed_leaves_no_folder_of_its_kernel_behind(um: Um, folder: Path):
@@ -104,6 +137,7 @@ def test_one_that_is_canceled_shows_how_far_it_came(um: Um, folder: Path):
     until(lambda: '"Canceled"' in um("job", "show", "-n", "stopped", "-o", "json").out, "it has ended")
     found = executed(um, folder, "stopped")["cells"]
     assert ["".join(cell["outputs"][0]["text"]) for cell in found] == ["one\n", "waits\n"]
+    assert ">waits\n</pre>" in shown(um, folder, "stopped")
 
 
 def log(um: Um, folder: Path, name: str) -> str:

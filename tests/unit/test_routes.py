@@ -88,6 +88,14 @@ def test_mlflow_is_reached_with_a_token_at_one_origin_and_with_a_session_at_the_
     assert ("second", "/api/") not in sites
 
 
+def test_pages_of_notebooks_are_on_the_second_origin_alone():
+    sites = {(s["listener"], s["prefix"]): s for s in render(UPSTREAMS, [], [], replicas=[], trust=Trust())["sites"]}
+    assert [listener for listener, prefix in sites if prefix == "/pages/"] == ["second"]
+    site = sites["second", "/pages/"]
+    assert (site["authorize"], site["upstream"]) == ("cookie", UPSTREAMS.control)
+    assert site["reach_header"] == "x-ultramarine-reach", "by which the control plane knows for which workspaces"
+
+
 def test_the_version_alone_is_no_news():
     assert moving({"version": 1, "endpoints": {}}) == moving({"version": 2, "endpoints": {}})
 

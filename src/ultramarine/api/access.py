@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from ultramarine.domain.errors import NotFound
+from ultramarine.domain.errors import NotAllowed, NotFound, NotSignedIn
 from ultramarine.domain.identity import EVERY_WORKSPACE, Right, Token
 from ultramarine.domain.names import NodeKey
 from ultramarine.services import identity, nodes
@@ -55,6 +55,18 @@ async def _node(ctx: Ctx, token: Bearer) -> NodeKey:
     return await nodes.signed_in(ctx, token)
 
 
+async def _browser(workspace: str, request: Request) -> None:
+    """One that is signed in to the second origin: the gateway says for which workspaces, and nobody else can."""
+    reach = request.headers.get("x-ultramarine-reach", "")
+    if not reach:
+        raise NotSignedIn("This page wants you to be signed in.", hint="Get a link: um notebook show NAME")
+    if reach not in (EVERY_WORKSPACE, workspace):
+        raise NotAllowed(
+            f"You are signed in for workspace {reach!r}, and this page is of {workspace!r}.",
+            hint=f"Get a link by a token of that workspace: um notebook show NAME -w {workspace}",
+        )
+
+
 async def _inside(request: Request, ctx: Ctx) -> None:
     """Parts of this installation, which read the secret from the home.
 
@@ -71,4 +83,5 @@ Owner = Annotated[Token, Depends(_own)]
 Observer = Annotated[Token, Depends(_observe)]
 SignedIn = Annotated[Token, Depends(_anyone)]
 OfNode = Annotated[NodeKey, Depends(_node)]
+Browser = Annotated[None, Depends(_browser)]
 Inside = Annotated[None, Depends(_inside)]

@@ -15,6 +15,7 @@ from ultramarine.api import (
     jobs,
     metrics,
     models,
+    pages,
     problem,
     rollouts,
     runner,
@@ -27,6 +28,7 @@ from ultramarine.services.context import Context
 ROUTERS = (
     runner.router,
     jobs.router,
+    pages.router,
     installation.router,
     computes.router,
     *assets.routers,

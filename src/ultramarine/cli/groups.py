@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 GROUPS: Mapping[str, tuple[str, str]] = {
     "job": ("job", "Jobs: work that ends by itself."),
-    "notebook": ("notebook", "Notebooks: run as jobs."),
+    "notebook": ("notebook", "Notebooks: run as jobs, and shown as pages."),
     "compute": ("compute", "Compute targets: where work can run."),
     "environment": ("environment", "Environments: what is installed where work runs."),
     "data": ("data", "Data assets: registered, versioned files and folders."),

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from ultramarine.cli.command import Call, Command, Group, Option
+from ultramarine.cli.command import Call, Command, Group, Option, of_one
+from ultramarine.cli.entering import NO_BROWSER, hand_over
 from ultramarine.cli.stream import follow
 from ultramarine.domain.errors import InvalidInput
 
@@ -32,8 +33,22 @@ def run(call: Call) -> int | None:
         return None
     call.talk.say(f"Job {job['name']}: {job['status']}")
     code = follow(call, job)
-    call.talk.say(f"  next: um job download -n {job['name']} --output-name notebook")
+    call.talk.say(f"  next: um notebook show -n {job['name']}")
     return code
+
+
+def show(call: Call) -> None:
+    """Its page: a link for a browser, or the file."""
+    jobs, name = call.workspace.jobs, call.args.name
+    if call.args.file is None:
+        hand_over(call, jobs.show_page(name), opens=not call.args.no_browser)
+        return
+    page, file = jobs.page(name), call.args.file
+    try:
+        file.write_bytes(page)
+    except OSError as error:
+        raise InvalidInput(f"{file} cannot be written: {error.strerror}.", hint="Name another file.") from None
+    call.talk.say(f"  {file}")
 
 
 def body_of(args: Any) -> dict[str, Any]:
@@ -63,7 +78,7 @@ def body_of(args: Any) -> dict[str, Any]:
 
 GROUP = Group(
     noun="notebook",
-    summary="Notebooks: run as jobs.",
+    summary="Notebooks: run as jobs, and shown as pages.",
     commands=(
         Command(
             name="run",
@@ -72,6 +87,13 @@ GROUP = Group(
             options=RUN,
             needs=("file",),
             example="um notebook run train.ipynb --compute local --param depth=3",
+        ),
+        of_one(
+            "notebook",
+            "show",
+            "Show what a notebook's job has made of it, as a page in the browser, signed in.",
+            run=show,
+            more=(Option("--file -f", "write the page to a file instead", "path", metavar="FILE.html"), NO_BROWSER),
         ),
     ),
 )

@@ -17,6 +17,7 @@ IN_USE = frozenset(
 UNIX = "unix:"
 JUPYTERLAB = "jupyterlab:0"  #: as an instance's door knows it
 _PORT = re.compile(r"(\[[0-9a-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}")
+REACH_HEADER = "x-ultramarine-reach"
 BODY_BYTES_MAX = 100 * 1024**2
 QUEUE_MAX = 1024
 
@@ -124,7 +125,7 @@ def _sites(upstreams: Upstreams) -> list[dict[str, Any]]:
         "hold_s": 30,
         "workspace_header": "x-mlflow-workspace",
         "run_header": "x-ultramarine-run",
-        "reach_header": "x-ultramarine-reach",
+        "reach_header": REACH_HEADER,
         "right_header": "x-ultramarine-right",
     }
     allowed = ["/mlflow/api/2.0/mlflow/", "/mlflow/api/3.0/mlflow/", "/mlflow/api/2.0/mlflow-artifacts/"]
@@ -134,6 +135,7 @@ def _sites(upstreams: Upstreams) -> list[dict[str, Any]]:
         control | {"prefix": "/metrics/"},
         mlflow | {"listener": "api", "authorize": "workspace", "allow": allowed},
         mlflow | {"listener": "second", "authorize": "cookie"},
+        control | {"listener": "second", "prefix": "/pages/", "authorize": "cookie", "reach_header": REACH_HEADER},
     ]
 
 

@@ -61,6 +61,14 @@ class Jobs(Named):
             offset += len(piece)
             yield piece
 
+    def page(self, name: str) -> bytes:
+        """The page of an executed notebook, HTML, in which nothing acts."""
+        return self.client.send("GET", f"{self.at(name)}/page")
+
+    def show_page(self, name: str) -> str:
+        """A link, good once and for a minute, that shows that page in a browser."""
+        return str(self.client.call("POST", f"{self.at(name)}/page")["url"])
+
     def outputs(self, name: str) -> dict[str, Any]:
         """By name, the snapshot and kind of what the job has written."""
         return self.client.get(f"{self.at(name)}/outputs")
