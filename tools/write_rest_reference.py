@@ -31,6 +31,7 @@ Endpoints are called at their own address, with their own key: see [how to call 
 TITLES: Mapping[str, str] = {
     "installation": "Installation, tokens, workspaces, events",
     "jobs": "Jobs",
+    "pages": "Pages of executed notebooks",
     "computes": "Computes",
     "assets": "Environments, data and models",
     "files": "Files",

@@ -77,8 +77,8 @@ def markdown(source: str) -> dict[str, Any]:
 
 
 def code(source: str, *outputs: dict[str, Any], **more: Any) -> dict[str, Any]:
-    cell = {"cell_type": "code", "metadata": {}, "source": source, "outputs": list(outputs), "execution_count": 1}
-    return cell | more
+    cell: dict[str, Any] = {"cell_type": "code", "metadata": {}, "source": source, "outputs": list(outputs)}
+    return {**cell, "execution_count": 1, **more}
 
 
 def shown(data: dict[str, Any], **metadata: Any) -> dict[str, Any]:
