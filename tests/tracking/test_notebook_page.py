@@ -24,7 +24,7 @@ ELSEWHERE = "http://elsewhere.example"
 HOSTILE = (
     f"<script>fetch('{ELSEWHERE}')</script>",
     "<img src=x onerror='alert(1)'>",
-    f"<img src='{ELSEWHERE}/a.png' srcset='{ELSEWHERE}/b.png 2x'>",
+    f"<img src='{ELSEWHERE}/a.png' srcset='{ELSEWHERE}/b.png 2x' alt='of elsewhere'>",
     "<a href='javascript:alert(1)'>a</a><a href='&#106;ava\tscript:alert(1)'>b</a>",
     "<a href='data:text/html,<script>alert(1)</script>'>c</a><a href='//elsewhere.example'>d</a>",
     f"<iframe src='{ELSEWHERE}'></iframe><object data='{ELSEWHERE}'></object><embed src='{ELSEWHERE}'>",
@@ -154,6 +154,8 @@ def test_nothing_of_a_hostile_notebook_acts(site: Path, tmp_path: Path):
         assert "url(" not in attributes.get("style", ""), attributes
         assert "position" not in attributes.get("style", ""), attributes
     assert FORBIDDEN & {tag for tag, _ in seen.elements} == set()
+    assert "" not in [each.get("src", "") for each in seen.of("img")], "a picture that is not there is its words"
+    assert "of elsewhere" in seen.text
     assert len(seen.of("main")) == 1
     assert [each.get("name") or each.get("http-equiv") or "charset" for each in seen.of("meta")] == [
         *("charset", "Content-Security-Policy", "referrer", "viewport")

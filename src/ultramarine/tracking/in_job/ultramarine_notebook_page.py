@@ -110,7 +110,7 @@ thead th { border-bottom: 2px solid #818b98; }
 tbody tr:nth-child(even) { background: #f6f8fa; }
 .text_cell_render th, .text_cell_render td { text-align: left; }
 blockquote { margin: 0; padding-left: 1rem; border-left: 4px solid #d1d9e0; color: #59636e; }
-a { color: #0757ba; }
+a[href] { color: #0757ba; }
 .ansi-bold { font-weight: bold; }
 .ansi-underline { text-decoration: underline; }
 @media (max-width: 45rem) {
@@ -240,6 +240,9 @@ def clean(given):
     soup = BeautifulSoup(str(given), "html.parser")
     for element in soup.find_all(WHOLE):
         element.decompose()
+    for picture in soup.find_all("img"):
+        if not PICTURE.fullmatch(picture.get("src", "")):
+            picture.replace_with(picture.get("alt", ""))
     return bleach.clean(
         str(soup),
         tags=TAGS,
