@@ -12,7 +12,7 @@ from ultramarine.store import jobs, runs
 
 JOB = "/api/v1/workspaces/w/jobs/n"
 SEEN, LINK = f"{JOB}/page", "/pages/w/jobs/n"
-HTML = b"<!doctype html><script>alert(1)</script>"
+HTML = b"<!doctype html><html><body onload='alert(1)'><p>1 &lt; 2</p></body></html>"
 
 
 def snapshot(api: Api, **files: bytes) -> str:
@@ -109,6 +109,25 @@ async def test_a_job_that_has_left_no_page_or_too_large_a_one_says_so(
     for answer in (await shown(api, "w"), await api.ask("GET", SEEN), await api.ask("POST", SEEN)):
         assert answer.status_code == status
         assert said in answer.json()["hint"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"<!doctype html><p><LINK rel=preconnect href=http://elsewhere.example>",
+        b"<!doctype html><p><iframe/src=http://elsewhere.example>",
+        b"<!doctype html><script>alert(1)</script>",
+        "<!doctype html>".encode("utf-16"),
+        b"\xef\xbb\xbf<!doctype html>",
+        b"",
+    ],
+)
+async def test_a_page_with_more_in_it_than_ours_have_is_not_shown(api: Api, content: bytes):
+    await made(api)
+    await ended(api, train__html=content)
+    for answer in (await shown(api, "w"), await api.ask("GET", SEEN), await api.ask("POST", SEEN)):
+        assert answer.status_code == 409
+        assert "um job download -n n --output-name notebook" in answer.json()["hint"]
 
 
 async def test_no_job_one_that_goes_on_and_one_of_a_command_are_told_apart(api: Api):

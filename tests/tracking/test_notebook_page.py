@@ -13,6 +13,7 @@ from tests.runner_environments.building import UV
 
 from ultramarine import curated
 from ultramarine.locks.site import site_options
+from ultramarine.services.notebook_pages import is_quiet
 from ultramarine.services.notebooks import PAGE, PAGE_BYTES_MAX
 from ultramarine.tracking.in_job.ultramarine_notebook import PAGE as PROGRAM
 from ultramarine.tracking.variables import IN_JOB_ZIP, in_job_zip
@@ -98,6 +99,8 @@ def attempt(site: Path, folder: Path, *cells: dict[str, Any], bytes_max: int = P
 def page(site: Path, folder: Path, *cells: dict[str, Any]) -> Read:
     done = attempt(site, folder, *cells)
     assert done.returncode == 0, done.stderr
+    (folder / "page.html").write_text(done.stdout)
+    assert is_quiet(folder / "page.html"), "it is shown"
     return Read(done.stdout)
 
 

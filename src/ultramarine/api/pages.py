@@ -7,15 +7,12 @@ from ultramarine.api import views
 from ultramarine.api.access import Browser, Ctx, Reader
 from ultramarine.api.reached import ReachedAt
 from ultramarine.services import notebook_pages
+from ultramarine.tracking.in_job.ultramarine_page_elements import POLICY
 
 router = APIRouter(tags=["jobs"])
 HTML = "text/html; charset=utf-8"
-POLICY = (
-    "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 SAFE = {
-    "content-security-policy": POLICY,
+    "content-security-policy": f"sandbox; {POLICY}; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "x-dns-prefetch-control": "off",

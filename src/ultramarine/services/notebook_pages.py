@@ -4,6 +4,8 @@ What is in it is the work of whoever wrote the notebook and the data. It is show
 let nothing in it act, whatever the run has made of it.
 """
 
+import asyncio
+import re
 from pathlib import Path
 
 from ultramarine.domain.errors import Conflict, NotFound, TooLarge
@@ -13,8 +15,12 @@ from ultramarine.services import jobs, sessions
 from ultramarine.services.context import Context
 from ultramarine.services.notebooks import PAGE_BYTES_MAX
 from ultramarine.services.snapshots import get_snapshot
+from ultramarine.tracking.in_job.ultramarine_page_elements import FRAME, TAGS
 
 SUFFIX = ".html"
+BEGINS = b"<!doctype html>"  #: another encoding, which browsers find out by its first bytes, begins otherwise
+ELEMENT = re.compile(rb"</?([A-Za-z][^\s/>]*)")
+KNOWN = frozenset(tag.encode() for tag in TAGS | FRAME)
 
 
 def address(workspace: str, name: str) -> str:
@@ -42,7 +48,27 @@ async def find(ctx: Context, workspace: str, name: str) -> Path:
             hint=f"Follow it: um job stream -n {name}",
         )
     ending = state.run.ending
-    return _in(ctx, state.job, None if ending is None else ending.outputs.get(NOTEBOOK))
+    page = _in(ctx, state.job, None if ending is None else ending.outputs.get(NOTEBOOK))
+    if not await asyncio.to_thread(is_quiet, page):
+        raise Conflict(
+            f"The page of job {name} is the job's own work, with more in it than pages have: it is not shown.",
+            hint=f"Download it: {_download(name)}",
+        )
+    return page
+
+
+def is_quiet(page: Path) -> bool:
+    """Whether it has no elements but those of the pages that our own program makes.
+
+    Headers keep scripts and requests back. But browsers connect ahead to where a frame or a `<link rel=preconnect>`
+    points, whatever the headers say.
+    """
+    content = page.read_bytes()
+    return content.startswith(BEGINS) and {name.lower() for name in ELEMENT.findall(content)} <= KNOWN
+
+
+def _download(name: str) -> str:
+    return f"um job download -n {name} --output-name {NOTEBOOK}"
 
 
 def _in(ctx: Context, job: Job, snapshot: str | None) -> Path:
@@ -50,13 +76,13 @@ def _in(ctx: Context, job: Job, snapshot: str | None) -> Path:
     wanted = (job.spec.notebook or "").rpartition("/")[2].removesuffix(".ipynb") + SUFFIX
     files = get_snapshot(ctx, snapshot).files if snapshot else ()
     page = next((each for each in files if each.path == wanted), None)
-    download = f"um job download -n {job.name} --output-name {NOTEBOOK}"
     if page is None:
-        hint = f"The end of its log says why: um job stream -n {job.name}. The notebook, if it began: {download}"
+        log = f"um job stream -n {job.name}"
+        hint = f"The end of its log says why: {log}. The notebook, if it began: {_download(job.name)}"
         raise NotFound("page of notebook job", job.name, hint=hint)
     if page.size > PAGE_BYTES_MAX:
         raise TooLarge(
             f"The page of job {job.name} has {page.size} bytes; at most {PAGE_BYTES_MAX} are shown.",
-            hint=f"Download it: {download}",
+            hint=f"Download it: {_download(job.name)}",
         )
     return ctx.blobs.path(page.sha256)

@@ -20,35 +20,9 @@ from bs4 import BeautifulSoup
 from nbconvert.exporters import HTMLExporter
 from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
+from ultramarine_page_elements import POLICY, TAGS
 
 NOT_MADE = 3  #: the exit code; stderr says why
-POLICY = (
-    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:; base-uri 'none'; form-action 'none'"
-)
-TAGS = frozenset(
-    (
-        *("a", "abbr", "b", "blockquote", "br", "caption", "code", "col", "colgroup", "dd", "del", "details", "div"),
-        *("dl", "dt", "em", "figcaption", "figure", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i", "img", "ins", "kbd"),
-        *(
-            "li",
-            "mark",
-            "ol",
-            "p",
-            "pre",
-            "q",
-            "s",
-            "samp",
-            "small",
-            "span",
-            "strong",
-            "sub",
-            "summary",
-            "sup",
-            "table",
-        ),
-        *("table", "tbody", "td", "tfoot", "th", "thead", "tr", "tt", "u", "ul", "var"),
-    )
-)
 SCRIPTED = ("script", "iframe", "object", "embed", "svg", "canvas", "form")
 WHOLE = (*SCRIPTED, "style", "template", "noscript", "noembed", "noframes", "math", "title", "textarea", "select")
 ANYWHERE = frozenset({"align", "class", "dir", "hidden", "id", "lang", "style", "title"})
