@@ -26,6 +26,7 @@ DRIVER_KINDS = frozenset({"slurm", "ssh", "ray", "kubernetes", "simulated"})
 #: Modules with such words in another sense.
 MAY_NAME_KINDS = {
     "ultramarine.domain.compute": "the types of Azure's that are refused with a hint",
+    "ultramarine.domain.provider": "where machines come from, as users write it",
     "ultramarine.domain.endpoint": "the type of deployments of Azure's that is refused",
     "ultramarine.domain.conda_names": "packages of the same names",
     "ultramarine.domain.distribution": "a library of the same name, which a job brings along",

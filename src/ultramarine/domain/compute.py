@@ -12,6 +12,7 @@ from ultramarine.domain.host import THIS_MACHINE
 from ultramarine.domain.instance import OF_MACHINES_NOT_YET, InstanceSpec
 from ultramarine.domain.machine import Machine
 from ultramarine.domain.names import ComputeId
+from ultramarine.domain.provider import Provider
 from ultramarine.domain.size import NOTHING, SHARE_MILLI, Amount
 from ultramarine.domain.spec import Spec, refused
 
@@ -30,7 +31,7 @@ class ClusterSpec(Spec):
     max_instances: int = Field(default=1, ge=1, le=1000)
     idle_time_before_scale_down: int = Field(default=120, ge=0, description="seconds")
     tier: Literal["dedicated", "low_priority"] = "dedicated"
-    provider: Literal["local", "ray"] = Field(default="local", description="where its nodes come from")
+    provider: Provider = Field(default="local", description="where its nodes come from")
     description: str = ""
     tags: dict[str, str] = Field(default_factory=dict[str, str])
 

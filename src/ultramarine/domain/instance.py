@@ -10,6 +10,7 @@ from pydantic import Field
 from ultramarine.domain.inside import CustomApplication, CustomApplications, SetupScripts
 from ultramarine.domain.machine import Machine
 from ultramarine.domain.names import ComputeId
+from ultramarine.domain.provider import Provider
 from ultramarine.domain.spec import Spec
 from ultramarine.domain.start_stop import InstanceSchedules
 
@@ -51,7 +52,7 @@ class InstanceSpec(Spec):
     setup_scripts: SetupScripts | None = None
     custom_applications: CustomApplications = Field(default_factory=list[CustomApplication])
     create_on_behalf_of: OnBehalfOf | None = None
-    provider: Literal["local", "ray"] = Field(default="local", description="where its machine comes from")
+    provider: Provider = Field(default="local", description="where its machine comes from")
     description: str = ""
     tags: dict[str, str] = Field(default_factory=dict[str, str])
 
