@@ -2,7 +2,7 @@
 
 from tests.factories import later
 from tests.simulation.backups import Backup
-from tests.simulation.world import World
+from tests.simulation.world import OWNER, World
 
 from ultramarine.domain.names import Epoch, is_of
 
@@ -42,7 +42,7 @@ class Misfortune:
         """The leader's lease has run out while it was in the middle of its turn, and it does not know it yet."""
         world = self._world
         with world.db.engine.begin() as connection:
-            owner = connection.exec_driver_sql("SELECT owner FROM leases").scalar_one_or_none()
+            owner = connection.exec_driver_sql(OWNER).scalar_one_or_none()
             connection.exec_driver_sql("UPDATE leases SET until = 0")
         for server in world.servers:
             if server.name == owner and server.is_turning:

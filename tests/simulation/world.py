@@ -46,6 +46,7 @@ from ultramarine.store.database import InlineDatabase
 T = TypeVar("T")
 PATIENCE = Patience(silent_after_s=6, lease_s=30, margin_s=10, start_s=20, beat_s=2, grace_s=5)
 SERVERS = 2
+OWNER = "SELECT owner FROM leases WHERE name = 'hosts/local'"  #: which server looks after the pool
 OURS = {"workspace": assets.INTERNAL, "version": curated.load()[SERVING].version}
 WHOLE = replace(factories.cpus(4, gpus=2), shares_milli=4000)
 HOST = factories.make_host(total=WHOLE, gpu_ids=("GPU-0", "GPU-1"))
@@ -219,7 +220,7 @@ class World:
                 break
         if loop.leads and self._newest_event() != before:
             with self.db.engine.connect() as connection:
-                owner = connection.exec_driver_sql("SELECT owner FROM leases").scalar_one()
+                owner = connection.exec_driver_sql(OWNER).scalar_one()
             assert owner == server.name, f"{server.name} has written, and {owner} leads"
 
     def _is_last(self, moment: Moment) -> bool:
@@ -239,7 +240,7 @@ class World:
     def leader(self) -> Context | None:
         """The server that runners speak to: the one that looks after the pool."""
         with self.db.engine.connect() as connection:
-            owner = connection.exec_driver_sql("SELECT owner FROM leases").scalar_one_or_none()
+            owner = connection.exec_driver_sql(OWNER).scalar_one_or_none()
         found = next((s for s in self.servers if s.name == owner and self.now >= s.still_until), None)
         return None if found is None else found.ctx
 
