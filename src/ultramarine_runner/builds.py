@@ -22,6 +22,7 @@ TURN_S = 0.1  #: between two looks at a build that goes on
 WORDS_MAX = 1500
 _PIN = re.compile(rb"^([A-Za-z0-9][^=\s;]*)==(?!=)", re.MULTILINE)
 MARK = "ULTRAMARINE_BUILDING"  #: in the environment of every process of a build: the folder it works on
+MIRROR = "UV_PYTHON_INSTALL_MIRROR"  #: where uv's own Pythons are
 
 
 class EnvironmentFailed(Exception):
@@ -56,11 +57,7 @@ class Build:
         began = time.time()
         interpreter = find_python(python) or find_python(python)  # twice: on a busy machine it may answer too late
         if interpreter is None:
-            there = ", ".join(find_pythons()) or "none"
-            raise EnvironmentFailed(
-                f"Python {python} is not on this machine; there is: {there}. Install it, or choose one of those in the "
-                f"environment."
-            )
+            interpreter = self._mirrored(python, uv, variables)
         try:
             self.progress("environment: making it")
             command = [uv, "venv", "--relocatable", "--no-project", "--quiet", "--python", interpreter, str(self.aside)]
@@ -70,6 +67,25 @@ class Build:
             self._finish(python, began)
         finally:
             delete(self.aside)
+
+    def _mirrored(self, python: str, uv: str, variables: dict[str, str]) -> str:
+        """A Python of uv's own, fetched from where the site says that those are, and kept beside the environments."""
+        there = ", ".join(find_pythons()) or "none"
+        absent = f"Python {python} is not on this machine; there is: {there}."
+        if not variables.get(MIRROR):
+            raise EnvironmentFailed(f"{absent} Install it, or choose one of those in the environment.")
+        folder = Path(variables["UV_CACHE_DIR"]).with_name("pythons")
+        if not (found := _own_pythons(folder, python)):
+            fetching = {**variables, "UV_PYTHON_INSTALL_DIR": str(folder), "UV_PYTHON_DOWNLOADS": "manual"}
+            command = [uv, "python", "install", "--no-bin", python]
+            try:
+                self._run(command, fetching, lambda: f"environment: fetching Python {python}")
+            except EnvironmentFailed as error:
+                raise EnvironmentFailed(f"{absent} Nor has the site's mirror given it: {error}") from None
+            found = _own_pythons(folder, python)
+        if not found:
+            raise EnvironmentFailed(f"{absent} Nor was it there when uv had fetched it from the site's mirror.")
+        return found[-1]
 
     def _install(self, recipe: Recipe, pinned: int, uv: str, variables: dict[str, str], more: list[str]) -> None:
         requirements = self.aside / "lock.txt"
@@ -144,6 +160,10 @@ class Build:
         if packages:
             os.sync()  # or a power cut right after the rename could leave empty files in what looks whole
         os.rename(self.aside, self.home)
+
+
+def _own_pythons(folder: Path, python: str) -> list[str]:
+    return sorted(str(path.resolve()) for path in folder.glob(f"cpython-{python}.*/bin/python{python}"))
 
 
 class _Shown:

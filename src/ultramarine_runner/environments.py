@@ -18,6 +18,7 @@ from typing import Any, Callable
 
 from ultramarine_runner import unused
 from ultramarine_runner.builds import (
+    MIRROR,
     TURN_S,
     Build,
     EnvironmentFailed,
@@ -77,7 +78,7 @@ def ensure(
     """The environment's folder, built if it is not there yet.
 
     `options` are the site's (`index_url`, `extra_index_urls`, `find_links`, `cert`, `trusted_hosts`,
-    `offline`, `no_index`) and `timeout_s`.
+    `offline`, `no_index`, `python_mirror`, `python_list`) and `timeout_s`.
     `progress` gets words several times a second while it takes time; what it raises cancels the build, which then
     leaves nothing.
     Raises EnvironmentFailed.
@@ -138,7 +139,12 @@ def _checked(lock: bytes, digest: str) -> int:
 def _variables(cache: Path, options: Mapping[str, Any]) -> dict[str, str]:
     """uv's environment: what the site says goes over what this node has."""
     found = {name: value for name, value in os.environ.items() if _PASSED_ON.match(name) or name == ALLOCATION}
-    for name, key in (("UV_DEFAULT_INDEX", "index_url"), ("SSL_CERT_FILE", "cert")):
+    for name, key in (
+        ("UV_DEFAULT_INDEX", "index_url"),
+        ("SSL_CERT_FILE", "cert"),
+        (MIRROR, "python_mirror"),
+        ("UV_PYTHON_DOWNLOADS_JSON_URL", "python_list"),
+    ):
         if options.get(key):
             found[name] = str(options[key])
     for name, key, between in (

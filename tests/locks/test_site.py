@@ -150,5 +150,12 @@ def test_a_run_s_options_hold_what_a_node_needs_as_json():
     assert options.to_json() == {"index_url": "https://a/", "find_links": ["/l"], "no_index": True}
 
 
+def test_where_uv_s_own_pythons_are_is_said_to_nodes_and_not_to_resolving(site: Read):
+    options = site(UV_PYTHON_INSTALL_MIRROR="https://u:secret@p/", UV_PYTHON_DOWNLOADS_JSON_URL="https://p/list.json")
+    assert options.to_json() == {"python_mirror": "https://u:secret@p/", "python_list": "https://p/list.json"}
+    assert not any("PYTHON" in name for name in options.to_uv_variables())
+    assert "secret" not in repr(options)
+
+
 def test_this_process_s_own_site_can_be_read():
     assert all(Path(link).exists() or "://" in link for link in site_options().find_links)

@@ -34,6 +34,8 @@ class SiteOptions:
     constraints: tuple[str, ...] = ()
     trusted_hosts: tuple[str, ...] = ()
     index_strategy: str = "unsafe-best-match"
+    python_mirror: str | None = None  #: of uv's own Pythons, for nodes that lack one
+    python_list: str | None = None  #: which those are, where it is not the list that uv has itself
 
     def __repr__(self) -> str:
         shown = {name: value for name, value in asdict(self).items() if value}
@@ -60,6 +62,7 @@ class SiteOptions:
     def to_json(self) -> dict[str, Any]:
         """What a run's `environment.options` hold for the node (see the runner's protocol)."""
         names = ("index_url", "extra_index_urls", "find_links", "cert", "offline", "no_index", "trusted_hosts")
+        names += ("python_mirror", "python_list")
         found: dict[str, Any] = {name: getattr(self, name) for name in names}
         return {
             name: list(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else value
@@ -90,6 +93,8 @@ def site_options(
         constraints=tuple(map(_expanded, _words(environ.get("UV_CONSTRAINT")) or _words(pip.get("constraint")))),
         trusted_hosts=tuple(_words(environ.get("UV_INSECURE_HOST")) or _words(pip.get("trusted-host"))),
         index_strategy=environ.get("UV_INDEX_STRATEGY") or "unsafe-best-match",
+        python_mirror=environ.get("UV_PYTHON_INSTALL_MIRROR") or None,
+        python_list=environ.get("UV_PYTHON_DOWNLOADS_JSON_URL") or None,
     )
 
 
