@@ -74,7 +74,7 @@ def beside_a_head(environments: Path) -> Generator[RayCluster]:
         ends.enter_context(_head(made, [*at, "--num-cpus", "0"], variables=kept))
         apart = ["--temp-dir", str(made.folder / "node")]
         ends.enter_context(_node(made, "node.log", ["--address", made.address, *at, *apart, *CPUS]))
-        ends.callback(lambda: _send(carrying(f"{made.folder}/"), signal.SIGKILL))
+        ends.callback(lambda: _send(with_children(carrying(f"{made.folder}/")), signal.SIGKILL))
         yield made
 
 
@@ -85,8 +85,7 @@ def with_another_head(ray: RayCluster) -> Generator[None]:
     [raylet] = carrying(f"--raylet_socket_name={ray.folder}/session")
     [gcs] = carrying(f"gcs_server\0--log_dir={ray.folder}/session")
     command, variables = (Path(f"/proc/{gcs}/{what}").read_bytes().split(b"\0")[:-1] for what in ("cmdline", "environ"))
-    agents = [path.read_text().split() for path in Path(f"/proc/{raylet}/task").glob("*/children")]
-    _send([gcs, raylet, *(int(pid) for each in agents for pid in each)], signal.SIGKILL)
+    _send(with_children([gcs, raylet]), signal.SIGKILL)
     with (ray.folder / "gcs.log").open("wb") as log:
         again = subprocess.Popen(command, stdout=log, stderr=log, env=dict(each.split(b"=", 1) for each in variables))
     try:
@@ -94,6 +93,16 @@ def with_another_head(ray: RayCluster) -> Generator[None]:
     finally:
         again.kill()
         again.wait()
+
+
+def with_children(pids: Sequence[int]) -> list[int]:
+    """With what they have started: a raylet's agents change their command line, and outlive it by a minute or more."""
+    found = list(pids)
+    for pid in pids:
+        for path in Path(f"/proc/{pid}/task").glob("*/children"):
+            with suppress(OSError):
+                found += [int(each) for each in path.read_text().split()]
+    return found
 
 
 def _send(pids: list[int], number: signal.Signals) -> None:
