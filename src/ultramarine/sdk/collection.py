@@ -123,6 +123,7 @@ def until(
     is_over: Callable[[View], bool],
     *,
     timeout_s: float,
+    pause_max_s: float = WAIT_MAX_S,
     tell: Callable[[View], None] | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> View:
@@ -151,4 +152,4 @@ def until(
                 f"{view.get('name')} is still {status} after {timeout_s:g} s.", hint="It goes on; look again with show."
             )
         sleep(pause)
-        pause = min(pause * 1.5, WAIT_MAX_S)
+        pause = min(pause * 1.5, pause_max_s)

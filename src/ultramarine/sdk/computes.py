@@ -8,6 +8,7 @@ from ultramarine.sdk.collection import Named, until
 from ultramarine.sdk.http import View, with_query
 
 _ENDED = ("Stopped", "SetupFailed", "Unusable")
+LOOK_S = 0.2  #: somebody sits before it, and it is a matter of seconds
 
 
 class Computes(Named):
@@ -59,7 +60,13 @@ class Computes(Named):
     def _wait(
         self, name: str, states: tuple[str, ...], *, timeout_s: float, tell: Callable[[View], None] | None
     ) -> View:
-        return until(lambda: self.get(name), lambda view: view["state"] in states, timeout_s=timeout_s, tell=tell)
+        return until(
+            lambda: self.get(name),
+            lambda view: view["state"] in states,
+            timeout_s=timeout_s,
+            pause_max_s=LOOK_S,
+            tell=tell,
+        )
 
     def explain(self, name: str) -> View:
         """Why each of its nodes is kept, made or removed, and who waits first."""
