@@ -51,6 +51,8 @@ class Jupyter:
         return await asyncio.gather(*(self._of(*one, uses, trust=trust) for one in asked))
 
     async def _trust(self, asked: Asked) -> Trust:
+        if not asked:  # as in most turns
+            return Trust()
         async with self._ctx.read() as tx:
             return await elsewhere.trust(self._ctx, tx, [run for _, run in asked])
 
