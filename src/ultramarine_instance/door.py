@@ -24,6 +24,7 @@ from ultramarine_serving.http.address import Address
 from ultramarine_serving.http.holder import Holder, holder
 from ultramarine_serving.http.listening import BACKLOG, bind
 from ultramarine_serving.http.tls import SECRET, server_context
+from ultramarine_serving.http.tunnel import until_one_ends
 
 HEAD_S = 10.0  #: for the handshake and the head
 HEAD_BYTES_MAX = 8192
@@ -161,20 +162,10 @@ class _Guests:
             raise Refused(503, "It takes no connections") from None
         try:
             writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
-            await _both_ways((reader, there_writer), (there_reader, writer))
+            # Until one side has ended: TLS knows no half of a connection.
+            await until_one_ends(_pour(reader, there_writer), _pour(there_reader, writer))
         finally:
             there_writer.close()
-
-
-async def _both_ways(*ways: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
-    """Until one side has ended: TLS knows no half of a connection."""
-    tasks = [asyncio.ensure_future(_pour(reader, writer)) for reader, writer in ways]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 from ultramarine_serving.http.body import Body
 
@@ -67,7 +69,12 @@ async def join(one: Tunnel, other: Tunnel) -> None:
         async for data in source.incoming:
             await target.writer.write(data)
 
-    tasks = [asyncio.ensure_future(carry(one, other)), asyncio.ensure_future(carry(other, one))]
+    await until_one_ends(carry(one, other), carry(other, one))
+
+
+async def until_one_ends(*work: Coroutine[Any, Any, None]) -> None:
+    """Do all of it at a time until one has ended; the rest is given up."""
+    tasks = [asyncio.ensure_future(each) for each in work]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
